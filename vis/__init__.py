@@ -1,0 +1,28 @@
+"""Look inside Keras models: saliency, Grad-CAM and activation maximisation on Keras 3."""
+
+from vis import backend
+from vis.backprop_modifiers import modify_model_backprop
+from vis.visualization import (
+    overlay,
+    visualize_activation,
+    visualize_activation_with_losses,
+    visualize_cam,
+    visualize_cam_with_losses,
+    visualize_saliency,
+    visualize_saliency_with_losses,
+)
+
+__version__ = "1.0.0.dev0"
+
+# keras-vis had it in the backend, which is below the model surgery that it needs.
+backend.modify_model_backprop = modify_model_backprop
+
+__all__ = [
+    "overlay",
+    "visualize_activation",
+    "visualize_activation_with_losses",
+    "visualize_cam",
+    "visualize_cam_with_losses",
+    "visualize_saliency",
+    "visualize_saliency_with_losses",
+]

@@ -1,0 +1,142 @@
+"""The seam on JAX."""
+
+import jax
+import jax.numpy as jnp
+import keras
+from keras import tree
+
+
+def value_and_grad(function, inputs):
+    """Differentiates a per-sample score with respect to its inputs.
+
+    Args:
+        function: `function(inputs) -> (score (N,), aux)`.
+        inputs: A tensor or a structure of tensors.
+
+    Returns:
+        `(score, aux, gradients)`; a gradient is `None` where the score does not depend on
+        that input.
+    """
+
+    def total(inputs):
+        score, aux = function(inputs)
+        return jnp.sum(score), (score, aux)
+
+    connected = _depends(lambda inputs: total(inputs)[0], inputs)
+    gradients, (score, aux) = jax.grad(total, has_aux=True)(inputs)
+    flat = [g if c else None for g, c in zip(tree.flatten(gradients), connected)]
+    return score, aux, tree.pack_sequence_as(inputs, flat)
+
+
+def value_and_grad_at(function, call=-1):
+    """Differentiates a per-sample score with respect to a tensor inside its computation.
+
+    A zero is added to the tensor, and the score differentiated with respect to that zero.
+
+    Args:
+        function: `function(mark) -> (score (N,), aux)`. It must pass the tensor through
+            `mark` and go on with what that returns.
+        call: Which passage counts, if there are several. Default: the last.
+
+    Returns:
+        `(score, aux, value, gradient)`; the gradient is `None` where the score does not
+        depend on the value.
+    """
+    specs = []
+
+    def survey():
+        def mark(tensor):
+            specs.append((tensor.shape, tensor.dtype))
+            return tensor
+
+        return function(mark)[0]
+
+    jax.eval_shape(survey)
+    wanted = range(len(specs))[call]
+
+    def probed(probe):
+        marked = []
+
+        def mark(tensor):
+            if len(marked) == wanted:
+                tensor = tensor + probe
+            marked.append(tensor)
+            return tensor
+
+        score, aux = function(mark)
+        return score, (aux, marked[wanted])
+
+    score, (aux, value), gradient = value_and_grad(probed, jnp.zeros(*specs[wanted]))
+    return score, aux, value, gradient
+
+
+def with_gradient(rule, source, x, y):
+    """Returns `y`, whose gradient with respect to `source` is `rule(x, y, upstream)`.
+
+    Args:
+        rule: Pure function of three tensors of one shape.
+        source: The tensor that receives the gradient. Nothing else receives any.
+        x: First argument of the rule.
+        y: The value, and the second argument of the rule.
+    """
+
+    @jax.custom_vjp
+    def replaced(source, x, y):
+        return y
+
+    def forward(source, x, y):
+        return y, (x, y)
+
+    def backward(residuals, upstream):
+        x, y = residuals
+        return rule(x, y, upstream), jnp.zeros_like(x), jnp.zeros_like(y)
+
+    replaced.defvjp(forward, backward)
+    return replaced(source, jax.lax.stop_gradient(x), jax.lax.stop_gradient(y))
+
+
+def compile(function, variables, eager_first=True):
+    """Returns a compiled `function(*tensors)`.
+
+    The variables' values are arguments of the compiled function, not constants in it, so
+    changed weights are seen.
+
+    Args:
+        function: Pure function of structures of tensors.
+        variables: The Keras variables it reads.
+        eager_first: Has no effect here: JAX compiles sooner than it runs op by op.
+    """
+    variables = list(variables)
+
+    @jax.jit
+    def pure(values, args):
+        with keras.StatelessScope(state_mapping=list(zip(variables, values))):
+            return function(*args)
+
+    def call(*args):
+        return pure([v.value for v in variables], args)
+
+    call.graph = pure
+    return call
+
+
+def _depends(function, inputs):
+    """Tells for each input whether `function(inputs)` depends on it at all.
+
+    JAX answers a gradient of zeros either way, so the inputs are followed through the
+    traced program (which is not run).
+    """
+    program = jax.make_jaxpr(function)(inputs).jaxpr
+    return [_reaches(program, variable) for variable in program.invars]
+
+
+def _reaches(program, start):
+    reached = {start}
+    for equation in program.eqns:
+        if any(_is_in(v, reached) for v in equation.invars):
+            reached.update(equation.outvars)
+    return any(_is_in(v, reached) for v in program.outvars)
+
+
+def _is_in(variable, reached):
+    return not hasattr(variable, "val") and variable in reached  # literals are not hashable

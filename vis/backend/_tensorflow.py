@@ -1,0 +1,102 @@
+"""The seam on TensorFlow."""
+
+import functools
+
+import tensorflow as tf
+from keras import ops, tree
+
+
+def value_and_grad(function, inputs):
+    """Differentiates a per-sample score with respect to its inputs.
+
+    Args:
+        function: `function(inputs) -> (score (N,), aux)`.
+        inputs: A tensor or a structure of tensors.
+
+    Returns:
+        `(score, aux, gradients)`; a gradient is `None` where the score does not depend on
+        that input.
+    """
+    inputs = tree.map_structure(tf.identity, inputs)
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(inputs)
+        score, aux = function(inputs)
+    return score, aux, _gradients(tape, score, inputs)
+
+
+def value_and_grad_at(function, call=-1):
+    """Differentiates a per-sample score with respect to a tensor inside its computation.
+
+    Args:
+        function: `function(mark) -> (score (N,), aux)`. It must pass the tensor through
+            `mark` and go on with what that returns.
+        call: Which passage counts, if there are several. Default: the last.
+
+    Returns:
+        `(score, aux, value, gradient)`; the gradient is `None` where the score does not
+        depend on the value.
+    """
+    marked = []
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+
+        def mark(tensor):
+            tensor = tf.identity(tensor)
+            tape.watch(tensor)
+            marked.append(tensor)
+            return tensor
+
+        score, aux = function(mark)
+    value = marked[call]
+    return score, aux, value, _gradients(tape, score, value)
+
+
+def _gradients(tape, score, sources):
+    flat = tape.gradient(score, tree.flatten(sources))
+    dense = [None if g is None else tf.convert_to_tensor(g) for g in flat]  # gather gives IndexedSlices
+    return tree.pack_sequence_as(sources, dense)
+
+
+def with_gradient(rule, source, x, y):
+    """Returns `y`, whose gradient with respect to `source` is `rule(x, y, upstream)`.
+
+    Args:
+        rule: Pure function of three tensors of one shape.
+        source: The tensor that receives the gradient. Nothing else receives any.
+        x: First argument of the rule.
+        y: The value, and the second argument of the rule.
+    """
+
+    @tf.custom_gradient
+    def replaced(source, x, y):
+        return tf.identity(y), lambda upstream: (rule(x, y, upstream), None, None)
+
+    return replaced(source, tf.stop_gradient(x), tf.stop_gradient(y))
+
+
+def compile(function, variables, eager_first=True):
+    """Returns a compiled `function(*tensors)`.
+
+    Graphs read the variables when they run, so changed weights are seen. Tracing for a
+    single short call costs more than it saves, hence `eager_first`.
+
+    Args:
+        function: Pure function of structures of tensors.
+        variables: The Keras variables it reads.
+        eager_first: Whether the first call of each signature runs eagerly.
+    """
+    # TensorFlow warns of retraces by code object, which all our functions share; of a
+    # partial it takes the object itself.
+    graph = tf.function(functools.partial(function), autograph=False)
+    seen = set()
+
+    def call(*args):
+        args = tree.map_structure(ops.convert_to_tensor, args)
+        signature = tuple((tuple(t.shape), t.dtype) for t in tree.flatten(args))
+        if signature in seen or not eager_first:
+            return graph(*args)
+        result = function(*args)
+        seen.add(signature)
+        return result
+
+    call.graph = graph
+    return call

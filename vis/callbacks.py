@@ -1,0 +1,110 @@
+"""Callbacks: what watches an optimisation."""
+
+import pathlib
+import pprint
+
+import keras
+import numpy as np
+
+from vis.utils.images import deprocess_input, to_bytes
+from vis.utils.utils import draw_text
+from vis.utils.validation import check_input_range
+
+
+class OptimizerCallback:
+    """Watches `Optimizer.minimize`; subclass it and override `callback`.
+
+    Example:
+        >>> class Count(OptimizerCallback):
+        ...     calls = 0
+        ...
+        ...     def callback(self, i, named_losses, overall_loss, grads, wrt_value):
+        ...         self.calls += 1
+        >>> Count().calls
+        0
+    """
+
+    def callback(self, i, named_losses, overall_loss, grads, wrt_value):
+        """Is called for every iteration, in order.
+
+        Args:
+            i: The iteration, from 0.
+            named_losses: List of `(name, weighted value)`, one for each loss.
+            overall_loss: Their sum.
+            grads: Gradient with respect to `wrt_value`, after the gradient modifier, batch
+                axis first.
+            wrt_value: The value that it is the gradient at, batch axis first.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must override `callback`.")
+
+    def on_end(self):
+        """Is called once at the end, also after an exception. Closes what was opened."""
+
+
+class Print(OptimizerCallback):
+    """Prints the losses of every iteration: shows whether their weights are in balance."""
+
+    def callback(self, i, named_losses, overall_loss, grads, wrt_value):
+        """Prints one line."""
+        losses = pprint.pformat([(name, float(value)) for name, value in named_losses])
+        print(f"Iteration: {i + 1}, named_losses: {losses}, overall loss: {float(overall_loss)}")
+
+
+class GifGenerator(OptimizerCallback):
+    """Writes the optimised image of every iteration into an animated GIF.
+
+    Args:
+        path: The file; ".gif" is added if it is missing. It is opened at once, so that an
+            unwritable path fails before the work, not after.
+        input_range: `(low, high)` of the model's input. Default (0, 255).
+
+    Raises:
+        ValueError: The path cannot be written to, or `input_range` is upside down.
+
+    Example:
+        >>> import tempfile
+        >>> gif = GifGenerator(tempfile.mkdtemp() + "/progress")
+        >>> gif.callback(0, [], 0.0, None, np.random.default_rng(0).random((1, 28, 28, 1)))
+        >>> gif.on_end()
+        >>> gif.path.name
+        'progress.gif'
+    """
+
+    def __init__(self, path, input_range=(0, 255)):
+        import imageio.v2 as imageio
+
+        self.input_range = check_input_range(input_range)
+        path = str(path)
+        self.path = pathlib.Path(path if path.endswith(".gif") else path + ".gif")
+        try:
+            self.writer = imageio.get_writer(self.path, mode="I", loop=0)
+        except OSError as error:
+            raise ValueError(
+                f"`path` must be a file that can be written. Received: {str(self.path)!r} ({error}). "
+                "Create its folder first."
+            ) from error
+
+    def callback(self, i, named_losses, overall_loss, grads, wrt_value):
+        """Appends one frame, with the step written on it."""
+        image = _picture(np.asarray(wrt_value)[0])
+        frame = to_bytes(deprocess_input(image, self.input_range), self.input_range)
+        self.writer.append_data(draw_text(frame, f"Step {i + 1}", position=(2, 2), font_size=10))
+
+    def on_end(self):
+        """Closes the file."""
+        self.writer.close()
+
+
+def _picture(value):
+    """Returns a sample as `(H, W)` or `(H, W, 3)`."""
+    if value.ndim == 3 and value.shape[0] in (1, 3) and _channels_first(value.shape):
+        value = np.moveaxis(value, 0, -1)
+    if value.ndim == 3 and value.shape[-1] == 1:
+        value = value[..., 0]
+    if value.ndim != 2 and (value.ndim != 3 or value.shape[-1] != 3):
+        raise ValueError(f"A GIF needs images with one or three channels. Received: a value of shape {value.shape}.")
+    return value
+
+
+def _channels_first(shape):
+    return shape[-1] not in (1, 3) or keras.config.image_data_format() == "channels_first"

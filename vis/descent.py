@@ -1,0 +1,251 @@
+"""Gradient descent on an input.
+
+The loop runs compiled, in chunks. Callbacks are served from the records of a chunk;
+modifiers and optimizers that only Python knows are run step by step.
+"""
+
+import contextlib
+
+import keras
+import numpy as np
+from keras import ops
+
+from vis import grad_modifiers
+from vis.callbacks import Print
+from vis.utils.images import EPSILON, deprocess_input, random_array
+from vis.utils.validation import check_count, check_input, check_input_range
+
+_DECAY = 0.95
+_CHUNK = 50  # steps of one compiled call
+_RECORDED_VALUES = 2**20  # numbers that one chunk keeps for the callbacks, at most
+
+
+def rmsprop(grads, cache):
+    """Returns `(step, cache)` of RMSProp without a learning rate.
+
+    Source: Tieleman & Hinton 2012, "Lecture 6.5"; the constants are those of keras-vis. The
+    first step is about 4.47 times the gradient's sign.
+    """
+    cache = _DECAY * cache + (1 - _DECAY) * ops.square(grads)
+    return -grads / ops.sqrt(cache + EPSILON), cache
+
+
+def seed_array(seed_input, reader, input_range, seed=None):
+    """Returns the input that a descent starts from, as a new float32 batch.
+
+    Args:
+        seed_input: Array with or without the batch axis, channels last or where the model
+            wants them; `None` draws noise around the middle of the range.
+        reader: Tells the input's shape and data format.
+        input_range: `(low, high)`.
+        seed: Integer for a repeatable draw.
+
+    Raises:
+        ValueError: The array does not fit, or is to be drawn in an unknown size.
+    """
+    shape = reader.input_shape
+    if seed_input is not None:
+        return channels_in_place("seed_input", seed_input, reader)
+    if shape is None or None in shape[1:]:
+        raise ValueError(
+            "`seed_input` is needed where the model's input has no fixed size. "
+            f"Received: None, for input shape {shape}."
+        )
+    low, high = input_range
+    return random_array((1, *shape[1:]), mean=(low + high) / 2, std=0.05 * (high - low), seed=seed)
+
+
+def channels_in_place(name, value, reader):
+    """Returns `check_input`, with the channels moved forward for a channels_first model."""
+    shape = reader.input_shape
+    if shape is not None and len(shape) > 2 and reader.input_format == "channels_first":
+        array = np.asarray(value)
+        given = array.shape[-(len(shape) - 1) :]
+        wanted = shape[1:]
+        fits = all(w is None or g == w for g, w in zip(given, wanted))
+        if not fits and len(given) == len(wanted) and given[-1] == wanted[0]:
+            value = np.moveaxis(array, -1, array.ndim - len(wanted))
+    return check_input(name, value, shape)
+
+
+def minimize(
+    energy,
+    losses,
+    weights,
+    input_range,
+    seed_input=None,
+    max_iter=200,
+    input_modifiers=None,
+    grad_modifier=None,
+    callbacks=None,
+    verbose=True,
+    optimizer=None,
+    seed=None,
+):
+    """Runs the descent; see `vis.optimizer.Optimizer.minimize`."""
+    with _ended(callbacks, verbose) as watchers:
+        input_range = check_input_range(input_range)
+        max_iter = check_count("max_iter", max_iter)
+        modifiers = _check_modifiers(input_modifiers)
+        modify = _identity if grad_modifier is None else grad_modifiers.get(grad_modifier)
+        _check_optimizer(optimizer)
+        x = seed_array(seed_input, energy.reader, input_range, seed)
+        descent = _Descent(energy, losses, weights, watchers)
+        if max_iter == 0:
+            best, grads, value = x, None, None
+        elif max_iter == 1 or modifiers or optimizer is not None or not _compilable(modify):
+            best, grads, value = descent.step_by_step(x, max_iter, modifiers, modify, optimizer)
+        else:
+            best, grads, value = descent.in_chunks(x, max_iter, modify)
+    return deprocess_input(best[0], input_range), grads, value
+
+
+@contextlib.contextmanager
+def _ended(callbacks, verbose):
+    """Yields the callbacks and ends every one of them, whatever happens."""
+    watchers = list(callbacks or []) + ([Print()] if verbose else [])
+    try:
+        yield watchers
+    finally:
+        with contextlib.ExitStack() as stack:
+            for watcher in reversed(watchers):
+                stack.callback(watcher.on_end)
+
+
+def _identity(grads):
+    return grads
+
+
+def _compilable(modify):
+    return modify is _identity or grad_modifiers.is_named(modify)
+
+
+def _check_modifiers(input_modifiers):
+    modifiers = list(input_modifiers or [])
+    for modifier in modifiers:
+        if not (hasattr(modifier, "pre") and hasattr(modifier, "post")):
+            raise TypeError(
+                "`input_modifiers` must hold objects with `pre` and `post`, such as `vis.input_modifiers.Jitter()`. "
+                f"Received: {modifier!r}."
+            )
+    return modifiers
+
+
+def _check_optimizer(optimizer):
+    if optimizer is not None and not isinstance(optimizer, keras.optimizers.Optimizer):
+        raise TypeError(
+            "`optimizer` must be a Keras optimizer, such as `keras.optimizers.Adam(0.05)`, or None for RMSProp as in "
+            f"keras-vis. Received: {optimizer!r}."
+        )
+
+
+class _Descent:
+    """One descent: what it minimises, and who watches."""
+
+    def __init__(self, energy, losses, weights, watchers):
+        self._energy, self._losses, self._weights = energy, losses, np.asarray(weights, "float32")
+        self._names = [loss.name for loss in losses]
+        self._watchers = watchers
+        self._moves = energy.reader.wrt_is_input
+
+    def step_by_step(self, x, steps, modifiers, modify, optimizer):
+        """Evaluates compiled, and does the rest in Python."""
+        best, best_loss = x, np.inf
+        update = _Updates(optimizer, x)
+        for i in range(steps):
+            for modifier in modifiers:
+                x = np.asarray(modifier.pre(x), "float32")
+            terms, grads, value = self._energy.evaluate(self._losses, self._weights, x)
+            grads = np.asarray(ops.convert_to_numpy(modify(grads)))
+            loss = terms.sum()
+            self._report(i, terms.sum(axis=1), grads, value)
+            if loss < best_loss:
+                best, best_loss = x.copy(), loss
+            if self._moves:
+                x = update(x, grads)
+            for modifier in reversed(modifiers):
+                x = np.asarray(modifier.post(x), "float32")
+        return best, grads, value
+
+    def in_chunks(self, x, steps, modify):
+        """Runs the loop compiled, some steps a call."""
+        arguments = self._energy.arguments(self._losses, x)
+        length = _CHUNK
+        if self._watchers:
+            length = max(1, min(_CHUNK, _RECORDED_VALUES // x.size))
+        key = ("loop", modify, bool(self._watchers), length)
+        loop = self._energy.compiled(key, lambda: self._make_loop(modify, bool(self._watchers), length), False)
+        state = (x, np.zeros_like(x), np.float32(np.inf), x)
+        for start in range(0, steps, length):
+            count = min(length, steps - start)
+            state, last, records = loop(arguments, self._weights, *state, np.int32(count))
+            self._replay(start, count, records)
+        return ops.convert_to_numpy(state[3]), *(ops.convert_to_numpy(tensor) for tensor in last)
+
+    def _make_loop(self, modify, recording, length):
+        energy, moves, terms_count = self._energy, self._moves, len(self._names)
+
+        def loop(arguments, weights, x, cache, best_loss, best, count):
+            def step(i, x, cache, best_loss, best, grads, value, records):
+                terms, grads, value = energy.terms_and_gradient(arguments, weights, x)
+                grads = modify(grads)
+                loss = ops.sum(terms)
+                better = loss < best_loss
+                best, best_loss = ops.where(better, x, best), ops.where(better, loss, best_loss)
+                made = (ops.sum(terms, axis=1), grads, value)
+                records = tuple(_written(record, i, tensor) for record, tensor in zip(records, made))
+                if moves:
+                    move, cache = rmsprop(grads, cache)
+                    x = x + move
+                return i + 1, x, cache, best_loss, best, grads, value, records
+
+            # The value's shape is the input's unless the gradient is of something else.
+            blank = ops.zeros_like(x) if moves else ops.zeros_like(energy.terms_and_gradient(arguments, weights, x)[2])
+            records = (ops.zeros((length, terms_count)),)
+            if recording:
+                records += (ops.zeros((length, *blank.shape)), ops.zeros((length, *blank.shape)))
+            start = (ops.zeros((), "int32"), x, cache, best_loss, best, blank, blank, records)
+            end = ops.while_loop(lambda i, *_: i < count, step, start)
+            return end[1:5], end[5:7], end[7]
+
+        return loop
+
+    def _replay(self, start, count, records):
+        arrays = [ops.convert_to_numpy(record)[:count] for record in records]
+        for i in range(count):
+            self._report(start + i, *(array[i] for array in arrays))
+
+    def _report(self, i, terms, *rest):
+        if not np.isfinite(terms).all():
+            bad = [name for name, term in zip(self._names, terms) if not np.isfinite(term)]
+            raise FloatingPointError(
+                f"The loss became {terms[~np.isfinite(terms)][0]} at iteration {i + 1}, in: {', '.join(bad)}. "
+                "Lower its weight, choose another `input_range`, or start from another `seed_input`."
+            )
+        if self._watchers:
+            named = list(zip(self._names, terms))
+            for watcher in self._watchers:
+                watcher.callback(i, named, terms.sum(), *rest)
+
+
+def _written(record, i, tensor):
+    return ops.slice_update(record, (i,) + (0,) * len(tensor.shape), tensor[None])
+
+
+class _Updates:
+    """Moves an input by its gradient, with RMSProp or a copy of a Keras optimizer."""
+
+    def __init__(self, optimizer, x):
+        self._cache = np.zeros_like(x)
+        self._optimizer = self._variable = None
+        if optimizer is not None:
+            self._optimizer = type(optimizer).from_config(optimizer.get_config())
+            self._variable = keras.Variable(x)
+
+    def __call__(self, x, grads):
+        if self._optimizer is None:
+            step, self._cache = rmsprop(grads, self._cache)
+            return x + ops.convert_to_numpy(step)
+        self._variable.assign(x)
+        self._optimizer.apply([ops.convert_to_tensor(grads)], [self._variable])
+        return np.array(ops.convert_to_numpy(self._variable.value))

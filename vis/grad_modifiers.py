@@ -1,0 +1,109 @@
+"""Functions that change a gradient before it is used or shown.
+
+Each takes an array or tensor and returns a new one of the same shape; nothing is
+changed in place.
+"""
+
+from keras import ops
+
+from vis.utils.validation import near_names
+
+_EPSILON = 1e-7
+
+
+def negate(grads):
+    """Returns `-grads`: what would lower the score.
+
+    Args:
+        grads: Array or tensor, any shape.
+
+    Returns:
+        Tensor of the same shape.
+    """
+    return ops.negative(grads)
+
+
+def absolute(grads):
+    """Returns `|grads|`: how strongly, whatever the direction.
+
+    Args:
+        grads: Array or tensor, any shape.
+
+    Returns:
+        Tensor of the same shape, values >= 0.
+    """
+    return ops.absolute(grads)
+
+
+def invert(grads):
+    """Returns `1 / (grads + 1e-7)`: small gradients become large ones.
+
+    Args:
+        grads: Array or tensor, any shape.
+
+    Returns:
+        Tensor of the same shape.
+    """
+    return ops.divide(1.0, ops.add(grads, _EPSILON))
+
+
+def relu(grads):
+    """Returns `max(grads, 0)`: only what would raise the score.
+
+    Args:
+        grads: Array or tensor, any shape.
+
+    Returns:
+        Tensor of the same shape, values >= 0.
+    """
+    return ops.maximum(grads, 0.0)
+
+
+def small_values(grads):
+    """Returns `|1 / (grads + 1e-7)|`: highlights what hardly changes the score.
+
+    Args:
+        grads: Array or tensor, any shape.
+
+    Returns:
+        Tensor of the same shape, values >= 0.
+    """
+    return absolute(invert(grads))
+
+
+_MODIFIERS = {f.__name__: f for f in (negate, absolute, invert, relu, small_values)}
+
+
+def get(identifier):
+    """Returns the gradient modifier of that name.
+
+    Args:
+        identifier: `"negate"`, `"absolute"`, `"invert"`, `"relu"`, `"small_values"`, or a
+            callable, which is returned as it is.
+
+    Returns:
+        A callable from gradients to gradients.
+
+    Raises:
+        ValueError: There is no modifier of that name.
+        TypeError: `identifier` is neither a name nor a callable.
+
+    Example:
+        >>> get("negate") is negate
+        True
+    """
+    if callable(identifier):
+        return identifier
+    if not isinstance(identifier, str):
+        raise TypeError(
+            "`grad_modifier` must be a name or a callable. "
+            f"Received: {identifier!r} ({type(identifier).__name__}). {near_names('', _MODIFIERS)}"
+        )
+    if identifier not in _MODIFIERS:
+        raise ValueError(f"Unknown grad_modifier: {identifier!r}. {near_names(identifier, _MODIFIERS)}")
+    return _MODIFIERS[identifier]
+
+
+def is_named(modifier) -> bool:
+    """Tells whether `modifier` is one of this module's, safe inside a compiled loop."""
+    return modifier in _MODIFIERS.values()

@@ -1,0 +1,257 @@
+"""Finding layers in any model, and seeing what passes through them.
+
+`Layer.output` is only the tensor of a layer's first call, in the graph it was first
+called in: it fails for nested, shared and subclassed models. So a layer's activation is
+taken from a real forward call, by a wrapper that shadows the layer's `call` for the time
+of that call.
+"""
+
+import contextlib
+import functools
+import threading
+
+import keras
+
+from vis.utils.formats import consumers, producer, producers
+from vis.utils.validation import is_integer, near_names
+
+# Layers are patched by one thread at a time; the wrappers ignore other threads' calls.
+_surgery = threading.RLock()
+
+
+def children(operation) -> list:
+    """Returns the operations directly inside a model or layer, in graph order."""
+    if isinstance(operation, keras.Function):
+        return operation.operations
+    if isinstance(operation, keras.Model):
+        return operation.layers
+    if isinstance(operation, keras.Layer):
+        return operation._flatten_layers(recursive=False, include_self=False)
+    return []
+
+
+def walk(operation, path=""):
+    """Yields `(path, operation)` for everything inside, depth first, each object once.
+
+    Paths join names with "/", as in `"backbone/block1/conv"`.
+    """
+    return _walk(operation, path, {id(operation)})
+
+
+def _walk(operation, path, seen):
+    for child in children(operation):
+        if id(child) in seen:
+            continue
+        seen.add(id(child))
+        child_path = f"{path}/{child.name}" if path else child.name
+        yield child_path, child
+        yield from _walk(child, child_path, seen)
+
+
+def layers(model) -> list:
+    """Returns `(path, layer)` for every layer of a model, nested ones included."""
+    return [(path, op) for path, op in walk(model) if isinstance(op, keras.Layer)]
+
+
+def find_layer(model, layer):
+    """Returns the layer meant by a name, a path, an index or the layer object itself.
+
+    Args:
+        model: Any built Keras model.
+        layer: A name (`"conv2"`, also of a nested layer if no other has it), a path
+            through nested models (`"resnet50/conv5_block3_out"`), an index into
+            `model.layers` (negative ones count from the end), or a layer of the model.
+
+    Returns:
+        The layer.
+
+    Raises:
+        ValueError: There is no such layer, or the name stands for several; near names are
+            listed.
+        TypeError: `layer` is of another kind.
+
+    Example:
+        >>> import keras
+        >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="fc")])
+        >>> find_layer(model, "fc") is find_layer(model, -1)
+        True
+    """
+    if is_integer(layer):
+        return model.layers[layer_index(model, layer)]
+    if isinstance(layer, str):
+        return _by_name(model, layer)
+    if isinstance(layer, keras.Layer):
+        if any(layer is found for _, found in layers(model)):
+            return layer
+        names = [path for path, _ in layers(model)]
+        raise ValueError(
+            f"`layer` must belong to the model. Received: layer '{layer.name}', which is not part of model "
+            f"'{model.name}'. {near_names(layer.name, names)}"
+        )
+    raise TypeError(
+        "`layer` must be a layer's name, path or index, or the layer itself. "
+        f"Received: {layer!r} ({type(layer).__name__})."
+    )
+
+
+def layer_index(model, index) -> int:
+    """Returns an index into `model.layers` counted from the start."""
+    count = len(model.layers)
+    if not -count <= index < count:
+        raise ValueError(
+            f"The layer index is out of range. Received: {index}, but model '{model.name}' has {count} layers: "
+            f"choose from {-count} to {count - 1}."
+        )
+    return index % count
+
+
+def _by_name(model, name):
+    found = layers(model)
+    exact = [layer for path, layer in found if path == name]
+    matches = exact or [layer for path, layer in found if path.endswith("/" + name)]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        paths = [path for path, _ in found if path.endswith("/" + name)]
+        raise ValueError(f"Layer name '{name}' is ambiguous. Choose one of: {', '.join(map(repr, paths))}.")
+    names = [path for path, _ in found] + [layer.name for _, layer in found]
+    raise ValueError(f"Model '{model.name}' has no layer named '{name}'. {near_names(name, names)}")
+
+
+@contextlib.contextmanager
+def shadowed(changes):
+    """Shadows attributes of objects for a while: `[(object, name, value), ...]`.
+
+    Writes to the instance's own `__dict__`, past every `__setattr__`, and puts back what
+    was there whatever happens.
+    """
+    missing = object()
+    saved = []
+    try:
+        for target, name, value in changes:
+            saved.append((target, name, vars(target).get(name, missing)))
+            vars(target)[name] = value
+        yield
+    finally:
+        for target, name, value in reversed(saved):
+            if value is missing:
+                vars(target).pop(name, None)
+            else:
+                vars(target)[name] = value
+
+
+@contextlib.contextmanager
+def patched_calls(wrappers):
+    """Wraps the calls of operations for a while, in this thread only.
+
+    Args:
+        wrappers: Pairs `(operation, wrap)`; `wrap(call, *args, **kwargs)` stands in for
+            `operation.call(*args, **kwargs)`.
+    """
+    with _surgery:
+        owner = threading.get_ident()
+        with contextlib.ExitStack() as stack:
+            for operation, wrap in wrappers:
+                call = _wrapped(operation.call, wrap, owner)
+                stack.enter_context(shadowed([(operation, "call", call)]))
+            yield
+
+
+def _wrapped(original, wrap, owner):
+    @functools.wraps(original)
+    def call(*args, **kwargs):
+        if threading.get_ident() != owner:
+            return original(*args, **kwargs)
+        return wrap(original, *args, **kwargs)
+
+    return call
+
+
+def record(model, inputs, wanted, mark_layer=None, mark=None):
+    """Runs a model once, in inference mode, and returns what some layers put out.
+
+    Args:
+        model: Any callable Keras model.
+        inputs: What the model takes.
+        wanted: Layers whose outputs are recorded. The last call counts.
+        mark_layer: A layer whose output is passed through `mark` on its way on.
+        mark: Function from tensor to tensor.
+
+    Returns:
+        A list of tensors, one for each wanted layer.
+
+    Raises:
+        ValueError: A wanted layer did not run, or puts out something else than a tensor.
+    """
+    outputs = {}
+
+    def tap(layer, call, *args, **kwargs):
+        output = call(*args, **kwargs)
+        if not keras.ops.is_tensor(output):
+            raise ValueError(
+                f"Layer '{layer.name}' puts out {type(output).__name__}, expected: one tensor. "
+                "Choose a layer with a single output."
+            )
+        if layer is mark_layer:
+            output = mark(output)
+        outputs[id(layer)] = output
+        return output
+
+    tapped = {id(layer): layer for layer in [*wanted, mark_layer] if layer is not None}
+    with patched_calls([(layer, functools.partial(tap, layer)) for layer in tapped.values()]):
+        model(inputs, training=False)
+    for layer in tapped.values():
+        if id(layer) not in outputs:
+            raise ValueError(
+                f"Layer '{layer.name}' did not run when model '{getattr(model, 'name', model)}' was called. "
+                "Choose a layer that the model's output depends on; an input layer cannot be chosen."
+            )
+    return [outputs[id(layer)] for layer in wanted]
+
+
+def fingerprint(model) -> list:
+    """Returns the objects that decide what a trace of the model looks like.
+
+    Compare with `same`: a replaced layer or activation makes a difference, new weights do not.
+    """
+    parts = []
+    for _, operation in walk(model):
+        parts += [operation, getattr(operation, "activation", None)]
+        parts += [getattr(operation, "dtype_policy", None), vars(operation).get("call")]
+    return parts
+
+
+def same(first, second) -> bool:
+    """Tells whether two fingerprints hold the same objects."""
+    return len(first) == len(second) and all(a is b for a, b in zip(first, second))
+
+
+def ancestors(layer) -> list:
+    """Returns the operations that a layer's output is computed from, in its own graph."""
+    return _connected([layer], producers)[1:]
+
+
+@contextlib.contextmanager
+def preserved_nodes(input_tensor):
+    """Lets symbolic expressions be built on a model without their being left in its graph.
+
+    Every `keras.ops` call on a layer's output is noted in that layer; the notes that were
+    added meanwhile are taken out again.
+    """
+    operations = _connected([producer(input_tensor)], lambda op: consumers(op) + producers(op))
+    counts = [len(op._outbound_nodes) for op in operations]
+    try:
+        yield
+    finally:
+        for operation, count in zip(operations, counts):
+            del operation._outbound_nodes[count:]
+
+
+def _connected(queue, neighbours) -> list:
+    found = {}
+    while queue:
+        operation = queue.pop(0)
+        if operation is not None and id(operation) not in found:
+            found[id(operation)] = operation
+            queue.extend(neighbours(operation))
+    return list(found.values())

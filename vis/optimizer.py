@@ -1,0 +1,125 @@
+"""The optimizer: finds the input that minimises weighted losses."""
+
+import keras
+
+from vis import descent
+from vis.energy import check_losses, is_symbolic, model_energy, model_input, symbol_energy
+
+
+class Optimizer:
+    """Minimises weighted losses over the input of a network.
+
+    Use it where the visualize functions are too narrow: own losses, gradients of inner
+    tensors, own modifiers and callbacks.
+
+    Args:
+        input_tensor: Symbolic input of a Functional or Sequential model (`model.input`), or
+            the model itself, which also reaches layers of nested and subclassed models.
+        losses: List of pairs `(Loss, weight)`. A weight of 0 or `None` leaves a loss out.
+        input_range: `(low, high)` that the resulting image is scaled to. Default (0, 255).
+        wrt_tensor: Symbolic tensor that the gradient is taken of. Default `None`: the input.
+            Only the input is updated; with another tensor, use `minimize` for the gradient.
+        norm_grads: Whether each sample's gradient is divided by its root mean square, which
+            makes for even progress. Default `True`. Use `False` to see the gradient itself.
+
+    Attributes:
+        input_tensor: The symbolic input (`None` for a subclassed model).
+        wrt_tensor: What the gradient is taken of.
+        wrt_tensor_is_input_tensor: Whether that is the input.
+
+    Raises:
+        ValueError: A loss does not depend on the input, no loss is left, or the model has
+            several inputs.
+        TypeError: Something is not of the expected kind.
+
+    Example:
+        >>> from vis.losses import ActivationMaximization
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        >>> optimizer = Optimizer(
+        ...     model.inputs[0], [(ActivationMaximization(model.layers[-1], 0), 1)]
+        ... )
+        >>> image, grads, value = optimizer.minimize(max_iter=3, verbose=False)
+        >>> image.shape, grads.shape
+        ((4,), (1, 4))
+    """
+
+    def __init__(self, input_tensor, losses, input_range=(0, 255), wrt_tensor=None, norm_grads=True):
+        self._losses, self._weights = check_losses(losses)
+        self._model = input_tensor if isinstance(input_tensor, keras.Model) else None
+        self.input_tensor = _one_tensor(input_tensor) if self._model is None else model_input(self._model)
+        self.input_range = input_range
+        self.wrt_tensor = self.input_tensor if wrt_tensor is None else wrt_tensor
+        self.wrt_tensor_is_input_tensor = self.wrt_tensor is self.input_tensor
+        wrt = None if self.wrt_tensor_is_input_tensor else _one_tensor(self.wrt_tensor, "wrt_tensor")
+        if self._model is not None and wrt is None and not any(map(is_symbolic, self._losses)):
+            self._energy = model_energy(self._model, self._losses, norm_grads=norm_grads)
+        else:
+            self._energy = symbol_energy(self.input_tensor, self._losses, wrt, norm_grads=norm_grads)
+
+    def minimize(
+        self,
+        seed_input=None,
+        max_iter=200,
+        input_modifiers=None,
+        grad_modifier=None,
+        callbacks=None,
+        verbose=True,
+        optimizer=None,
+        seed=None,
+    ):
+        """Runs gradient descent on the input.
+
+        A step applies the `pre` of the input modifiers in order, evaluates losses and
+        gradient, applies the gradient modifier, calls the callbacks, updates the input, and
+        applies the `post` of the input modifiers in reverse order.
+
+        Args:
+            seed_input: Where to start: an array with or without the batch axis, channels
+                last or where the model wants them. Not changed. Default `None`: noise with the
+                middle of `input_range` as mean and 5 % of it as standard deviation.
+            max_iter: Number of steps. Default 200. 0 returns the seed (through
+                `deprocess_input`, as every image), and no gradient.
+            input_modifiers: List of `vis.input_modifiers.InputModifier`. Default none.
+            grad_modifier: Name or callable, see `vis.grad_modifiers`. Default none.
+            callbacks: List of `vis.callbacks.OptimizerCallback`. Not changed. Their `on_end`
+                runs after an exception too.
+            verbose: Whether to print the losses of every step. Default `True`.
+            optimizer: A Keras optimizer; a copy is used. Default `None`: RMSProp as in
+                keras-vis.
+            seed: Integer that makes the drawn seed input repeatable. Default `None`.
+
+        Returns:
+            `(image, grads, wrt_value)`. `image` is `deprocess_input` of the first sample of the
+            input with the lowest loss, without batch axis. `grads` and `wrt_value` are of the
+            last step, with batch axis; the gradient points where the loss rises.
+
+        Raises:
+            ValueError: The seed does not fit the model, or an argument has a wrong value.
+            TypeError: An argument is of the wrong kind.
+            FloatingPointError: A loss became NaN or infinite; the message names it.
+        """
+        return descent.minimize(
+            self._energy,
+            self._losses,
+            self._weights,
+            self.input_range,
+            seed_input=seed_input,
+            max_iter=max_iter,
+            input_modifiers=input_modifiers,
+            grad_modifier=grad_modifier,
+            callbacks=callbacks,
+            verbose=verbose,
+            optimizer=optimizer,
+            seed=seed,
+        )
+
+
+def _one_tensor(tensor, name="input_tensor"):
+    if isinstance(tensor, (list, tuple)) and len(tensor) == 1:
+        tensor = tensor[0]
+    if not keras.backend.is_keras_tensor(tensor):
+        raise TypeError(
+            f"`{name}` must be one symbolic tensor, such as `model.inputs[0]`. Received: {tensor!r}. "
+            "Of a model with several inputs, fix the others in a Functional model around it."
+        )
+    return tensor

@@ -1,0 +1,1 @@
+"""Helpers for models, images and arguments."""

@@ -1,0 +1,70 @@
+"""Where the channels are: read from the layers, not from the global setting.
+
+Only layers such as convolutions carry a `data_format`; for the others (activations,
+merges, the model's input) the nearest layer in the graph that has one decides, and the
+global setting only where none does.
+"""
+
+import keras
+from keras import ops
+
+
+def data_format(layer) -> str:
+    """Returns `"channels_first"` or `"channels_last"` for a layer's output."""
+    return _nearest(layer, producers)
+
+
+def input_data_format(tensor) -> str:
+    """Returns the data format of a model's symbolic input."""
+    return _nearest(producer(tensor), consumers)
+
+
+def channel_axis(layer, rank: int) -> int:
+    """Returns the channel axis of a layer's output with `rank` axes."""
+    return 1 if rank > 2 and data_format(layer) == "channels_first" else rank - 1
+
+
+def channels_last(tensor, form: str):
+    """Moves the channel axis of a batch to the end, if it is not there already."""
+    return ops.moveaxis(tensor, 1, -1) if form == "channels_first" and len(tensor.shape) > 2 else tensor
+
+
+def _nearest(start, neighbours) -> str:
+    seen, queue = set(), [start]
+    while queue:
+        operation = queue.pop(0)
+        if operation is None or id(operation) in seen:
+            continue
+        seen.add(id(operation))
+        found = getattr(operation, "data_format", None)
+        if found in ("channels_first", "channels_last"):
+            return found
+        queue.extend(_inner(operation))
+        queue.extend(neighbours(operation))
+    return keras.config.image_data_format()
+
+
+def _inner(operation):
+    # A wrapper holds its format in the wrapped layer, a nested model in its layers.
+    wrapped = [operation.layer] if isinstance(operation, keras.layers.Wrapper) else []
+    return wrapped + list(getattr(operation, "layers", []))
+
+
+def producers(operation) -> list:
+    """Returns the operations whose outputs an operation takes."""
+    return [producer(t) for node in _nodes(operation, "_inbound_nodes") for t in node.input_tensors]
+
+
+def consumers(operation) -> list:
+    """Returns the operations that take an operation's outputs."""
+    return [node.operation for node in _nodes(operation, "_outbound_nodes")]
+
+
+def _nodes(operation, kind):
+    return getattr(operation, kind, None) or []
+
+
+def producer(tensor):
+    """Returns the operation that a symbolic tensor comes from, or `None`."""
+    history = getattr(tensor, "_keras_history", None)
+    return history.operation if history is not None else None

@@ -1,0 +1,182 @@
+"""NumPy work on images: scaling, stitching, shapes and random seeds."""
+
+import math
+
+import numpy as np
+
+from vis.utils.validation import check_count, check_input_range, check_numeric
+
+EPSILON = 1e-7
+
+# The generator behind every unseeded draw of the package: the user's NumPy and Keras
+# states stay where they are. `vis.backend.set_random_seed` restarts it.
+_generator = np.random.default_rng()
+
+
+def seed_generator(seed: int) -> None:
+    """Restarts the package's own random generator."""
+    global _generator
+    _generator = np.random.default_rng(seed)
+
+
+def generator(seed=None) -> np.random.Generator:
+    """Returns a generator for `seed`, or the package's own one for `None`."""
+    return _generator if seed is None else np.random.default_rng(seed)
+
+
+def normalize(array, min_value=0.0, max_value=1.0) -> np.ndarray:
+    """Scales an array linearly so that its minimum and maximum become the given ones.
+
+    Args:
+        array: Array of numbers, any shape.
+        min_value: What the smallest value becomes. Default 0.
+        max_value: What the largest value becomes, less a rounding term: 1e-7 is added to
+            the denominator, so a flat array becomes `min_value` all over. Default 1.
+
+    Returns:
+        New floating-point array of the same shape.
+
+    Example:
+        >>> np.round(normalize(np.array([1.0, 2.0, 3.0])), 3).tolist()
+        [0.0, 0.5, 1.0]
+    """
+    array = np.asarray(array)
+    low, high = np.min(array), np.max(array)
+    return (max_value - min_value) * ((array - low) / (high - low + EPSILON)) + min_value
+
+
+def deprocess_input(input_array, input_range=(0, 255)) -> np.ndarray:
+    """Turns an optimised input into something to look at.
+
+    The values are centred, given the standard deviation 0.1, moved to 0.5, clipped to
+    [0, 1] and scaled to `input_range`.
+
+    Args:
+        input_array: Array of numbers, any shape. Not changed.
+        input_range: `(low, high)` of the result. Default (0, 255).
+
+    Returns:
+        New float array of the same shape with values in `input_range`.
+
+    Raises:
+        ValueError: `input_range` is not a rising pair of finite numbers.
+
+    Example:
+        >>> deprocess_input(np.zeros((2, 2)), (0.0, 1.0)).tolist()
+        [[0.5, 0.5], [0.5, 0.5]]
+    """
+    low, high = check_input_range(input_range)
+    array = np.array(input_array)
+    array = array if array.dtype.kind == "f" else array.astype("float32")
+    array = (array - array.mean()) / (array.std() + EPSILON)
+    array = np.clip(0.1 * array + 0.5, 0, 1)
+    return (high - low) * array + low
+
+
+def random_array(shape, mean=128.0, std=20.0, seed=None) -> np.ndarray:
+    """Draws uniform noise and gives it the wanted mean and standard deviation.
+
+    Args:
+        shape: Shape of the array.
+        mean: Mean of the values. Default 128.
+        std: Standard deviation of the values. Default 20.
+        seed: Integer for a repeatable draw. Default `None`: the package's own generator.
+
+    Returns:
+        Float32 array of that shape.
+
+    Example:
+        >>> float(random_array((50, 50), mean=3.0, std=0.5, seed=0).mean().round(3))
+        3.0
+    """
+    array = generator(seed).random(shape)
+    array = (array - array.mean()) / (array.std() + EPSILON)
+    return (array * std + mean).astype("float32")
+
+
+def stitch_images(images, margin=5, cols=5):
+    """Places images on a grid, row by row, with black margins between them.
+
+    Args:
+        images: Sequence of arrays of one shape, `(H, W)` or `(H, W, C)`.
+        margin: Pixels between neighbours. Default 5.
+        cols: Images in a row, at most. Default 5.
+
+    Returns:
+        One array of the images' dtype and number of axes; `None` for no images.
+
+    Raises:
+        ValueError: The images differ in shape, `margin` is negative or `cols` below 1.
+
+    Example:
+        >>> stitch_images([np.ones((4, 4, 3))] * 3, margin=1, cols=2).shape
+        (9, 9, 3)
+    """
+    if len(images) == 0:
+        return None
+    margin, cols = check_count("margin", margin), check_count("cols", cols, 1)
+    images = [np.asarray(image) for image in images]
+    shapes = sorted({image.shape for image in images})
+    if len(shapes) > 1 or images[0].ndim not in (2, 3):
+        raise ValueError(f"`images` must all have one shape, (H, W) or (H, W, C). Received: shapes {shapes}.")
+    height, width = images[0].shape[:2]
+    cols = min(len(images), cols)
+    rows = math.ceil(len(images) / cols)
+    shape = (rows * height + (rows - 1) * margin, cols * width + (cols - 1) * margin) + images[0].shape[2:]
+    stitched = np.zeros(shape, images[0].dtype)
+    for i, image in enumerate(images):
+        top, left = (i // cols) * (height + margin), (i % cols) * (width + margin)
+        stitched[top : top + height, left : left + width] = image
+    return stitched
+
+
+def bgr2rgb(img) -> np.ndarray:
+    """Reverses the channel axis, the last one.
+
+    Args:
+        img: Array of shape `(..., C)`.
+
+    Returns:
+        New array with the channels in reverse order.
+
+    Example:
+        >>> bgr2rgb(np.array([[[1, 2, 3]]])).tolist()
+        [[[3, 2, 1]]]
+    """
+    return np.asarray(img)[..., ::-1].copy()
+
+
+def overlay(array1, array2, alpha=0.5) -> np.ndarray:
+    """Blends two arrays: `alpha * array1 + (1 - alpha) * array2`.
+
+    Args:
+        array1: First array; the result has its dtype.
+        array2: Second array, same shape.
+        alpha: Share of the first array, in [0, 1]. Default 0.5.
+
+    Returns:
+        New array of `array1`'s shape and dtype.
+
+    Raises:
+        ValueError: `alpha` is outside [0, 1], or the shapes differ.
+
+    Example:
+        >>> overlay(np.array([10, 20]), np.array([30, 40]), alpha=0.5).tolist()
+        [20, 30]
+    """
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"`alpha` must be in [0, 1]. Received: alpha={alpha}.")
+    array1, array2 = np.asarray(array1), np.asarray(array2)
+    if array1.shape != array2.shape:
+        raise ValueError(
+            "`array1` and `array2` must have the same shape. "
+            f"Received: {array1.shape} and {array2.shape}. Resize one of them, or give a grey map three channels."
+        )
+    return (array1 * alpha + array2 * (1 - alpha)).astype(array1.dtype)
+
+
+def to_bytes(image, input_range=(0, 255)) -> np.ndarray:
+    """Maps `input_range` to uint8 0..255."""
+    low, high = check_input_range(input_range)
+    scaled = (check_numeric("image", image) - low) / (high - low)
+    return np.round(255 * np.clip(scaled, 0, 1)).astype("uint8")

@@ -1,0 +1,452 @@
+"""Everyday helpers: copies of models, layers by name, images and labels."""
+
+import contextlib
+import functools
+import pathlib
+import warnings
+
+import keras
+import numpy as np
+from keras import ops
+
+from vis.graph import find_layer, layers, shadowed, walk
+from vis.utils.formats import producer
+from vis.utils.images import (
+    bgr2rgb,
+    deprocess_input,
+    normalize,
+    random_array,
+    stitch_images,
+    to_bytes,
+)
+from vis.utils.validation import VisualizationWarning, check_index, listify, near_names
+
+__all__ = [
+    "add_defaults_to_kwargs",
+    "apply_modifications",
+    "bgr2rgb",
+    "deprocess_input",
+    "draw_text",
+    "find_layer",
+    "find_layer_idx",
+    "get_identifier",
+    "get_img_shape",
+    "listify",
+    "load_img",
+    "lookup_imagenet_labels",
+    "normalize",
+    "random_array",
+    "reverse_enumerate",
+    "slicer",
+    "stitch_images",
+    "swap_softmax",
+]
+
+
+def reverse_enumerate(iterable):
+    """Enumerates from the end, with the indices counted from the start.
+
+    Args:
+        iterable: A sequence.
+
+    Returns:
+        Iterator of `(index, item)`.
+
+    Example:
+        >>> list(reverse_enumerate("ab"))
+        [(1, 'b'), (0, 'a')]
+    """
+    return zip(reversed(range(len(iterable))), reversed(iterable))
+
+
+def add_defaults_to_kwargs(defaults, **kwargs):
+    """Returns keyword arguments completed by defaults.
+
+    Args:
+        defaults: Dict of default values, or `None`. Not changed.
+        **kwargs: Given values; they win.
+
+    Returns:
+        New dict.
+
+    Example:
+        >>> add_defaults_to_kwargs({"a": 1, "b": 2}, b=3)
+        {'a': 1, 'b': 3}
+    """
+    return {**(defaults or {}), **kwargs}
+
+
+def get_identifier(identifier, module_globals, module_name):
+    """Returns a callable given by itself or by its name in a module.
+
+    Args:
+        identifier: A callable, or a name.
+        module_globals: The module's `globals()`.
+        module_name: Used in the message.
+
+    Returns:
+        The callable.
+
+    Raises:
+        ValueError: There is no callable of that name, or `identifier` is neither.
+
+    Example:
+        >>> get_identifier("relu", vars(keras.activations), "activations").__name__
+        'relu'
+    """
+    if callable(identifier):
+        return identifier
+    if isinstance(identifier, str):
+        found = module_globals.get(identifier)
+        if callable(found):
+            return found
+        names = [name for name, value in module_globals.items() if callable(value) and not name.startswith("_")]
+        raise ValueError(f"Unknown {module_name}: {identifier!r}. {near_names(identifier, names)}")
+    raise ValueError(
+        f"Could not interpret the {module_name} identifier. Received: {identifier!r} "
+        f"({type(identifier).__name__}), expected: a name or a callable."
+    )
+
+
+def require_graph(model, purpose: str) -> None:
+    """Raises a `ValueError` unless `model` is a built Functional or Sequential model."""
+    if not isinstance(model, keras.Model):
+        raise ValueError(f"`model` must be a Keras 3 model. Received: {model!r} ({type(model).__name__}).")
+    if not isinstance(model, (keras.Function, keras.Sequential)):
+        raise ValueError(
+            f"{purpose} needs a Functional or Sequential model: the layers of a subclassed one cannot be copied. "
+            f"Received: '{model.name}' of class {type(model).__name__}. Instead, change the layer of a model that "
+            "you build anew (`type(model).from_config(model.get_config())`, then `set_weights`), or pass "
+            "`backprop_modifier=` to the visualize functions, which needs no copy."
+        )
+    if not model.built or not getattr(model, "inputs", None):
+        raise ValueError(
+            f"{purpose} needs a built model. Received: '{model.name}', which has no weights yet. Call it once on data, "
+            "or begin it with `keras.Input(shape)`."
+        )
+
+
+def apply_modifications(model, custom_objects=None):
+    """Rebuilds a model, so that changes to its layers take effect.
+
+    Change an attribute such as `model.layers[-1].activation` first. Nested models are
+    reached; nothing is written to disk.
+
+    Args:
+        model: A built Functional or Sequential model. Not changed.
+        custom_objects: Dict from names to custom classes and functions. Those of the
+            model's own layers and activations are found by themselves.
+
+    Returns:
+        A new model with the changed activations, equal and independent weights, and the
+        same compiled state, its optimizer's included.
+
+    Raises:
+        ValueError: The model is subclassed or not built, or a custom layer has no usable
+            `get_config`.
+
+    Warns:
+        VisualizationWarning: The compiled state could not be copied.
+
+    Example:
+        >>> model = keras.Sequential(
+        ...     [keras.Input((4,)), keras.layers.Dense(2, activation="softmax")]
+        ... )
+        >>> model.layers[-1].activation = keras.activations.linear
+        >>> apply_modifications(model).layers[-1].activation.__name__
+        'linear'
+    """
+    require_graph(model, "apply_modifications")
+    return copy_model(model, custom_objects)
+
+
+def swap_softmax(model, custom_objects=None):
+    """Returns a copy of a model without the softmax or sigmoid at its end.
+
+    Args:
+        model: A built Functional or Sequential model whose last layer (nested models are
+            looked into) has a `softmax` or `sigmoid` activation, or is a `Softmax` layer.
+            Not changed.
+        custom_objects: See `apply_modifications`.
+
+    Returns:
+        A new model whose output is linear.
+
+    Raises:
+        ValueError: The model is subclassed or not built, or does not end in a softmax or
+            sigmoid.
+
+    Example:
+        >>> model = keras.Sequential(
+        ...     [keras.Input((4,)), keras.layers.Dense(2, activation="softmax")]
+        ... )
+        >>> swap_softmax(model).layers[-1].activation.__name__
+        'linear'
+    """
+    require_graph(model, "swap_softmax")
+    last = _last_layer(model)
+    name = getattr(getattr(last, "activation", None), "__name__", None)
+    if not isinstance(last, keras.layers.Softmax) and name not in ("softmax", "log_softmax", "sigmoid"):
+        raise ValueError(
+            f"Model '{model.name}' does not end in a softmax or sigmoid. Received: last layer '{last.name}' "
+            f"({type(last).__name__}, activation {name}). Its output is the score already: use the model as it is."
+        )
+    return copy_model(model, custom_objects, substitutes={id(last): _linear})
+
+
+def _last_layer(model):
+    layer = model.layers[-1] if isinstance(model, keras.Sequential) else producer(model.outputs[0])
+    return _last_layer(layer) if isinstance(layer, keras.Model) else layer
+
+
+def _linear(layer):
+    if isinstance(layer, keras.layers.Softmax):
+        return keras.layers.Activation("linear", name=layer.name)
+    with shadowed([(layer, "activation", keras.activations.linear)]):
+        return _copy_layer(layer)
+
+
+def copy_model(model, custom_objects=None, substitutes=None):
+    """Returns an independent copy of a Functional or Sequential model, made in memory.
+
+    Args:
+        model: The model. Not changed.
+        custom_objects: See `apply_modifications`.
+        substitutes: Dict from the `id` of a layer to the function that copies it.
+    """
+
+    def copy_one(layer):
+        return (substitutes or {}).get(id(layer), _copy_layer)(layer)
+
+    compiled = [(m, "compiled", False) for m in _models(model)]
+    with keras.utils.custom_object_scope({**_own_objects(model), **(custom_objects or {})}):
+        with shadowed(compiled):
+            copied = keras.models.clone_model(model, clone_function=copy_one, recursive=True)
+        _copy_variables(model.variables, copied.variables)
+        if getattr(model, "compiled", False):
+            _copy_compiled_state(model, copied)
+    return copied
+
+
+def _models(model):
+    return [model] + [m for _, m in walk(model) if isinstance(m, keras.Model)]
+
+
+def _own_objects(model):
+    """Finds the custom classes and functions that the model itself uses."""
+    found = {}
+    for _, operation in walk(model):
+        for value in (type(operation), getattr(operation, "activation", None)):
+            if hasattr(value, "__name__") and not value.__module__.startswith("keras."):
+                found[value.__name__] = value
+    for value in keras.tree.flatten(getattr(model, "loss", None)):
+        if hasattr(value, "__name__"):
+            found[value.__name__] = value
+    return found
+
+
+def _copy_layer(layer):
+    """Copies one layer or operation without its weights.
+
+    The activation function is passed on as it is: it may be a lambda, which no config holds.
+    """
+    activation = vars(layer).get("activation")
+    by_hand = activation is not None and not isinstance(activation, keras.Layer)
+    hidden = [(layer, "activation", keras.activations.linear)] if by_hand else []
+    trusted = {"safe_mode": False} if isinstance(layer, keras.layers.Lambda) else {}
+    try:
+        with shadowed(hidden):
+            copied = type(layer).from_config(layer.get_config(), **trusted)
+    except Exception as error:  # custom code, it may raise anything
+        raise ValueError(
+            f"Layer '{layer.name}' of class {type(layer).__name__} could not be copied: {error} "
+            "A custom layer needs a `get_config` that returns the arguments of its `__init__`; custom functions and "
+            "classes that it mentions go into `custom_objects`."
+        ) from error
+    if by_hand:
+        copied.activation = activation
+    shadow = vars(layer).get("call")
+    if hasattr(shadow, "rebind"):  # a backward rule, see `backprop_modifiers`
+        vars(copied)["call"] = shadow.rebind(copied)
+    return copied
+
+
+def _copy_variables(source, target):
+    if [tuple(v.shape) for v in source] != [tuple(v.shape) for v in target]:
+        raise ValueError(
+            "The copied model has other weights than the original. A custom layer's `get_config` probably leaves "
+            "out an argument that decides the shape of its weights."
+        )
+    for old, new in zip(source, target):
+        new.assign(ops.convert_to_numpy(old.value))
+
+
+def _copy_compiled_state(model, copied):
+    try:
+        copied.compile_from_config(model.get_compile_config())
+        old, new = model.optimizer.variables, copied.optimizer.variables
+        if [tuple(v.shape) for v in old] == [tuple(v.shape) for v in new]:
+            _copy_variables(old, new)
+    except Exception as error:  # user-defined losses and metrics may raise anything
+        warnings.warn(
+            f"The model was copied, but not its compiled state: {error} Compile the copy yourself to train it.",
+            VisualizationWarning,
+            stacklevel=4,
+        )
+
+
+def find_layer_idx(model, layer_name) -> int:
+    """Returns the index of a layer in `model.layers`.
+
+    Args:
+        model: A Keras model.
+        layer_name: The layer's name.
+
+    Returns:
+        The index, counted from the start.
+
+    Raises:
+        ValueError: There is no layer of that name; near names are listed.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="fc")])
+        >>> find_layer_idx(model, "fc")
+        0
+    """
+    names = [layer.name for layer in model.layers]
+    if layer_name in names:
+        return names.index(layer_name)
+    nested = [path for path, _ in layers(model) if path.endswith("/" + str(layer_name))]
+    hint = f"It is nested in another model: use the path {nested[0]!r}." if nested else near_names(layer_name, names)
+    raise ValueError(f"Model '{model.name}' has no layer named {layer_name!r}. {hint}")
+
+
+def get_img_shape(img) -> tuple:
+    """Returns the shape of a batch of images with the channels second.
+
+    Args:
+        img: Array, tensor or symbolic tensor of shape `(samples, dims..., channels)`, or
+            `(samples, channels, dims...)` where `keras.config.image_data_format()` says so.
+
+    Returns:
+        Tuple `(samples, channels, dims...)`.
+
+    Example:
+        >>> get_img_shape(np.zeros((5, 28, 20, 3)))
+        (5, 3, 28, 20)
+    """
+    shape = tuple(img.shape)
+    if len(shape) < 2:
+        raise ValueError(f"`img` must have a batch and a channel axis at least. Received: shape {shape}.")
+    if keras.config.image_data_format() == "channels_first":
+        return shape
+    return shape[:1] + shape[-1:] + shape[1:-1]
+
+
+def load_img(path, grayscale=False, target_size=None) -> np.ndarray:
+    """Loads a picture from disk.
+
+    Args:
+        path: Path of an image file.
+        grayscale: Whether to make it grey. Default `False`.
+        target_size: `(rows, cols)` to resize to, bilinear. Default `None`: as it is.
+
+    Returns:
+        uint8 array, `(H, W, 3)`, or `(H, W)` for grey.
+
+    Raises:
+        ValueError: The file is missing or no picture, or `target_size` is not a pair.
+    """
+    if target_size is not None and len(tuple(target_size)) != 2:
+        raise ValueError(f"`target_size` must be a pair (rows, cols). Received: {target_size!r}.")
+    mode = "grayscale" if grayscale else "rgb"
+    try:
+        image = keras.utils.load_img(path, color_mode=mode, target_size=target_size, interpolation="bilinear")
+    except OSError as error:
+        raise ValueError(f"`path` must be a picture that can be read. Received: {str(path)!r} ({error}).") from error
+    return np.array(image, dtype="uint8")
+
+
+@functools.cache
+def _imagenet_labels():
+    text = (pathlib.Path(__file__).parent / "imagenet_labels.txt").read_text("utf-8")
+    return tuple(text.splitlines())
+
+
+def lookup_imagenet_labels(indices) -> list:
+    """Returns the English names of ImageNet classes.
+
+    Args:
+        indices: An index in [0, 999], or a sequence of them.
+
+    Returns:
+        List of names, one for each index.
+
+    Raises:
+        ValueError: An index is out of range.
+        TypeError: An index is not an integer.
+
+    Example:
+        >>> lookup_imagenet_labels([281, 967])
+        ['tabby cat', 'espresso']
+    """
+    names = _imagenet_labels()
+    return [names[check_index("indices", index, len(names), "ImageNet")] for index in listify(indices)]
+
+
+def draw_text(img, text, position=(10, 10), font="FreeSans.ttf", font_size=14, color=(0, 0, 0)) -> np.ndarray:
+    """Writes text on a picture.
+
+    Args:
+        img: Array `(H, W)`, `(H, W, 1)` or `(H, W, 3)`, values 0..255. Not changed.
+        text: The text.
+        position: `(x, y)` of its upper left corner in pixels. Default (10, 10).
+        font: Name or path of a TrueType font; one that is not found is replaced by
+            Pillow's own. Default "FreeSans.ttf".
+        font_size: Size in pixels. Default 14.
+        color: `(r, g, b)`, 0..255; a grey picture takes their mean. Default black.
+
+    Returns:
+        uint8 array of the same shape.
+
+    Raises:
+        ValueError: `img` is not a picture.
+
+    Example:
+        >>> draw_text(np.full((40, 60, 3), 255, "uint8"), "cat").shape
+        (40, 60, 3)
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    array = to_bytes(img)
+    grey = array.ndim == 2 or (array.ndim == 3 and array.shape[-1] == 1)
+    if not grey and (array.ndim != 3 or array.shape[-1] != 3):
+        raise ValueError(f"`img` must have the shape (H, W), (H, W, 1) or (H, W, 3). Received: {array.shape}.")
+    image = Image.fromarray(array.reshape(array.shape[:2]) if grey else array)
+    try:
+        loaded = ImageFont.truetype(font, font_size)
+    except OSError:
+        loaded = ImageFont.load_default(font_size)
+    fill = int(np.mean(color)) if grey else tuple(color)
+    with contextlib.closing(image):
+        ImageDraw.Draw(image).text(position, str(text), fill=fill, font=loaded)
+        return np.array(image).reshape(array.shape)
+
+
+class _Slicer:
+    """Writes slices as `(samples, channels, dims...)` whatever the data format.
+
+    Example:
+        >>> x = np.zeros((1, 4, 4, 3))
+        >>> x[slicer[:, 0, ...]].shape
+        (1, 4, 4)
+    """
+
+    def __getitem__(self, item):
+        item = item if isinstance(item, tuple) else (item,)
+        if keras.config.image_data_format() == "channels_first" or len(item) < 2:
+            return item
+        return item[:1] + item[2:] + item[1:2]
+
+
+slicer = _Slicer()

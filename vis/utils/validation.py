@@ -1,0 +1,152 @@
+"""Checks of user input, and the wording of every error.
+
+A message says what came, what was expected and how to mend it. Everything here
+works on plain values and NumPy arrays, so any module may import it.
+"""
+
+import difflib
+import math
+import numbers
+
+import numpy as np
+
+
+class VisualizationWarning(UserWarning):
+    """The category of every warning that `vis` issues itself."""
+
+
+def listify(value) -> list:
+    """Returns `value` as a list.
+
+    Args:
+        value: Lists, tuples and arrays become lists of their items; anything else
+            becomes a list of one item.
+
+    Returns:
+        A new list.
+
+    Example:
+        >>> listify(3), listify((1, 2))
+        ([3], [1, 2])
+    """
+    if isinstance(value, np.ndarray):
+        return value.tolist() if value.ndim else [value.item()]
+    if isinstance(value, (list, tuple, range)):
+        return list(value)
+    return [value]
+
+
+def near_names(name: str, names) -> str:
+    """Words the names that come closest to `name`, or all of them if few."""
+    names = list(dict.fromkeys(names))
+    near = difflib.get_close_matches(str(name), names, n=5, cutoff=0.5)
+    if near:
+        return "Did you mean: " + ", ".join(repr(n) for n in near) + "?"
+    shown = ", ".join(repr(n) for n in names[:20])
+    return f"Choose one of: {shown}{', ...' if len(names) > 20 else ''}."
+
+
+def is_integer(value) -> bool:
+    """Tells whether `value` is a whole number (Python's or NumPy's, not a bool)."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def check_count(name: str, value, minimum: int = 0) -> int:
+    """Returns `value` as an int of at least `minimum`, or raises."""
+    if not is_integer(value):
+        raise TypeError(f"`{name}` must be an integer. Received: {name}={value!r} ({type(value).__name__}).")
+    if value < minimum:
+        raise ValueError(f"`{name}` must be at least {minimum}. Received: {name}={value}.")
+    return int(value)
+
+
+def check_index(name: str, value, size: int, what: str) -> int:
+    """Returns `value` as an index in [0, size), counting from the end if negative."""
+    if not is_integer(value):
+        raise TypeError(f"`{name}` must hold integers. Received: {value!r} ({type(value).__name__}).")
+    if not -size <= value < size:
+        raise ValueError(
+            f"`{name}` is out of range. Received: {value}, but {what} has {size}: choose from 0 to {size - 1}."
+        )
+    return int(value) % size
+
+
+def check_input_range(input_range) -> tuple:
+    """Returns `input_range` as a tuple `(low, high)` of finite numbers, low < high."""
+    try:
+        low, high = input_range
+        valid = math.isfinite(low) and math.isfinite(high) and low < high
+    except (TypeError, ValueError):
+        valid = False
+    if not valid:
+        raise ValueError(
+            "`input_range` must be a pair `(low, high)` of finite numbers with low < high, such as (0, 255) "
+            f"or (0., 1.). Received: input_range={input_range!r}."
+        )
+    return low, high
+
+
+def check_numeric(name: str, value) -> np.ndarray:
+    """Returns `value` as a new float32 array, or raises if it is not finite numbers."""
+    try:
+        array = np.array(value)
+    except Exception as error:  # frameworks raise what they like
+        raise ValueError(f"`{name}` could not be read as an array: {error}") from error
+    if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
+        raise ValueError(
+            f"`{name}` must be numbers. Received: dtype {array.dtype}. Lists of arrays must have one common shape."
+        )
+    array = array.astype("float32")
+    if not np.isfinite(array).all():
+        bad = int(array.size - np.isfinite(array).sum())
+        raise ValueError(
+            f"`{name}` must be finite numbers. Received: {bad} values that are NaN or infinite. "
+            f"Find them with `np.argwhere(~np.isfinite({name}))`."
+        )
+    return array
+
+
+def words_shape(shape) -> str:
+    """Words an expected shape, batch axis included."""
+    return "(" + ", ".join("N" if i == 0 else ("any" if d is None else str(d)) for i, d in enumerate(shape)) + ")"
+
+
+def check_input(name: str, value, shape) -> np.ndarray:
+    """Returns `value` as a float32 batch that fits a model's input.
+
+    Args:
+        name: The argument's name, for messages.
+        value: One sample or a batch.
+        shape: The model's input shape with the batch axis first, `None` where any size
+            fits; or `None` altogether where the model does not say.
+
+    Returns:
+        A new float32 array of shape `(N, *shape[1:])`. A missing batch axis is added.
+
+    Raises:
+        ValueError: `value` is empty, not numeric, not finite, or of another shape.
+    """
+    array = check_numeric(name, value)
+    if array.size == 0:
+        raise ValueError(f"`{name}` must not be empty. Received: shape {array.shape}.")
+    if shape is None:
+        return array
+    given, shape = array.shape, tuple(shape)
+    if array.ndim == len(shape) - 1:
+        array = array[None]
+    if array.ndim != len(shape):
+        raise ValueError(
+            f"`{name}` must have the shape {words_shape(shape)} of the model's input, or that of one sample "
+            f"without the batch axis. Received: shape {given}."
+        )
+    if not _fits(array.shape, shape):
+        raise ValueError(
+            f"`{name}` does not fit the model's input. Received: shape {given}, expected: {words_shape(shape)}, "
+            "with or without the batch axis. Check the image size, the number of channels and their position "
+            "(channels_first or channels_last)."
+        )
+    return array
+
+
+def _fits(shape, pattern) -> bool:
+    return all(p is None or s == p for s, p in zip(shape[1:], pattern[1:]))

@@ -1,0 +1,44 @@
+"""The visualize functions of keras-vis: saliency, Grad-CAM, activation maximisation."""
+
+from vis.losses import layer_output as _layer_output
+from vis.utils.formats import channel_axis as _channel_axis
+from vis.utils.images import overlay
+from vis.visualization.activation_maximization import (
+    visualize_activation,
+    visualize_activation_with_losses,
+)
+from vis.visualization.class_activation import visualize_cam, visualize_cam_with_losses
+from vis.visualization.saliency import visualize_saliency, visualize_saliency_with_losses
+
+__all__ = [
+    "get_num_filters",
+    "overlay",
+    "visualize_activation",
+    "visualize_activation_with_losses",
+    "visualize_cam",
+    "visualize_cam_with_losses",
+    "visualize_saliency",
+    "visualize_saliency_with_losses",
+]
+
+
+def get_num_filters(layer) -> int:
+    """Returns how many filters (channels, units) a layer has.
+
+    Args:
+        layer: A layer of a built model.
+
+    Returns:
+        The size of the output's channel axis; of its last axis for a dense layer.
+
+    Raises:
+        ValueError: The layer has no symbolic output.
+
+    Example:
+        >>> import keras
+        >>> model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3)])
+        >>> get_num_filters(model.layers[0])
+        4
+    """
+    shape = tuple(_layer_output(layer).shape)
+    return shape[_channel_axis(layer, len(shape))]

@@ -1,0 +1,137 @@
+"""Activation maximisation: the input that a filter likes best."""
+
+import numpy as np
+
+from vis import descent
+from vis.energy import cached_energy, check_losses, model_energy, model_input, symbol_energy
+from vis.graph import find_layer
+from vis.losses import ActivationMaximization
+from vis.regularizers import LPNorm, TotalVariation
+from vis.utils.utils import add_defaults_to_kwargs
+from vis.visualization.maps import check_model, modified
+
+
+def visualize_activation(
+    model,
+    layer_idx,
+    filter_indices=None,
+    wrt_tensor=None,
+    seed_input=None,
+    input_range=(0, 255),
+    backprop_modifier=None,
+    grad_modifier=None,
+    act_max_weight=1,
+    lp_norm_weight=10,
+    tv_weight=10,
+    **optimizer_params,
+):
+    """Returns an input that excites some filters of a layer.
+
+    Shows what a filter or class looks for. Its limit: the picture depends much on the
+    regularizers' weights and on `input_range`; use `verbose=True` to see their balance.
+
+    Source: Simonyan et al. 2014, "Deep Inside Convolutional Networks", section 2; the
+    regularizers are those of Mahendran & Vedaldi 2016.
+
+    Args:
+        model: Any built Keras model with one input. Not changed.
+        layer_idx: The layer: index, name, path through nested models or layer object. For
+            class scores, the last one, with its softmax swapped for linear
+            (`vis.utils.utils.apply_modifications`).
+        filter_indices: Index or indices of its units or channels. Default `None`: all.
+        wrt_tensor: Symbolic tensor to differentiate with respect to. Default `None`: the input,
+            the only tensor that is updated.
+        seed_input: Where to start. Default `None`: noise around the middle of `input_range`.
+        input_range: `(low, high)` of the model's input. Default (0, 255).
+        backprop_modifier: See `visualize_saliency`. Default `None`.
+        grad_modifier: Name or callable, see `vis.grad_modifiers`. Default `None`.
+        act_max_weight: Weight of the filters' activation. Default 1. 0 or `None` leaves it
+            out.
+        lp_norm_weight: Weight of the L-6 norm, which keeps pixels bounded. Default 10. 0 or
+            `None` leaves it out.
+        tv_weight: Weight of the total variation, which keeps the image coherent. Default 10.
+            0 or `None` leaves it out.
+        **optimizer_params: Passed to `vis.optimizer.Optimizer.minimize`: `max_iter` (default
+            200), `input_modifiers`, `callbacks`, `verbose` (default `False`), `optimizer`, `seed`.
+
+    Returns:
+        One image `(H, W, C)`, channels last, values in `input_range`; uint8 if both ends of the
+        range are Python ints, else float32.
+
+    Raises:
+        ValueError: A layer, index, name or input is wrong; the message says how to mend it.
+        TypeError: An argument is of the wrong kind.
+        FloatingPointError: A loss became NaN or infinite; the message names it.
+
+    Example:
+        >>> import keras
+        >>> model = keras.Sequential(
+        ...     [keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3, name="conv")]
+        ... )
+        >>> image = visualize_activation(model, "conv", 0, input_range=(0.0, 1.0), max_iter=3)
+        >>> image.shape
+        (8, 8, 3)
+    """
+    check_model(model)
+    model, rule = modified(model, backprop_modifier)
+    layer = find_layer(model, layer_idx)
+    symbol = model_input(model)
+    losses, weights = check_losses(
+        [
+            (ActivationMaximization(layer, filter_indices), act_max_weight),
+            (LPNorm(None), lp_norm_weight),
+            (TotalVariation(None), tv_weight),
+        ]
+    )
+    if wrt_tensor is not None and wrt_tensor is not symbol:
+        energy = symbol_energy(symbol, losses, wrt_tensor, rule, norm_grads=True)
+    else:
+        key = ("activation", id(layer), rule, tuple(loss.name for loss in losses))
+        energy = cached_energy(model, key, lambda: model_energy(model, losses, rule=rule, norm_grads=True))
+    params = add_defaults_to_kwargs({"grad_modifier": grad_modifier, "seed_input": seed_input}, **optimizer_params)
+    return _image(energy, losses, weights, input_range, params)
+
+
+def visualize_activation_with_losses(
+    input_tensor, losses, wrt_tensor=None, seed_input=None, input_range=(0, 255), **optimizer_params
+):
+    """Returns an input that minimises weighted losses of your own.
+
+    Args:
+        input_tensor: Symbolic input of a Functional or Sequential model.
+        losses: List of pairs `(Loss, weight)`.
+        wrt_tensor: See `visualize_activation`.
+        seed_input: See `visualize_activation`.
+        input_range: See `visualize_activation`.
+        **optimizer_params: See `visualize_activation`.
+
+    Returns:
+        As `visualize_activation`.
+
+    Raises:
+        ValueError: A loss does not depend on the input, or an argument has a wrong value.
+        TypeError: An argument is of the wrong kind.
+        FloatingPointError: A loss became NaN or infinite; the message names it.
+
+    Example:
+        >>> import keras
+        >>> model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3)])
+        >>> losses = [(ActivationMaximization(model.layers[-1], 0), 1)]
+        >>> visualize_activation_with_losses(model.inputs[0], losses, max_iter=3).dtype
+        dtype('uint8')
+    """
+    losses, weights = check_losses(losses)
+    wrt_tensor = None if wrt_tensor is input_tensor else wrt_tensor
+    energy = symbol_energy(input_tensor, losses, wrt_tensor, norm_grads=True)
+    params = add_defaults_to_kwargs({"seed_input": seed_input}, **optimizer_params)
+    return _image(energy, losses, weights, input_range, params)
+
+
+def _image(energy, losses, weights, input_range, params):
+    params = add_defaults_to_kwargs({"max_iter": 200, "verbose": False}, **params)
+    image = descent.minimize(energy, losses, weights, input_range, **params)[0]
+    if energy.reader.input_format == "channels_first" and image.ndim > 1:
+        image = np.moveaxis(image, 0, -1)
+    if all(isinstance(end, int) for end in input_range):
+        return np.clip(image, *input_range).astype("uint8")
+    return image

@@ -1,0 +1,250 @@
+"""Class activation maps: which places of a feature map speak for a score."""
+
+import keras
+import numpy as np
+from keras import layers
+
+from vis.energy import cached_energy, check_losses, model_energy, symbol_energy
+from vis.graph import ancestors, find_layer, walk
+from vis.losses import ActivationMaximization, layer_output
+from vis.utils.formats import data_format
+from vis.visualization.maps import check_model, gradient_of, modified, normalized, one_or_all
+
+_SPATIAL_LAYERS = (
+    layers.Conv1D,
+    layers.Conv2D,
+    layers.Conv3D,
+    layers.Conv1DTranspose,
+    layers.Conv2DTranspose,
+    layers.Conv3DTranspose,
+    layers.SeparableConv1D,
+    layers.SeparableConv2D,
+    layers.DepthwiseConv1D,
+    layers.DepthwiseConv2D,
+    layers.MaxPooling1D,
+    layers.MaxPooling2D,
+    layers.MaxPooling3D,
+    layers.AveragePooling1D,
+    layers.AveragePooling2D,
+    layers.AveragePooling3D,
+)
+
+
+def visualize_cam(
+    model,
+    layer_idx,
+    filter_indices,
+    seed_input,
+    penultimate_layer_idx=None,
+    backprop_modifier=None,
+    grad_modifier=None,
+):
+    """Returns which regions speak for the score, by Grad-CAM.
+
+    Coarse but class-specific: it shows where the evidence is. Its limit is the size of the
+    feature map; and channels are weighted as wholes, so it can light places that the score
+    does not use.
+
+    Source: Selvaraju et al. 2017, "Grad-CAM", equations 1 and 2.
+
+    Args:
+        model: Any built Keras model with one input. Not changed.
+        layer_idx: The layer to explain: index, name, path through nested models or layer
+            object. For class scores, the last one, with its softmax swapped for linear
+            (`vis.utils.utils.apply_modifications`).
+        filter_indices: Index or indices of its units or channels; their mean outputs are
+            summed. `None`: all.
+        seed_input: One input `(H, W, C)`, or a batch of them, in the range that the model
+            was trained on.
+        penultimate_layer_idx: The layer whose feature map is used, given as `layer_idx` is.
+            Default `None`: the nearest convolution or pooling before `layer_idx` (wrapped and
+            nested ones count, global pooling and 1x1 outputs do not).
+        backprop_modifier: See `visualize_saliency`. Default `None`.
+        grad_modifier: Name or callable applied to the gradient at the feature map. Default
+            `None`. `"negate"` shows what speaks against the score.
+
+    Returns:
+        float32 in [0, 1], min-max normalised for each sample, resized (linearly) to the
+        input: `(H, W)`, with a leading batch axis if `seed_input` holds more than one sample.
+
+    Raises:
+        ValueError: No convolution or pooling comes before `layer_idx`, or the one given does
+            not; or a layer, index, name or input is wrong.
+        TypeError: An argument is of the wrong kind.
+
+    Warns:
+        VisualizationWarning: The map is flat (no positive evidence), or the backprop modifier
+            changed nothing.
+
+    Example:
+        >>> model = keras.Sequential(
+        ...     [
+        ...         keras.Input((8, 8, 3)),
+        ...         keras.layers.Conv2D(4, 3, kernel_initializer="ones"),
+        ...         keras.layers.Flatten(),
+        ...         keras.layers.Dense(2, kernel_initializer="ones", name="preds"),
+        ...     ]
+        ... )
+        >>> image = np.random.default_rng(0).random((8, 8, 3))
+        >>> visualize_cam(model, "preds", filter_indices=1, seed_input=image).shape
+        (8, 8)
+    """
+    check_model(model)
+    model, rule = modified(model, backprop_modifier)
+    layer = find_layer(model, layer_idx)
+    penultimate = find_penultimate_layer(model, layer, penultimate_layer_idx)
+    losses = [ActivationMaximization(layer, filter_indices)]
+    energy = cached_energy(
+        model,
+        ("cam", id(layer), id(penultimate), rule),
+        lambda: model_energy(model, losses, penultimate, rule),
+    )
+    return _grad_cam(energy, losses, [-1.0], seed_input, penultimate, grad_modifier)
+
+
+def visualize_cam_with_losses(input_tensor, losses, seed_input, penultimate_layer, grad_modifier=None):
+    """Returns the Grad-CAM map of weighted losses of your own.
+
+    Args:
+        input_tensor: Symbolic input of a Functional or Sequential model.
+        losses: List of pairs `(Loss, weight)`. For something to be raised, as the score of an
+            `ActivationMaximization`, use a negative weight.
+        seed_input: See `visualize_cam`.
+        penultimate_layer: The layer object whose feature map is used.
+        grad_modifier: See `visualize_cam`.
+
+    Returns:
+        As `visualize_cam`.
+
+    Raises:
+        ValueError: A loss does not depend on the layer, the layer has no spatial output, or an
+            argument has a wrong value.
+        TypeError: An argument is of the wrong kind.
+
+    Example:
+        >>> model = keras.Sequential(
+        ...     [
+        ...         keras.Input((8, 8, 3)),
+        ...         keras.layers.Conv2D(4, 3, kernel_initializer="ones"),
+        ...         keras.layers.Flatten(),
+        ...     ]
+        ... )
+        >>> losses = [(ActivationMaximization(model.layers[-1], 7), -1)]
+        >>> image = np.random.default_rng(0).random((1, 8, 8, 3))
+        >>> visualize_cam_with_losses(model.inputs[0], losses, image, model.layers[0]).shape
+        (8, 8)
+    """
+    if not isinstance(penultimate_layer, keras.Layer):
+        raise TypeError(
+            f"`penultimate_layer` must be a layer object, such as `model.layers[2]`. Received: {penultimate_layer!r}."
+        )
+    losses, weights = check_losses(losses)
+    energy = symbol_energy(input_tensor, losses, layer_output(penultimate_layer))
+    return _grad_cam(energy, losses, weights, seed_input, penultimate_layer, grad_modifier)
+
+
+def _grad_cam(energy, losses, weights, seed_input, layer, grad_modifier):
+    gradients, activations, batch = gradient_of(energy, losses, weights, seed_input, grad_modifier)
+    if activations.ndim < 3:
+        raise ValueError(
+            "The feature map must be spatial (rank 3 or more). "
+            f"Received: layer '{layer.name}' with output shape {activations.shape}. Choose a convolution or pooling."
+        )
+    if data_format(layer) == "channels_first":
+        gradients, activations = np.moveaxis(gradients, 1, -1), np.moveaxis(activations, 1, -1)
+    sizes = batch.shape[2:] if energy.reader.input_format == "channels_first" else batch.shape[1:-1]
+    maps = resize(grad_cam(activations, gradients), sizes)
+    return one_or_all(normalized(maps, "class activation map"), batch)
+
+
+def grad_cam(activations, gradients) -> np.ndarray:
+    """Returns Grad-CAM maps at the layer's size.
+
+    Args:
+        activations: Feature maps `(N, *spatial, K)`.
+        gradients: Gradients of the score with respect to them, same shape.
+
+    Returns:
+        `(N, *spatial)`, values >= 0.
+    """
+    positions = tuple(range(1, gradients.ndim - 1))
+    weights = np.mean(gradients, axis=positions, keepdims=True)  # equation 1
+    return np.maximum(np.sum(weights * activations, axis=-1), 0)  # equation 2
+
+
+def resize(maps, sizes) -> np.ndarray:
+    """Resizes maps linearly, pixel centres on pixel centres, to the given spatial sizes."""
+    from scipy.ndimage import zoom
+
+    if len(sizes) != maps.ndim - 1:
+        raise ValueError(
+            f"The feature map must have as many spatial axes as the input. Received: {maps.ndim - 1} and {len(sizes)}. "
+            "Choose another `penultimate_layer_idx`."
+        )
+    factors = [size / given for size, given in zip(sizes, maps.shape[1:])]
+    return np.stack([zoom(one, factors, order=1, mode="nearest", grid_mode=True) for one in maps])
+
+
+def find_penultimate_layer(model, layer, chosen=None):
+    """Returns the layer whose feature map explains `layer`.
+
+    Args:
+        model: The model.
+        layer: The layer object to explain.
+        chosen: The user's choice, or `None` to search.
+
+    Raises:
+        ValueError: There is none, or the chosen one does not come before `layer`.
+    """
+    before = _layers_before(model, layer)
+    if chosen is not None:
+        found = find_layer(model, chosen)
+        if found is layer or not any(found is candidate for candidate in before):
+            raise ValueError(
+                f"`penultimate_layer_idx` must come before `layer_idx`. Received: layer '{found.name}', which is not "
+                f"before layer '{layer.name}'."
+            )
+        return found
+    for candidate in reversed(before):
+        if _has_feature_map(candidate):
+            return candidate
+    raise ValueError(
+        f"No convolution or pooling layer comes before layer '{layer.name}' in model '{model.name}', so there is no "
+        "feature map to use. Give `penultimate_layer_idx` a layer with spatial output, or use visualize_saliency."
+    )
+
+
+def _layers_before(model, layer):
+    """Lists the layers that the target is computed from, in order; its own inner ones last."""
+    order = [(path, op) for path, op in walk(model)]
+    target = next(path for path, op in order if op is layer)
+    position = [path for path, _ in order].index(target)
+    inner = [op for path, op in order if path.startswith(target + "/")]
+    reached = {id(op) for op in ancestors(_top_level(model, target))}
+    tops = {op.name: op for op in _top_operations(order)}
+    before = [
+        op
+        for path, op in order[:position]
+        if not reached or path.split("/")[0] == target.split("/")[0] or id(tops[path.split("/")[0]]) in reached
+    ]
+    return before + inner
+
+
+def _top_operations(order):
+    return [op for path, op in order if "/" not in path]
+
+
+def _top_level(model, path):
+    return next(op for found, op in walk(model) if found == path.split("/")[0])
+
+
+def _has_feature_map(layer):
+    inner = getattr(layer, "layer", None) if isinstance(layer, keras.layers.Wrapper) else layer
+    if not isinstance(inner, _SPATIAL_LAYERS):
+        return False
+    try:
+        shape = tuple(layer_output(layer).shape)
+    except ValueError:  # a layer of a subclassed model does not tell its shape beforehand
+        return True
+    spatial = shape[2:] if data_format(layer) == "channels_first" else shape[1:-1]
+    return any(size != 1 for size in spatial)

@@ -1,0 +1,124 @@
+"""Saliency: the gradient of a score with respect to the input."""
+
+import numpy as np
+
+from vis.energy import cached_energy, check_losses, model_energy, model_input, symbol_energy
+from vis.graph import find_layer
+from vis.losses import ActivationMaximization
+from vis.utils.formats import data_format, producer
+from vis.visualization.maps import check_model, gradient_of, modified, normalized, one_or_all
+
+
+def visualize_saliency(
+    model,
+    layer_idx,
+    filter_indices,
+    seed_input,
+    wrt_tensor=None,
+    backprop_modifier=None,
+    grad_modifier="absolute",
+    keepdims=False,
+):
+    """Returns which pixels would change the score most if they changed a little.
+
+    The fastest map and the closest to the input. Its limit: it tells how the score would
+    change, not what it is made of, and raw gradients are noisy.
+
+    Source: Simonyan et al. 2014, "Deep Inside Convolutional Networks", section 3.
+
+    Args:
+        model: Any built Keras model with one input. Not changed.
+        layer_idx: The layer to explain: index, name, path through nested models
+            (`"backbone/conv1"`) or layer object. For class scores, the last one, with its
+            softmax swapped for linear (`vis.utils.utils.apply_modifications`).
+        filter_indices: Index or indices of its units or channels; their mean outputs are
+            summed. `None`: all.
+        seed_input: One input `(H, W, C)`, or a batch of them, in the range that the model
+            was trained on.
+        wrt_tensor: Symbolic tensor of the model to differentiate with respect to. Default
+            `None`: the input.
+        backprop_modifier: `None` (default), `"guided"`, `"rectified"` (`"relu"`, `"deconv"`), or a
+            rule, see `vis.backprop_modifiers.rule`.
+        grad_modifier: `"absolute"` (default), `"negate"`, `"relu"`, `"invert"`, `"small_values"`, a
+            callable, or `None`. `None` keeps the sign: positive where more raises the score.
+        keepdims: Whether to keep the channel axis. Default `False`: the maximum over it.
+
+    Returns:
+        float32 in [0, 1], min-max normalised for each sample: `(H, W)`, or `(H, W, C)` with
+        `keepdims`. With a leading batch axis if `seed_input` holds more than one sample. For
+        inputs that are vectors, `(features,)`.
+
+    Raises:
+        ValueError: A layer, index, name or input is wrong; the message says how to mend it.
+        TypeError: An argument is of the wrong kind.
+
+    Warns:
+        VisualizationWarning: The map is flat, or the backprop modifier changed nothing.
+
+    Example:
+        >>> import keras
+        >>> model = keras.Sequential(
+        ...     [
+        ...         keras.Input((8, 8, 3)),
+        ...         keras.layers.Conv2D(4, 3, activation="relu"),
+        ...         keras.layers.Flatten(),
+        ...         keras.layers.Dense(2, name="preds"),
+        ...     ]
+        ... )
+        >>> image = np.random.default_rng(0).random((8, 8, 3))
+        >>> visualize_saliency(model, "preds", filter_indices=1, seed_input=image).shape
+        (8, 8)
+    """
+    check_model(model)
+    model, rule = modified(model, backprop_modifier)
+    layer = find_layer(model, layer_idx)
+    losses = [ActivationMaximization(layer, filter_indices)]
+    if wrt_tensor is not None:
+        energy = symbol_energy(model_input(model), losses, wrt_tensor, rule)
+    else:
+        energy = cached_energy(model, ("saliency", id(layer), rule), lambda: model_energy(model, losses, rule=rule))
+    form = energy.reader.input_format if wrt_tensor is None else data_format(producer(wrt_tensor))
+    # The loss falls where the activation rises: weigh it by -1.
+    return _saliency(energy, losses, [-1.0], seed_input, grad_modifier, keepdims, form)
+
+
+def visualize_saliency_with_losses(
+    input_tensor, losses, seed_input, wrt_tensor=None, grad_modifier="absolute", keepdims=False
+):
+    """Returns the saliency map of weighted losses of your own.
+
+    Args:
+        input_tensor: Symbolic input of a Functional or Sequential model.
+        losses: List of pairs `(Loss, weight)`. For something to be raised, as the score of an
+            `ActivationMaximization`, use a negative weight.
+        seed_input: See `visualize_saliency`.
+        wrt_tensor: See `visualize_saliency`.
+        grad_modifier: See `visualize_saliency`.
+        keepdims: See `visualize_saliency`.
+
+    Returns:
+        As `visualize_saliency`.
+
+    Raises:
+        ValueError: A loss does not depend on the input, or an argument has a wrong value.
+        TypeError: An argument is of the wrong kind.
+
+    Example:
+        >>> import keras
+        >>> model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten()])
+        >>> losses = [(ActivationMaximization(model.layers[-1], [0, 5]), -1)]
+        >>> image = np.ones((8, 8, 3))
+        >>> visualize_saliency_with_losses(model.inputs[0], losses, image).sum()
+        np.float32(2.0)
+    """
+    losses, weights = check_losses(losses)
+    energy = symbol_energy(input_tensor, losses, wrt_tensor)
+    form = energy.reader.input_format if wrt_tensor is None else data_format(producer(wrt_tensor))
+    return _saliency(energy, losses, weights, seed_input, grad_modifier, keepdims, form)
+
+
+def _saliency(energy, losses, weights, seed_input, grad_modifier, keepdims, form):
+    gradient, _, batch = gradient_of(energy, losses, weights, seed_input, grad_modifier)
+    if not keepdims and gradient.ndim > 2:
+        gradient = np.max(gradient, axis=1 if form == "channels_first" else -1)
+    return one_or_all(normalized(gradient, "saliency map"), batch)
