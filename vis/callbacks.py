@@ -77,6 +77,7 @@ class GifGenerator(OptimizerCallback):
         path = str(path)
         self.path = pathlib.Path(path if path.endswith(".gif") else path + ".gif")
         try:
+            self.path.open("ab").close()  # the writer itself may wait for the first frame
             self.writer = imageio.get_writer(self.path, mode="I", loop=0)
         except OSError as error:
             raise ValueError(

@@ -16,6 +16,7 @@ from vis.utils.images import EPSILON, deprocess_input, random_array
 from vis.utils.validation import check_count, check_input, check_input_range
 
 _DECAY = 0.95
+_FEW_STEPS = 10  # up to so many, compiling the loop costs more than it saves
 _CHUNK = 50  # steps of one compiled call
 _RECORDED_VALUES = 2**20  # numbers that one chunk keeps for the callbacks, at most
 
@@ -93,7 +94,7 @@ def minimize(
         descent = _Descent(energy, losses, weights, watchers)
         if max_iter == 0:
             best, grads, value = x, None, None
-        elif max_iter == 1 or modifiers or optimizer is not None or not _compilable(modify):
+        elif max_iter <= _FEW_STEPS or modifiers or optimizer is not None or not _compilable(modify):
             best, grads, value = descent.step_by_step(x, max_iter, modifiers, modify, optimizer)
         else:
             best, grads, value = descent.in_chunks(x, max_iter, modify)
@@ -106,10 +107,22 @@ def _ended(callbacks, verbose):
     watchers = list(callbacks or []) + ([Print()] if verbose else [])
     try:
         yield watchers
-    finally:
-        with contextlib.ExitStack() as stack:
-            for watcher in reversed(watchers):
-                stack.callback(watcher.on_end)
+    except BaseException as error:
+        for late in _end(watchers):
+            error.add_note(f"Then `on_end` of a callback failed as well: {late!r}")
+        raise
+    for late in _end(watchers):
+        raise late
+
+
+def _end(watchers) -> list:
+    errors = []
+    for watcher in watchers:
+        try:
+            watcher.on_end()
+        except Exception as error:  # the user's code; the others must end as well
+            errors.append(error)
+    return errors
 
 
 def _identity(grads):
@@ -236,7 +249,7 @@ class _Updates:
     """Moves an input by its gradient, with RMSProp or a copy of a Keras optimizer."""
 
     def __init__(self, optimizer, x):
-        self._cache = np.zeros_like(x)
+        self._cache = ops.zeros_like(x)
         self._optimizer = self._variable = None
         if optimizer is not None:
             self._optimizer = type(optimizer).from_config(optimizer.get_config())
@@ -244,7 +257,7 @@ class _Updates:
 
     def __call__(self, x, grads):
         if self._optimizer is None:
-            step, self._cache = rmsprop(grads, self._cache)
+            step, self._cache = rmsprop(ops.convert_to_tensor(grads), self._cache)
             return x + ops.convert_to_numpy(step)
         self._variable.assign(x)
         self._optimizer.apply([ops.convert_to_tensor(grads)], [self._variable])

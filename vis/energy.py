@@ -55,7 +55,7 @@ class ModelReader:
 
     def _read(self, x, mark=None):
         wanted = [layer for layer in self._sources if layer is not None]
-        outputs = iter(record(self._model(), x, wanted, self._wrt_layer if mark else None, mark))
+        outputs = iter(record(lambda: self._call(x), wanted, self._wrt_layer if mark else None, mark))
         return [x if layer is None else next(outputs) for layer in self._sources]
 
     def shapes(self, x):
@@ -67,6 +67,18 @@ class ModelReader:
         if any(tensor is None for tensor in known):
             known = self._read(ops.convert_to_tensor(x))
         return [shape_channels_last(tensor.shape, form) for tensor, form in zip(known, self.formats)]
+
+    def _call(self, x):
+        model = self._model()
+        if self.input_shape is not None and None not in self.input_shape[1:]:
+            return model(x, training=False)  # `x` was checked: an error is the model's own
+        try:
+            return model(x, training=False)
+        except Exception as error:  # the user's code, it may raise anything
+            raise ValueError(
+                f"Model '{model.name}' could not be called on the input. Received: shape {tuple(x.shape)}. It must "
+                f"have the batch axis first and fit the model (one sample: add an axis, image[None]). It said: {error}"
+            ) from error
 
     def words_wrt(self):
         """Words what the gradient is taken of."""
@@ -171,9 +183,16 @@ def model_input(model):
 
 
 def model_input_shape(model):
-    """Returns a model's input shape, batch axis first, or `None` where it does not say."""
+    """Returns a model's input shape, batch axis first, or `None` where it does not say.
+
+    A subclassed model only tells how many axes it was built with.
+    """
     tensor = model_input(model)
-    return None if tensor is None else tuple(tensor.shape)
+    if tensor is not None:
+        return tuple(tensor.shape)
+    built_with = (model.get_build_config() or {}).get("input_shape")
+    known = isinstance(built_with, (tuple, list)) and all(d is None or isinstance(d, int) for d in built_with)
+    return (None,) * len(built_with) if known and built_with else None
 
 
 def model_input_format(model):
@@ -332,7 +351,8 @@ def _symbols(loss):
 
 def model_energy(model, losses, wrt_layer=None, rule=None, norm_grads=False):
     """Returns the energy of losses on the layers of any model."""
-    sources = [s for loss in losses for s in loss.sources()]
+    own = model_input(model)
+    sources = [None if s is own else s for loss in losses for s in loss.sources()]
     return Energy(ModelReader(model, sources, wrt_layer), losses, rule, norm_grads)
 
 

@@ -167,12 +167,11 @@ def _wrapped(original, wrap, owner):
     return call
 
 
-def record(model, inputs, wanted, mark_layer=None, mark=None):
-    """Runs a model once, in inference mode, and returns what some layers put out.
+def record(run, wanted, mark_layer=None, mark=None):
+    """Runs a model once and returns what some layers put out.
 
     Args:
-        model: Any callable Keras model.
-        inputs: What the model takes.
+        run: Function without arguments that calls the model.
         wanted: Layers whose outputs are recorded. The last call counts.
         mark_layer: A layer whose output is passed through `mark` on its way on.
         mark: Function from tensor to tensor.
@@ -199,11 +198,11 @@ def record(model, inputs, wanted, mark_layer=None, mark=None):
 
     tapped = {id(layer): layer for layer in [*wanted, mark_layer] if layer is not None}
     with patched_calls([(layer, functools.partial(tap, layer)) for layer in tapped.values()]):
-        model(inputs, training=False)
+        run()
     for layer in tapped.values():
         if id(layer) not in outputs:
             raise ValueError(
-                f"Layer '{layer.name}' did not run when model '{getattr(model, 'name', model)}' was called. "
+                f"Layer '{layer.name}' did not run when the model was called. "
                 "Choose a layer that the model's output depends on; an input layer cannot be chosen."
             )
     return [outputs[id(layer)] for layer in wanted]

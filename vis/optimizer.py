@@ -51,10 +51,15 @@ class Optimizer:
         self.wrt_tensor = self.input_tensor if wrt_tensor is None else wrt_tensor
         self.wrt_tensor_is_input_tensor = self.wrt_tensor is self.input_tensor
         wrt = None if self.wrt_tensor_is_input_tensor else _one_tensor(self.wrt_tensor, "wrt_tensor")
-        if self._model is not None and wrt is None and not any(map(is_symbolic, self._losses)):
+        if self._model is not None and wrt is None and not any(map(self._needs_symbols, self._losses)):
             self._energy = model_energy(self._model, self._losses, norm_grads=norm_grads)
         else:
             self._energy = symbol_energy(self.input_tensor, self._losses, wrt, norm_grads=norm_grads)
+
+    def _needs_symbols(self, loss):
+        if is_symbolic(loss):
+            return True
+        return any(keras.backend.is_keras_tensor(s) and s is not self.input_tensor for s in loss.sources())
 
     def minimize(
         self,

@@ -28,8 +28,7 @@ def normalize(input_tensor, output_tensor):
     shape = tuple(input_tensor.shape)[1:]
     if None not in shape:
         return output_tensor / math.prod(shape)
-    size = ops.prod(ops.stack([ops.cast(d, output_tensor.dtype) for d in ops.shape(input_tensor)[1:]]))
-    return output_tensor / size
+    return output_tensor / ops.sum(ops.ones_like(input_tensor[0]))  # counts, also symbolically
 
 
 class _InputLoss(Loss):

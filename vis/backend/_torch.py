@@ -38,10 +38,11 @@ def value_and_grad_at(function, call=-1):
     marked = []
 
     def mark(tensor):
-        marked.append(_leaf(tensor))
+        torch.set_grad_enabled(True)  # nothing is kept for what lies before
+        marked.append(tensor if marked and tensor.requires_grad else _leaf(tensor))
         return marked[-1]
 
-    with torch.enable_grad():
+    with torch.set_grad_enabled(False):
         score, aux = function(mark)
         value = marked[call]
         (gradient,) = torch_gradients(score, [value])

@@ -214,18 +214,33 @@ def copy_model(model, custom_objects=None, substitutes=None):
         custom_objects: See `apply_modifications`.
         substitutes: Dict from the `id` of a layer to the function that copies it.
     """
-
-    def copy_one(layer):
-        return (substitutes or {}).get(id(layer), _copy_layer)(layer)
-
     compiled = [(m, "compiled", False) for m in _models(model)]
     with keras.utils.custom_object_scope({**_own_objects(model), **(custom_objects or {})}):
         with shadowed(compiled):
-            copied = keras.models.clone_model(model, clone_function=copy_one, recursive=True)
+            copied = _copy_graph(model, substitutes or {}, {})
         _copy_variables(model.variables, copied.variables)
         if getattr(model, "compiled", False):
             _copy_compiled_state(model, copied)
     return copied
+
+
+def _copy_graph(model, substitutes, copies):
+    """Copies a model's graph, without weights; layers that are shared stay shared."""
+
+    def copy_one(layer):
+        if id(layer) not in copies:
+            if isinstance(layer, (keras.Function, keras.Sequential)) and isinstance(layer, keras.Model):
+                copies[id(layer)] = _copy_graph(layer, substitutes, copies)
+            else:
+                copies[id(layer)] = substitutes.get(id(layer), _copy_layer)(layer)
+        return copies[id(layer)]
+
+    inputs = None if isinstance(model, keras.Sequential) else keras.tree.map_structure(_copy_input, model.input)
+    return keras.models.clone_model(model, input_tensors=inputs, clone_function=copy_one)
+
+
+def _copy_input(tensor):
+    return keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=producer(tensor).name)
 
 
 def _models(model):

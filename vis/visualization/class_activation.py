@@ -216,7 +216,9 @@ def find_penultimate_layer(model, layer, chosen=None):
 
 def _layers_before(model, layer):
     """Lists the layers that the target is computed from, in order; its own inner ones last."""
-    order = [(path, op) for path, op in walk(model)]
+    order = list(walk(model))
+    wrapped = tuple(path + "/" for path, op in order if isinstance(op, keras.layers.Wrapper))
+    order = [(path, op) for path, op in order if op is layer or not path.startswith(wrapped)]
     target = next(path for path, op in order if op is layer)
     position = [path for path, _ in order].index(target)
     inner = [op for path, op in order if path.startswith(target + "/")]

@@ -1,0 +1,97 @@
+"""Shared fixtures. PyTorch is imported before TensorFlow where both could be needed."""
+
+import os
+import pathlib
+
+if os.environ.get("KERAS_BACKEND") == "torch":
+    import torch  # noqa: F401
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+def value_of(tensor):
+    """Returns a tensor as a NumPy array."""
+    return keras.ops.convert_to_numpy(tensor)
+
+
+def reference_network(weights, activation="linear"):
+    """Builds the small MNIST network of the reference arrays."""
+    model = keras.Sequential(
+        [
+            keras.Input((28, 28, 1)),
+            layers.Conv2D(8, 3, activation="relu"),
+            layers.Conv2D(16, 3, activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Dropout(0.25),
+            layers.Flatten(),
+            layers.Dense(32, activation="relu"),
+            layers.Dropout(0.5),
+            layers.Dense(10, activation=activation, name="preds"),
+        ]
+    )
+    model.set_weights(weights)
+    return model
+
+
+@pytest.fixture(scope="session")
+def reference():
+    """The arrays of the original keras-vis."""
+    with np.load(ROOT / "tests/reference/keras_vis_mnist_small.npz") as arrays:
+        return dict(arrays)
+
+
+@pytest.fixture(scope="session")
+def reference_weights(reference):
+    return [reference[f"weight_{i}"] for i in range(8)]
+
+
+@pytest.fixture
+def network(reference_weights):
+    """The reference network with a linear output."""
+    return reference_network(reference_weights)
+
+
+@pytest.fixture(scope="session")
+def shared_network(reference_weights):
+    """The same, one for the whole session: for tests that need compiled calls."""
+    return reference_network(reference_weights)
+
+
+@pytest.fixture
+def softmax_network(reference_weights):
+    return reference_network(reference_weights, "softmax")
+
+
+@pytest.fixture(scope="session")
+def digits(reference):
+    """The first test digit of each class, (10, 28, 28, 1) in [0, 1]."""
+    with np.load(ROOT / "examples/mnist/data/mnist_20k.npz") as arrays:
+        return (arrays["x_test"][reference["indices"]][..., None] / 255.0).astype("float32")
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    keras.utils.set_random_seed(0)
+
+
+def small_cnn(data_format="channels_last", name="cnn", activation="relu"):
+    """A small CNN with Flatten and Dense, so that positions matter, on 9x7 images."""
+    shape = (3, 9, 7) if data_format == "channels_first" else (9, 7, 3)
+    inputs = keras.Input(shape)
+    x = layers.Conv2D(4, 3, activation=activation, data_format=data_format, name="conv1")(inputs)
+    x = layers.Conv2D(5, 2, activation=activation, data_format=data_format, name="conv2")(x)
+    x = layers.Flatten(data_format=data_format, name="flatten")(x)
+    model = keras.Model(inputs, layers.Dense(3, name="preds")(x), name=name)
+    draw = np.random.default_rng(1)  # the same weights on every backend
+    model.set_weights([draw.normal(0.05, 0.3, w.shape).astype("float32") for w in model.get_weights()])
+    return model

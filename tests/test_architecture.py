@@ -1,0 +1,138 @@
+"""The house's rules, kept by reading the source: floors, no cycles, framework names only in the seam."""
+
+import ast
+import pathlib
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+PACKAGE = ROOT / "vis"
+
+# A module imports only from floors below its own, or from its own where that makes no cycle.
+FLOORS = {
+    "vis.utils": 0,
+    "vis.utils.validation": 0,
+    "vis.utils.images": 0,
+    "vis.utils.formats": 1,
+    "vis.losses": 1,
+    "vis.regularizers": 1,
+    "vis.grad_modifiers": 1,
+    "vis.input_modifiers": 1,
+    "vis.backend": 2,
+    "vis.backend._tensorflow": 2,
+    "vis.backend._jax": 2,
+    "vis.backend._torch": 2,
+    "vis.graph": 3,
+    "vis.utils.utils": 3,
+    "vis.backprop_modifiers": 3,
+    "vis.callbacks": 4,
+    "vis.energy": 4,
+    "vis.descent": 4,
+    "vis.optimizer": 4,
+    "vis.visualization.maps": 5,
+    "vis.visualization.saliency": 5,
+    "vis.visualization.class_activation": 5,
+    "vis.visualization.activation_maximization": 5,
+    "vis.visualization": 6,
+    "vis": 6,
+}
+
+
+def module_name(path):
+    parts = list(path.relative_to(ROOT).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def tree_of(module):
+    return ast.parse(MODULES[module].read_text())
+
+
+def imports(module):
+    """Returns the modules that a module imports, at whatever depth of its code."""
+    found = set()
+    for node in ast.walk(tree_of(module)):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                found.add(whole if whole in MODULES else node.module)
+    return found
+
+
+def test_every_module_has_a_floor():
+    assert set(MODULES) == set(FLOORS)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_go_down(module):
+    for imported in imports(module) & set(MODULES):
+        assert FLOORS[imported] <= FLOORS[module], f"{module} imports {imported}"
+
+
+def test_there_is_no_cycle():
+    graph = {module: imports(module) & set(MODULES) for module in MODULES}
+    done = set()
+    while len(done) < len(graph):
+        free = [module for module in graph if module not in done and graph[module] <= done]
+        assert free, f"a cycle among {sorted(set(graph) - done)}"
+        done.update(free)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_frameworks_are_named_in_the_seam_only(module):
+    outside = {name.split(".")[0] for name in imports(module)}
+    if not module.startswith("vis.backend"):
+        assert not outside & {"tensorflow", "jax", "torch"}
+    assert not any(name.startswith("keras.src") for name in imports(module))
+    assert "keras.src" not in MODULES[module].read_text()
+
+
+def test_the_ground_floor_knows_numpy_and_the_standard_library_only():
+    for module in ("vis.utils.validation", "vis.utils.images"):
+        for name in imports(module):
+            top = name.split(".")[0]
+            assert top in sys.stdlib_module_names or top == "numpy" or name in FLOORS
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_assert_no_print_no_bare_except(module):
+    for node in ast.walk(tree_of(module)):
+        assert not isinstance(node, ast.Assert)
+        assert not (isinstance(node, ast.ExceptHandler) and node.type is None)
+        if module != "vis.callbacks":
+            assert not (isinstance(node, ast.Call) and getattr(node.func, "id", "") == "print")
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_functions_are_short(module):
+    for node in ast.walk(tree_of(module)):
+        if isinstance(node, ast.FunctionDef):
+            start = node.body[1].lineno if ast.get_docstring(node) and len(node.body) > 1 else node.body[0].lineno
+            assert node.end_lineno - start < 40, f"{module}.{node.name}"
+
+
+def test_import_does_no_work():
+    code = (
+        "import sys, vis\n"
+        "heavy = [n for n in ('matplotlib.pyplot', 'imageio', 'scipy.ndimage', 'PIL.Image') if n in sys.modules]\n"
+        "import keras\n"
+    )
+    baseline = "import sys, keras\nheavy = [n for n in ('matplotlib.pyplot', 'imageio', 'scipy.ndimage', 'PIL.Image')"
+    baseline += " if n in sys.modules]\n"
+    results = [
+        subprocess.run(
+            [sys.executable, "-c", c + "print('|'.join(heavy))"], capture_output=True, text=True, check=True, cwd=ROOT
+        ).stdout.strip()
+        for c in (code, baseline)
+    ]
+    assert results[0] == results[1]  # vis brings in nothing heavy that Keras has not brought in
+
+
+def test_no_file_is_outside_the_package_list():
+    assert all(isinstance(path, pathlib.Path) and path.stat().st_size < 40_000 for path in MODULES.values())

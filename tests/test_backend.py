@@ -1,0 +1,130 @@
+"""One contract for the seam, the same on every backend."""
+
+import keras
+import numpy as np
+import pytest
+from conftest import value_of
+from keras import ops
+
+from vis import backend
+
+
+def per_sample_squares(x):
+    return ops.sum(ops.square(x), axis=-1), {"doubled": 2 * x}
+
+
+def test_value_and_grad_of_a_sum_of_squares():
+    x = ops.convert_to_tensor(np.arange(8, dtype="float32").reshape(2, 4))
+    score, aux, gradient = backend.value_and_grad(per_sample_squares, x)
+    assert value_of(score).sum() == 140
+    np.testing.assert_array_equal(value_of(gradient), 2 * value_of(x))
+    np.testing.assert_array_equal(value_of(aux["doubled"]), 2 * value_of(x))
+
+
+def test_value_and_grad_of_several_inputs():
+    x = [ops.ones((2, 3)), ops.ones((2, 1)), ops.ones((2, 5))]
+    _, _, gradients = backend.value_and_grad(lambda x: (ops.sum(3 * x[0], -1) * x[1][:, 0], ()), x)
+    assert value_of(gradients[0]).tolist() == [[3.0] * 3] * 2
+    assert value_of(gradients[1]).tolist() == [[9.0]] * 2
+    assert gradients[2] is None
+
+
+def test_value_and_grad_at_an_inner_tensor_with_a_bypass():
+    x = ops.convert_to_tensor(np.array([[1.0, 2.0]], "float32"))
+
+    def function(mark):
+        inner = mark(3 * x)
+        return ops.sum(ops.square(inner) + x * inner, axis=-1), inner
+
+    score, aux, value, gradient = backend.value_and_grad_at(function)
+    assert value_of(score).tolist() == [60.0]
+    assert value_of(value).tolist() == value_of(aux).tolist() == [[3.0, 6.0]]
+    assert value_of(gradient).tolist() == [[7.0, 14.0]]  # 2 * inner + x, x held fixed
+
+
+@pytest.mark.parametrize("call, expected", [(0, 24.0), (1, 3.0), (-1, 3.0)])
+def test_value_and_grad_at_one_of_two_passages(call, expected):
+    x = ops.ones((1, 1))
+
+    def function(mark):
+        first = mark(4 * x)
+        return ops.sum(3 * mark(ops.square(first)), axis=-1), ()
+
+    assert value_of(backend.value_and_grad_at(function, call)[3]).tolist() == [[expected]]
+
+
+def test_disconnected_gradients_are_none():
+    x = ops.ones((2, 3))
+    assert backend.value_and_grad(lambda x: (ops.zeros((2,)) + 1.0, ()), x)[2] is None
+    assert backend.value_and_grad_at(lambda mark: (ops.sum(0 * x + x, -1), mark(x))[::1])[3] is None
+
+
+def double_where_positive(x, y, upstream):
+    return 2 * upstream * ops.cast(x > 0, upstream.dtype)
+
+
+def test_with_gradient_runs_its_backward():
+    x = ops.convert_to_tensor(np.array([[-1.0, 2.0, 5.0]], "float32"))
+
+    def function(x):
+        y = ops.square(x)
+        return ops.sum(3 * backend.with_gradient(double_where_positive, x, x, y), -1), ()
+
+    score, _, gradient = backend.value_and_grad(function, x)
+    assert value_of(score).tolist() == [90.0]
+    assert value_of(gradient).tolist() == [[0.0, 6.0, 6.0]]
+
+
+def test_with_gradient_can_keep_the_derivative():
+    x = ops.convert_to_tensor(np.array([[-1.0, 2.0, 5.0]], "float32"))
+
+    def function(x):
+        y = ops.square(x)
+        return ops.sum(3 * backend.with_gradient(double_where_positive, y, x, y), -1), ()
+
+    assert value_of(backend.value_and_grad(function, x)[2]).tolist() == [[0.0, 24.0, 60.0]]
+
+
+def test_with_gradient_inside_a_compiled_function():
+    def function(x):
+        def score(x):
+            return ops.sum(backend.with_gradient(double_where_positive, x, x, ops.square(x)), -1), ()
+
+        return backend.value_and_grad(score, x)[2]
+
+    call = backend.compile(function, [], eager_first=False)
+    x = np.array([[-1.0, 2.0]], "float32")
+    assert value_of(call(x)).tolist() == value_of(call(x)).tolist() == [[0.0, 2.0]]
+
+
+def test_compiled_functions_follow_the_weights():
+    variable = keras.Variable(2.0)
+    call = backend.compile(lambda x: x * variable, [variable])
+    x = np.ones((1, 2), "float32")
+    for expected in (2.0, 2.0, 5.0):
+        variable.assign(expected)
+        assert value_of(call(x)).tolist() == [[expected, expected]]
+
+
+def test_compiled_once_for_many_calls():
+    traces = []
+
+    def function(x, scale):
+        traces.append(1)
+        return x * scale
+
+    call = backend.compile(function, [])
+    for scale in range(5):
+        call(np.ones((1, 2), "float32"), np.float32(scale))
+    allowed = {"tensorflow": 2, "jax": 1, "torch": 5}[keras.config.backend()]  # TensorFlow: one eager, one trace
+    assert len(traces) == allowed
+
+
+def test_set_random_seed_makes_draws_repeatable():
+    from vis.utils.utils import random_array
+
+    backend.set_random_seed(3)
+    first = random_array((4,))
+    backend.set_random_seed(3)
+    np.testing.assert_array_equal(first, random_array((4,)))
+    assert not np.array_equal(first, random_array((4,)))

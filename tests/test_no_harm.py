@@ -1,0 +1,220 @@
+"""The user's model, arrays, seeds and settings are untouched, after success and failure; nothing leaks."""
+
+import copy
+import gc
+import pickle
+import random
+import threading
+import tracemalloc
+import weakref
+
+import keras
+import numpy as np
+import pytest
+from conftest import reference_network, small_cnn, value_of
+from keras import layers
+
+from vis import energy
+from vis.graph import walk
+from vis.losses import ActivationMaximization, Loss
+from vis.visualization import (
+    visualize_activation,
+    visualize_activation_with_losses,
+    visualize_cam,
+    visualize_cam_with_losses,
+    visualize_saliency,
+    visualize_saliency_with_losses,
+)
+
+
+class OutputSum(Loss):
+    """A keras-vis loss; its expression is built anew by every call."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.name, self.model = "sum", model
+
+    def build_loss(self):
+        return -keras.ops.sum(keras.ops.sqrt(1.0 + keras.ops.square(self.model.outputs[0])))
+
+
+def maximisation(model):
+    return [(ActivationMaximization(model.get_layer("preds"), 1), -1), (OutputSum(model), -1)]
+
+
+CALLS = {
+    "saliency": lambda m, x: visualize_saliency(m, "preds", 1, x, backprop_modifier="guided"),
+    "saliency_with_losses": lambda m, x: visualize_saliency_with_losses(m.inputs[0], maximisation(m), x),
+    "cam": lambda m, x: visualize_cam(m, "preds", 1, x, backprop_modifier="rectified"),
+    "cam_with_losses": lambda m, x: visualize_cam_with_losses(m.inputs[0], maximisation(m), x, m.get_layer("conv2")),
+    "activation": lambda m, x: visualize_activation(
+        m, "preds", 1, seed_input=x, max_iter=3, backprop_modifier="guided"
+    ),
+    "activation_with_losses": lambda m, x: visualize_activation_with_losses(
+        m.inputs[0], maximisation(m), seed_input=x, max_iter=1
+    ),
+}
+
+
+def snapshot(model):
+    """Everything of a model that could be disturbed."""
+    operations = [model] + [op for _, op in walk(model)]
+    return {
+        "weights": [w.copy() for w in model.get_weights()],
+        "config": model.to_json(),
+        "state": [set(vars(op)) for op in operations],
+        "activations": [getattr(op, "activation", None) for op in operations],
+        "calls": [vars(op).get("call") for op in operations],
+        "nodes": [(len(op._inbound_nodes), len(op._outbound_nodes)) for op in operations],
+        "trainable": [getattr(op, "trainable", None) for op in operations],
+        "grad": [getattr(v.value, "grad", None) for v in model.variables],
+        "settings": (
+            keras.config.floatx(),
+            keras.config.image_data_format(),
+            keras.config.epsilon(),
+            keras.config.dtype_policy().name,
+        ),
+        "random": (random.getstate(), np.random.get_state()[1].tolist()),
+    }
+
+
+def same_snapshots(first, second):
+    for old, new in zip(first.pop("weights"), second.pop("weights")):
+        np.testing.assert_array_equal(old, new)
+    assert first == second
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_call_leaves_no_trace(name, rng):
+    model = small_cnn()
+    model.compile("adam", "mse")
+    x = rng.random((9, 7, 3)).astype("float32")
+    kept, before = x.copy(), snapshot(model)
+    for _ in range(3):  # eager, traced, compiled
+        CALLS[name](model, x)
+    same_snapshots(before, snapshot(model))
+    np.testing.assert_array_equal(x, kept)
+
+
+class Bomb(layers.Layer):
+    """Works while the model is built, and raises afterwards."""
+
+    armed = False
+
+    def call(self, x):
+        if self.armed:
+            raise RuntimeError("on purpose")
+        return x
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_an_exception_inside_the_model_leaves_no_trace(name, rng):
+    inputs = keras.Input((9, 7, 3))
+    x = layers.Conv2D(4, 3, activation="relu", name="conv2")(inputs)
+    bomb = Bomb()
+    model = keras.Model(inputs, layers.Dense(3, name="preds")(bomb(layers.Flatten()(x))))
+    image = rng.random((9, 7, 3)).astype("float32")
+    before = snapshot(model)
+    bomb.armed = True
+    with pytest.raises(Exception, match="on purpose"):
+        CALLS[name](model, image)
+    bomb.armed = False
+    del before["state"][[op for _, op in walk(model)].index(bomb) + 1]
+    after = snapshot(model)
+    del after["state"][[op for _, op in walk(model)].index(bomb) + 1]
+    same_snapshots(before, after)
+    CALLS[name](model, image)  # and works when the fault is mended
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_five_hundred_calls_do_not_grow(name, rng):
+    model = small_cnn()
+    x = rng.random((9, 7, 3)).astype("float32")
+    for _ in range(5):
+        CALLS[name](model, x)
+    before = snapshot(model)["nodes"]
+    functions = len(energy._ENERGIES[model][1]) if model in energy._ENERGIES else 0
+    compiles_anew = name.endswith("_with_losses") and keras.config.backend() == "jax"
+    calls = 30 if compiles_anew else 500  # JAX compiles each new expression, half a second a time
+    gc.collect()
+    tracemalloc.start()
+    for _ in range(calls // 2):
+        CALLS[name](model, x)
+    gc.collect()
+    middle = tracemalloc.get_traced_memory()[0]
+    for _ in range(calls // 2):
+        CALLS[name](model, x)
+    gc.collect()
+    end = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert end - middle < 1000 * calls  # a leaked map alone is 252 bytes, a node or a trace far more
+    assert snapshot(model)["nodes"] == before
+    assert (len(energy._ENERGIES[model][1]) if model in energy._ENERGIES else 0) == functions
+
+
+def test_the_cache_keeps_no_model_alive(rng):
+    model = small_cnn()
+    for name in CALLS:
+        for _ in range(2):
+            CALLS[name](model, rng.random((9, 7, 3)))
+    gone = weakref.ref(model)
+    del model
+    gc.collect()
+    assert gone() is None
+
+
+def test_the_cache_is_bounded(rng):
+    model, x = small_cnn(), rng.random((9, 7, 3))
+    for _ in range(20):
+        visualize_saliency(model, -1, 0, x, backprop_modifier=lambda x, y, upstream: upstream)
+    assert len(energy._ENERGIES[model][1]) <= 16
+
+
+def test_one_trace_for_all_classes_and_weights(reference_weights, digits, monkeypatch):
+    traces = []
+    original = energy.Energy.terms_and_gradient
+    monkeypatch.setattr(energy.Energy, "terms_and_gradient", lambda *args: traces.append(1) or original(*args))
+    model = reference_network(reference_weights)
+    allowed = {"tensorflow": 2, "jax": 1}.get(keras.config.backend())  # TensorFlow: one eager call, one trace
+    if allowed is None:
+        pytest.skip("PyTorch does not trace")
+    for index in range(8):
+        visualize_saliency(model, "preds", index, digits[index])
+    assert len(traces) == allowed
+    traces.clear()
+    for index in (0, 1, 2, 3, 4, 5, 6, 8):
+        visualize_cam(model, "preds", index, digits[index])
+    assert len(traces) == allowed
+    traces.clear()
+    for index in range(4):
+        visualize_activation(model, "preds", index, input_range=(0.0, 1.0), max_iter=14 + index, tv_weight=1 + index)
+    assert len(traces) <= 2  # JAX traces the body of a loop twice
+
+
+def test_four_threads_get_the_right_answers(reference_weights, digits):
+    model = reference_network(reference_weights)
+    expected = [visualize_saliency(model, "preds", c, digits[c]) for c in range(8)]
+    fresh, results = reference_network(reference_weights), {}
+
+    def work(start):
+        for c in range(start, 8, 4):
+            results[c] = visualize_saliency(fresh, "preds", c, digits[c])
+
+    threads = [threading.Thread(target=work, args=(start,)) for start in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for c in range(8):
+        np.testing.assert_allclose(results[c], expected[c], atol=1e-5)
+
+
+def test_an_explained_model_still_copies_and_trains(rng):
+    model = small_cnn()
+    for name in CALLS:
+        CALLS[name](model, rng.random((9, 7, 3)))
+    x = rng.random((4, 9, 7, 3)).astype("float32")
+    for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        np.testing.assert_allclose(value_of(twin(x)), value_of(model(x)), rtol=1e-5)
+    model.compile("sgd", "mse")
+    model.fit(x, np.zeros((4, 3)), verbose=0)
