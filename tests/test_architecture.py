@@ -25,6 +25,7 @@ FLOORS = {
     "vis.backend._jax": 2,
     "vis.backend._torch": 2,
     "vis.graph": 3,
+    "vis.readers": 3,
     "vis.utils.utils": 3,
     "vis.backprop_modifiers": 3,
     "vis.callbacks": 4,

@@ -171,3 +171,11 @@ def test_sizes_of_activation():
         visualize_activation(small_cnn(), -1, 0, max_iterations=5)
     with pytest.raises(ValueError, match="at least one loss"):
         visualize_activation(small_cnn(), -1, 0, act_max_weight=0, lp_norm_weight=0, tv_weight=None)
+
+
+@pytest.mark.parametrize("function", MAPS)
+def test_a_model_with_broken_weights(function):
+    model = small_cnn()
+    model.set_weights([np.full_like(w, np.nan) for w in model.get_weights()])
+    with pytest.raises(FloatingPointError, match="Check the model's weights"):
+        function(model, "preds", 0, IMAGE)

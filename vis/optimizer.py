@@ -3,7 +3,8 @@
 import keras
 
 from vis import descent
-from vis.energy import check_losses, is_symbolic, model_energy, model_input, symbol_energy
+from vis.energy import check_losses, is_symbolic, model_energy, symbol_energy
+from vis.readers import model_input
 
 
 class Optimizer:

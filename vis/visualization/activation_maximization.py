@@ -3,9 +3,10 @@
 import numpy as np
 
 from vis import descent
-from vis.energy import cached_energy, check_losses, model_energy, model_input, symbol_energy
+from vis.energy import cached_energy, check_losses, model_energy, symbol_energy
 from vis.graph import find_layer
 from vis.losses import ActivationMaximization
+from vis.readers import model_input
 from vis.regularizers import LPNorm, TotalVariation
 from vis.utils.utils import add_defaults_to_kwargs
 from vis.visualization.maps import check_model, modified
@@ -83,7 +84,7 @@ def visualize_activation(
             (TotalVariation(None), tv_weight),
         ]
     )
-    if wrt_tensor is not None and wrt_tensor is not symbol:
+    if wrt_tensor is not None:
         energy = symbol_energy(symbol, losses, wrt_tensor, rule, norm_grads=True)
     else:
         key = ("activation", id(layer), rule, tuple(loss.name for loss in losses))
@@ -121,7 +122,6 @@ def visualize_activation_with_losses(
         dtype('uint8')
     """
     losses, weights = check_losses(losses)
-    wrt_tensor = None if wrt_tensor is input_tensor else wrt_tensor
     energy = symbol_energy(input_tensor, losses, wrt_tensor, norm_grads=True)
     params = add_defaults_to_kwargs({"seed_input": seed_input}, **optimizer_params)
     return _image(energy, losses, weights, input_range, params)

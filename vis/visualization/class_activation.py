@@ -71,6 +71,7 @@ def visualize_cam(
         ValueError: No convolution or pooling comes before `layer_idx`, or the one given does
             not; or a layer, index, name or input is wrong.
         TypeError: An argument is of the wrong kind.
+        FloatingPointError: The model's gradient is NaN or infinite.
 
     Warns:
         VisualizationWarning: The map is flat (no positive evidence), or the backprop modifier

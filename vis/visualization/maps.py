@@ -23,6 +23,11 @@ def gradient_of(energy, losses, weights, seed_input, grad_modifier):
     modify = (lambda grads: grads) if grad_modifier is None else grad_modifiers.get(grad_modifier)
     batch = channels_in_place("seed_input", seed_input, energy.reader)
     _, gradient, value = energy.evaluate(losses, weights, batch)
+    if not np.isfinite(gradient).all():
+        raise FloatingPointError(
+            f"The gradient holds {int((~np.isfinite(gradient)).sum())} values that are NaN or infinite, for a finite "
+            "input. Check the model's weights (`model.get_weights()`) and its layers for divisions and logarithms at 0."
+        )
     return np.asarray(ops.convert_to_numpy(modify(gradient))), value, batch
 
 

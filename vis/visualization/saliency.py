@@ -2,11 +2,21 @@
 
 import numpy as np
 
-from vis.energy import cached_energy, check_losses, model_energy, model_input, symbol_energy
+from vis.energy import cached_energy, check_losses, model_energy, symbol_energy
 from vis.graph import find_layer
 from vis.losses import ActivationMaximization
+from vis.readers import model_input
 from vis.utils.formats import data_format, producer
+from vis.visualization.class_activation import visualize_cam, visualize_cam_with_losses
 from vis.visualization.maps import check_model, gradient_of, modified, normalized, one_or_all
+
+# keras-vis had the class activation maps in this module.
+__all__ = [
+    "visualize_cam",
+    "visualize_cam_with_losses",
+    "visualize_saliency",
+    "visualize_saliency_with_losses",
+]
 
 
 def visualize_saliency(
@@ -51,6 +61,7 @@ def visualize_saliency(
     Raises:
         ValueError: A layer, index, name or input is wrong; the message says how to mend it.
         TypeError: An argument is of the wrong kind.
+        FloatingPointError: The model's gradient is NaN or infinite.
 
     Warns:
         VisualizationWarning: The map is flat, or the backprop modifier changed nothing.
