@@ -103,13 +103,14 @@ def test_the_best_input_is_the_one_that_was_judged(dense):
 
 def test_chunks_are_the_whole(dense):
     # 120 steps run in chunks of 50 when compiled, one by one when there is a modifier.
-    optimizer = Optimizer(dense.inputs[0], [(OutputSquares(dense), 1)])
+    # A linear loss has one gradient everywhere, so rounding does not grow along the way.
+    optimizer = Optimizer(dense.inputs[0], [(ActivationMaximization(dense.layers[-1], 2), 1)])
     seed, first, second = np.array([[30.0, -20.0]]), Recorder(), Recorder()
     optimizer.minimize(seed, 120, callbacks=[first], verbose=False)
     optimizer.minimize(seed, 120, callbacks=[second], input_modifiers=[InputModifier()], verbose=False)
     assert len(first.steps) == len(second.steps) == 120
-    for one, other in zip(first.steps[:40], second.steps[:40]):
-        np.testing.assert_allclose(one[4], other[4], rtol=1e-3, atol=1e-3)
+    for one, other in zip(first.steps, second.steps):
+        np.testing.assert_allclose(one[4], other[4], rtol=1e-4, atol=1e-3)
 
 
 def test_wrt_tensor_variants(dense):

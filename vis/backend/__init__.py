@@ -1,12 +1,7 @@
 """The seam: the only place that knows which framework runs beneath Keras.
 
-Each framework module gives the same four functions; their contract is kept by one test
-that runs on all three.
-
-* `value_and_grad(function, inputs)`: a per-sample score, and its gradient.
-* `value_and_grad_at(function, call)`: the same with respect to a tensor inside.
-* `with_gradient(rule, source, x, y)`: the value `y` with a gradient of one's own.
-* `compile(function, variables)`: a compiled version that follows changes of the weights.
+Each framework module gives the same four functions; one test of their contract runs on all
+three.
 """
 
 import keras
@@ -25,10 +20,58 @@ else:
         "Set KERAS_BACKEND to 'tensorflow', 'jax' or 'torch' before importing Keras."
     )
 
-value_and_grad = _framework.value_and_grad
-value_and_grad_at = _framework.value_and_grad_at
-with_gradient = _framework.with_gradient
-compile = _framework.compile
+
+def value_and_grad(function, inputs):
+    """Differentiates a per-sample score with respect to its inputs.
+
+    Args:
+        function: `function(inputs) -> (score (N,), aux)`.
+        inputs: A tensor or a structure of tensors.
+
+    Returns:
+        `(score, aux, gradients)`; a gradient is `None` where the score does not depend on
+        that input.
+    """
+    return _framework.value_and_grad(function, inputs)
+
+
+def value_and_grad_at(function, call=-1):
+    """Differentiates a per-sample score with respect to a tensor inside its computation.
+
+    Args:
+        function: `function(mark) -> (score (N,), aux)`. It must pass the tensor through
+            `mark` and go on with what that returns.
+        call: Which passage counts, if there are several. Default: the last.
+
+    Returns:
+        `(score, aux, value, gradient)`; the gradient is `None` where the score does not
+        depend on the value.
+    """
+    return _framework.value_and_grad_at(function, call)
+
+
+def with_gradient(rule, source, x, y):
+    """Returns `y`, whose gradient with respect to `source` is `rule(x, y, upstream)`.
+
+    Args:
+        rule: Pure function of three tensors of one shape.
+        source: The tensor that receives the gradient. Nothing else receives any.
+        x: First argument of the rule.
+        y: The value, and the second argument of the rule.
+    """
+    return _framework.with_gradient(rule, source, x, y)
+
+
+def compile(function, variables, eager_first=True):
+    """Returns a compiled `function(*tensors)` that sees changed weights.
+
+    Args:
+        function: Pure function of structures of tensors.
+        variables: The Keras variables it reads.
+        eager_first: Whether the first call of each signature runs eagerly, where that saves
+            time.
+    """
+    return _framework.compile(function, variables, eager_first)
 
 
 def set_random_seed(seed_value=1337) -> None:

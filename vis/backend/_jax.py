@@ -7,16 +7,7 @@ from keras import tree
 
 
 def value_and_grad(function, inputs):
-    """Differentiates a per-sample score with respect to its inputs.
-
-    Args:
-        function: `function(inputs) -> (score (N,), aux)`.
-        inputs: A tensor or a structure of tensors.
-
-    Returns:
-        `(score, aux, gradients)`; a gradient is `None` where the score does not depend on
-        that input.
-    """
+    """Differentiates with respect to inputs, see `vis.backend.value_and_grad`."""
 
     def total(inputs):
         score, aux = function(inputs)
@@ -29,18 +20,9 @@ def value_and_grad(function, inputs):
 
 
 def value_and_grad_at(function, call=-1):
-    """Differentiates a per-sample score with respect to a tensor inside its computation.
+    """Differentiates with respect to an inner tensor, see `vis.backend.value_and_grad_at`.
 
     A zero is added to the tensor, and the score differentiated with respect to that zero.
-
-    Args:
-        function: `function(mark) -> (score (N,), aux)`. It must pass the tensor through
-            `mark` and go on with what that returns.
-        call: Which passage counts, if there are several. Default: the last.
-
-    Returns:
-        `(score, aux, value, gradient)`; the gradient is `None` where the score does not
-        depend on the value.
     """
     specs = []
 
@@ -71,14 +53,7 @@ def value_and_grad_at(function, call=-1):
 
 
 def with_gradient(rule, source, x, y):
-    """Returns `y`, whose gradient with respect to `source` is `rule(x, y, upstream)`.
-
-    Args:
-        rule: Pure function of three tensors of one shape.
-        source: The tensor that receives the gradient. Nothing else receives any.
-        x: First argument of the rule.
-        y: The value, and the second argument of the rule.
-    """
+    """Gives a value a gradient of its own, see `vis.backend.with_gradient`."""
 
     @jax.custom_vjp
     def replaced(source, x, y):
@@ -96,15 +71,11 @@ def with_gradient(rule, source, x, y):
 
 
 def compile(function, variables, eager_first=True):
-    """Returns a compiled `function(*tensors)`.
+    """Compiles a function, see `vis.backend.compile`.
 
     The variables' values are arguments of the compiled function, not constants in it, so
-    changed weights are seen.
-
-    Args:
-        function: Pure function of structures of tensors.
-        variables: The Keras variables it reads.
-        eager_first: Has no effect here: JAX compiles sooner than it runs op by op.
+    changed weights are seen. JAX compiles sooner than it runs op by op: `eager_first` has no
+    effect.
     """
     variables = list(variables)
 

@@ -7,16 +7,7 @@ from keras import ops, tree
 
 
 def value_and_grad(function, inputs):
-    """Differentiates a per-sample score with respect to its inputs.
-
-    Args:
-        function: `function(inputs) -> (score (N,), aux)`.
-        inputs: A tensor or a structure of tensors.
-
-    Returns:
-        `(score, aux, gradients)`; a gradient is `None` where the score does not depend on
-        that input.
-    """
+    """Differentiates with respect to inputs, see `vis.backend.value_and_grad`."""
     inputs = tree.map_structure(tf.identity, inputs)
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(inputs)
@@ -25,17 +16,7 @@ def value_and_grad(function, inputs):
 
 
 def value_and_grad_at(function, call=-1):
-    """Differentiates a per-sample score with respect to a tensor inside its computation.
-
-    Args:
-        function: `function(mark) -> (score (N,), aux)`. It must pass the tensor through
-            `mark` and go on with what that returns.
-        call: Which passage counts, if there are several. Default: the last.
-
-    Returns:
-        `(score, aux, value, gradient)`; the gradient is `None` where the score does not
-        depend on the value.
-    """
+    """Differentiates with respect to an inner tensor, see `vis.backend.value_and_grad_at`."""
     marked = []
     with tf.GradientTape(watch_accessed_variables=False) as tape:
 
@@ -57,14 +38,7 @@ def _gradients(tape, score, sources):
 
 
 def with_gradient(rule, source, x, y):
-    """Returns `y`, whose gradient with respect to `source` is `rule(x, y, upstream)`.
-
-    Args:
-        rule: Pure function of three tensors of one shape.
-        source: The tensor that receives the gradient. Nothing else receives any.
-        x: First argument of the rule.
-        y: The value, and the second argument of the rule.
-    """
+    """Gives a value a gradient of its own, see `vis.backend.with_gradient`."""
 
     @tf.custom_gradient
     def replaced(source, x, y):
@@ -74,15 +48,10 @@ def with_gradient(rule, source, x, y):
 
 
 def compile(function, variables, eager_first=True):
-    """Returns a compiled `function(*tensors)`.
+    """Compiles a function, see `vis.backend.compile`.
 
     Graphs read the variables when they run, so changed weights are seen. Tracing for a
     single short call costs more than it saves, hence `eager_first`.
-
-    Args:
-        function: Pure function of structures of tensors.
-        variables: The Keras variables it reads.
-        eager_first: Whether the first call of each signature runs eagerly.
     """
     # TensorFlow warns of retraces by code object, which all our functions share; of a
     # partial it takes the object itself.

@@ -5,16 +5,7 @@ from keras import ops, tree
 
 
 def value_and_grad(function, inputs):
-    """Differentiates a per-sample score with respect to its inputs.
-
-    Args:
-        function: `function(inputs) -> (score (N,), aux)`.
-        inputs: A tensor or a structure of tensors.
-
-    Returns:
-        `(score, aux, gradients)`; a gradient is `None` where the score does not depend on
-        that input. The parameters' `.grad` stay as they are.
-    """
+    """Differentiates with respect to inputs, see `vis.backend.value_and_grad`."""
     with torch.enable_grad():
         inputs = tree.map_structure(_leaf, inputs)
         score, aux = function(inputs)
@@ -24,17 +15,7 @@ def value_and_grad(function, inputs):
 
 
 def value_and_grad_at(function, call=-1):
-    """Differentiates a per-sample score with respect to a tensor inside its computation.
-
-    Args:
-        function: `function(mark) -> (score (N,), aux)`. It must pass the tensor through
-            `mark` and go on with what that returns.
-        call: Which passage counts, if there are several. Default: the last.
-
-    Returns:
-        `(score, aux, value, gradient)`; the gradient is `None` where the score does not
-        depend on the value.
-    """
+    """Differentiates with respect to an inner tensor, see `vis.backend.value_and_grad_at`."""
     marked = []
 
     def mark(tensor):
@@ -78,24 +59,14 @@ class _Replaced(torch.autograd.Function):
 
 
 def with_gradient(rule, source, x, y):
-    """Returns `y`, whose gradient with respect to `source` is `rule(x, y, upstream)`.
-
-    Args:
-        rule: Pure function of three tensors of one shape.
-        source: The tensor that receives the gradient. Nothing else receives any.
-        x: First argument of the rule.
-        y: The value, and the second argument of the rule.
-    """
+    """Gives a value a gradient of its own, see `vis.backend.with_gradient`."""
     return _Replaced.apply(rule, source, x.detach(), y.detach())
 
 
 def compile(function, variables, eager_first=True):
-    """Returns `function(*tensors)` as it is: PyTorch runs eagerly.
+    """Returns the function as it is, without gradients of its own: PyTorch runs eagerly.
 
-    Args:
-        function: Pure function of structures of tensors.
-        variables: The Keras variables it reads.
-        eager_first: Has no effect here.
+    See `vis.backend.compile`.
     """
 
     def call(*args):
