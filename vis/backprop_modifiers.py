@@ -16,7 +16,7 @@ from keras import ops
 from vis import backend
 from vis.graph import patched_calls, shadowed, walk
 from vis.utils.utils import copy_model, require_graph
-from vis.utils.validation import VisualizationWarning, near_names
+from vis.utils.validation import VisualizationWarning, pick
 
 # Functions that pass positive values on and hold negative ones back.
 _RELU_LIKE = ("relu", "relu6", "leaky_relu", "elu", "selu", "celu")
@@ -85,14 +85,7 @@ def rule(identifier) -> Rule | None:
     if callable(identifier):
         known = {guided: _GUIDED, rectified: _RECTIFIED}
         return known.get(identifier) or Rule(getattr(identifier, "__name__", "rule"), identifier)
-    if not isinstance(identifier, str):
-        raise TypeError(
-            "`backprop_modifier` must be a name, a rule or a callable. "
-            f"Received: {identifier!r} ({type(identifier).__name__}). {near_names('', _RULES)}"
-        )
-    if identifier not in _RULES:
-        raise ValueError(f"Unknown backprop_modifier: {identifier!r}. {near_names(identifier, _RULES)}")
-    return _RULES[identifier]
+    return pick("backprop_modifier", identifier, _RULES)
 
 
 def places(root) -> list:
@@ -283,16 +276,7 @@ def get(identifier):
         >>> get("relu") is rectified
         True
     """
-    if callable(identifier):
-        return identifier
-    if not isinstance(identifier, str):
-        raise TypeError(
-            "`backprop_modifier` must be a name or a callable. "
-            f"Received: {identifier!r} ({type(identifier).__name__}). {near_names('', _MODIFIERS)}"
-        )
-    if identifier not in _MODIFIERS:
-        raise ValueError(f"Unknown backprop_modifier: {identifier!r}. {near_names(identifier, _MODIFIERS)}")
-    return _MODIFIERS[identifier]
+    return identifier if callable(identifier) else pick("backprop_modifier", identifier, _MODIFIERS)
 
 
 def modify_model_backprop(model, backprop_modifier):

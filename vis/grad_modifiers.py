@@ -6,7 +6,7 @@ changed in place.
 
 from keras import ops
 
-from vis.utils.validation import near_names
+from vis.utils.validation import pick
 
 _EPSILON = 1e-7
 
@@ -92,16 +92,7 @@ def get(identifier):
         >>> get("negate") is negate
         True
     """
-    if callable(identifier):
-        return identifier
-    if not isinstance(identifier, str):
-        raise TypeError(
-            "`grad_modifier` must be a name or a callable. "
-            f"Received: {identifier!r} ({type(identifier).__name__}). {near_names('', _MODIFIERS)}"
-        )
-    if identifier not in _MODIFIERS:
-        raise ValueError(f"Unknown grad_modifier: {identifier!r}. {near_names(identifier, _MODIFIERS)}")
-    return _MODIFIERS[identifier]
+    return identifier if callable(identifier) else pick("grad_modifier", identifier, _MODIFIERS)
 
 
 def is_named(modifier) -> bool:

@@ -46,6 +46,18 @@ def near_names(name: str, names) -> str:
     return f"Choose one of: {shown}{', ...' if len(names) > 20 else ''}."
 
 
+def pick(argument: str, identifier, table: dict):
+    """Returns the entry of a table of names, or raises with the names there are."""
+    if not isinstance(identifier, str):
+        raise TypeError(
+            f"`{argument}` must be a name or a callable. "
+            f"Received: {identifier!r} ({type(identifier).__name__}). {near_names('', table)}"
+        )
+    if identifier not in table:
+        raise ValueError(f"Unknown {argument}: {identifier!r}. {near_names(identifier, table)}")
+    return table[identifier]
+
+
 def is_integer(value) -> bool:
     """Tells whether `value` is a whole number (Python's or NumPy's, not a bool)."""
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
