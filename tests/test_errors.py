@@ -179,3 +179,25 @@ def test_a_model_with_broken_weights(function):
     model.set_weights([np.full_like(w, np.nan) for w in model.get_weights()])
     with pytest.raises(FloatingPointError, match="Check the model's weights"):
         function(model, "preds", 0, IMAGE)
+
+
+@pytest.mark.parametrize("function", MAPS)
+def test_a_layer_with_several_outputs(function):
+    inputs = keras.Input((9, 4))
+    x = layers.Conv1D(3, 2)(inputs)
+    states = layers.LSTM(5, return_state=True, name="lstm")(x)
+    model = keras.Model(inputs, layers.Dense(2)(states[0]))
+    with pytest.raises(ValueError, match="'lstm' puts out"):
+        function(model, "lstm", 0, np.ones((9, 4)))
+
+
+def test_a_rule_with_too_few_arguments():
+    with pytest.raises(TypeError, match=r"must take \(x, y, upstream\)"):
+        visualize_saliency(small_cnn(), "preds", 0, IMAGE, backprop_modifier=lambda x, y: x)
+
+
+@pytest.mark.parametrize("source", ["model", 3, None])
+def test_with_losses_of_no_tensor(source):
+    losses = [(ActivationMaximization(small_cnn().layers[-1], 0), -1)]
+    with pytest.raises(TypeError, match="`input_tensor` must be one symbolic tensor"):
+        visualize_saliency_with_losses(source, losses, IMAGE)

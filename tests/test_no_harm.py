@@ -14,7 +14,8 @@ import pytest
 from conftest import reference_network, small_cnn, value_of
 from keras import layers
 
-from vis import energy
+from vis import backend, energy
+from vis.backprop_modifiers import installed, rule
 from vis.graph import walk
 from vis.losses import ActivationMaximization, Loss
 from vis.visualization import (
@@ -133,7 +134,7 @@ def test_five_hundred_calls_do_not_grow(name, rng):
     for _ in range(5):
         CALLS[name](model, x)
     before = snapshot(model)["nodes"]
-    functions = len(energy._ENERGIES[model][1]) if model in energy._ENERGIES else 0
+    functions = len(energy._ENERGIES[model]) if model in energy._ENERGIES else 0
     compiles_anew = name.endswith("_with_losses") and keras.config.backend() == "jax"
     calls = 30 if compiles_anew else 500  # JAX compiles each new expression, half a second a time
     gc.collect()
@@ -149,7 +150,7 @@ def test_five_hundred_calls_do_not_grow(name, rng):
     tracemalloc.stop()
     assert end - middle < 1000 * calls  # a leaked map alone is 252 bytes, a node or a trace far more
     assert snapshot(model)["nodes"] == before
-    assert (len(energy._ENERGIES[model][1]) if model in energy._ENERGIES else 0) == functions
+    assert (len(energy._ENERGIES[model]) if model in energy._ENERGIES else 0) == functions
 
 
 def test_the_cache_keeps_no_model_alive(rng):
@@ -167,7 +168,7 @@ def test_the_cache_is_bounded(rng):
     model, x = small_cnn(), rng.random((9, 7, 3))
     for _ in range(20):
         visualize_saliency(model, -1, 0, x, backprop_modifier=lambda x, y, upstream: upstream)
-    assert len(energy._ENERGIES[model][1]) <= 16
+    assert len(energy._ENERGIES[model]) <= 16
 
 
 def test_one_trace_for_all_classes_and_weights(reference_weights, digits, monkeypatch):
@@ -218,3 +219,22 @@ def test_an_explained_model_still_copies_and_trains(rng):
         np.testing.assert_allclose(value_of(twin(x)), value_of(model(x)), rtol=1e-5)
     model.compile("sgd", "mse")
     model.fit(x, np.zeros((4, 3)), verbose=0)
+
+
+def test_a_rule_stays_in_its_thread():
+    model = small_cnn()
+    results = []
+
+    def gradient():
+        x = keras.ops.ones((1, 9, 7, 3))
+        score = lambda x: (keras.ops.sum(model(x, training=False), axis=-1), ())  # noqa: E731
+        results.append(value_of(backend.value_and_grad(score, x)[2]))
+
+    gradient()
+    with installed(model, rule(lambda x, y, upstream: 0 * upstream)):
+        thread = threading.Thread(target=gradient)
+        thread.start()
+        thread.join()
+        gradient()
+    np.testing.assert_array_equal(results[0], results[1])
+    assert np.abs(results[2]).max() == 0

@@ -451,3 +451,61 @@ def test_a_few_steps_are_the_first_of_many(squares):
     squares.minimize(seed, 30, callbacks=[many], verbose=False)
     for one, other in zip(few.steps, many.steps):
         np.testing.assert_allclose(one[4], other[4], rtol=1e-4)
+
+
+def test_an_optimizer_sees_changed_activations_and_weights():
+    model = keras.Sequential([keras.Input((3,)), layers.Dense(4, activation="sigmoid"), layers.Dense(2)])
+    x = np.array([[5.0, -4.0, 3.0]])
+    for source in (model, model.inputs[0]):
+        model.layers[0].activation = keras.activations.sigmoid
+        optimizer = Optimizer(source, [(ActivationMaximization(model.layers[-1], 0), 1)], norm_grads=False)
+        for _ in range(3):
+            before = optimizer.minimize(x, 1, verbose=False)[1]
+        model.layers[0].activation = keras.activations.linear
+        expected = -(model.get_weights()[0] @ model.get_weights()[2][:, 0])
+        after = optimizer.minimize(x, 1, verbose=False)[1]
+        np.testing.assert_allclose(after[0], expected, rtol=1e-4)
+        assert not np.allclose(before, after)
+
+
+def test_layers_by_name_beside_symbolic_losses():
+    model = small_cnn()
+    losses = [(ActivationMaximization("preds", 1), 1), (OutputSquares(model), 0.1)]
+    assert Optimizer(model, losses).minimize(max_iter=2, verbose=False)[0].shape == (9, 7, 3)
+    with pytest.raises(ValueError, match="where the model is known. Received: 'preds'"):
+        Optimizer(model.inputs[0], losses)
+
+
+class Weighted(Loss):
+    """A loss of the second kind: sources and value."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.name, self.layer = "weighted", layer
+
+    def sources(self):
+        return [self.layer, None]
+
+    def value(self, tensors, arguments):
+        return ops.sum(tensors[0], axis=-1) + 0.0 * ops.sum(tensors[1], axis=(1, 2, 3))
+
+
+def test_losses_by_sources_and_value():
+    model = small_cnn()
+    expected = Optimizer(model, [(ActivationMaximization("preds", None), -1)]).minimize(
+        np.ones((9, 7, 3)), 1, verbose=False
+    )
+    got = Optimizer(model, [(Weighted("preds"), 1)]).minimize(np.ones((9, 7, 3)), 1, verbose=False)
+    np.testing.assert_allclose(got[1], expected[1], atol=1e-5)
+
+
+def test_numpys_seed_is_followed_and_not_moved(squares):
+    images = []
+    for seed in (5, 6):
+        np.random.seed(seed)
+        state = np.random.get_state()[1].copy()
+        images.append([squares.minimize(max_iter=0, verbose=False)[0] for _ in range(2)])
+        np.testing.assert_array_equal(np.random.get_state()[1], state)
+    assert not np.array_equal(images[0][0], images[0][1])
+    np.random.seed(5)
+    np.testing.assert_array_equal(squares.minimize(max_iter=0, verbose=False)[0], images[0][0])

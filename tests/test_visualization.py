@@ -621,3 +621,25 @@ def test_apply_modifications_then_visualize(softmax_network, shared_network, dig
     model = utils.apply_modifications(softmax_network)
     expected = visualize_saliency(shared_network, -1, 3, digits[3])
     np.testing.assert_allclose(visualize_saliency(model, -1, 3, digits[3]), expected, atol=1e-6)
+
+
+def test_losses_take_the_model_as_well(shared_network, digits):
+    losses = [(ActivationMaximization("preds", 3), -1)]
+    np.testing.assert_allclose(
+        visualize_saliency_with_losses(shared_network, losses, digits[3]),
+        visualize_saliency(shared_network, "preds", 3, digits[3]),
+        atol=1e-5,
+    )
+    np.testing.assert_allclose(
+        visualize_cam_with_losses(shared_network, losses, digits[3], shared_network.layers[2]),
+        visualize_cam(shared_network, "preds", 3, digits[3]),
+        atol=1e-5,
+    )
+    image = visualize_activation_with_losses(shared_network, losses, seed_input=digits[3], max_iter=2)
+    assert image.shape == (28, 28, 1)
+
+
+@pytest.mark.parametrize("input_range", [(-1, 1), (0, 1), (0, 1000)])
+def test_ranges_that_bytes_cannot_show_warn(input_range):
+    with pytest.warns(VisualizationWarning, match="holds whole numbers"):
+        visualize_activation(small_cnn(), -1, 0, input_range=input_range, max_iter=1, seed=0)

@@ -7,6 +7,7 @@ of one call (`installed`), or for good in a copy (`modify`).
 import contextlib
 import dataclasses
 import functools
+import inspect
 import warnings
 from collections.abc import Callable
 
@@ -14,7 +15,7 @@ import keras
 from keras import ops
 
 from vis import backend
-from vis.graph import patched_calls, shadowed, walk
+from vis.graph import in_this_thread, patched_calls, shadowed, walk
 from vis.utils.utils import copy_model, require_graph
 from vis.utils.validation import VisualizationWarning, pick
 
@@ -83,9 +84,20 @@ def rule(identifier) -> Rule | None:
     if identifier is None or isinstance(identifier, Rule):
         return identifier
     if callable(identifier):
-        known = {guided: _GUIDED, rectified: _RECTIFIED}
-        return known.get(identifier) or Rule(getattr(identifier, "__name__", "rule"), identifier)
+        known = {guided: _GUIDED, rectified: _RECTIFIED}.get(identifier)
+        return known or Rule(getattr(identifier, "__name__", "rule"), _of_three(identifier))
     return pick("backprop_modifier", identifier, _RULES)
+
+
+def _of_three(function):
+    try:
+        inspect.signature(function).bind(1, 2, 3)
+    except TypeError as error:
+        raise TypeError(
+            "A backward rule must take (x, y, upstream): the activation's input, its output and the gradient that "
+            f"arrives. Received: {function!r}, which does not take three arguments."
+        ) from error
+    return function
 
 
 def places(root) -> list:
@@ -128,7 +140,11 @@ def installed(root, the_rule: Rule | None):
     found = places(root) if the_rule is not None else []
     if the_rule is not None and not found:
         warn_no_places(root, the_rule)
-    swaps = [(op, "activation", _modified(the_rule, op.activation)) for _, op, kind in found if kind == "activation"]
+    swaps = [
+        (op, "activation", in_this_thread(op.activation, the_rule.apply))
+        for _, op, kind in found
+        if kind == "activation"
+    ]
     calls = [(op, the_rule.apply) for _, op, kind in found if kind == "call"]
     with patched_calls(calls), shadowed(swaps):
         yield [path for path, _, _ in found]

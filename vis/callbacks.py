@@ -10,6 +10,8 @@ from vis.utils.images import deprocess_input, to_bytes
 from vis.utils.utils import draw_text
 from vis.utils.validation import check_input_range
 
+_CAPTION_WIDTH = 64  # pixels
+
 
 class OptimizerCallback:
     """Watches `Optimizer.minimize`; subclass it and override `callback`.
@@ -86,10 +88,12 @@ class GifGenerator(OptimizerCallback):
             ) from error
 
     def callback(self, i, named_losses, overall_loss, grads, wrt_value):
-        """Appends one frame, with the step written on it."""
+        """Appends one frame, with the step written on it where it is 64 pixels wide or more."""
         image = _picture(np.asarray(wrt_value)[0])
         frame = to_bytes(deprocess_input(image, self.input_range), self.input_range)
-        self.writer.append_data(draw_text(frame, f"Step {i + 1}", position=(2, 2), font_size=10))
+        if frame.shape[1] >= _CAPTION_WIDTH:  # on a smaller one the caption would hide the image
+            frame = draw_text(frame, f"Step {i + 1}", position=(2, 2), font_size=10)
+        self.writer.append_data(frame)
 
     def on_end(self):
         """Closes the file."""

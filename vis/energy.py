@@ -13,7 +13,8 @@ from keras import ops
 
 from vis import backend
 from vis.backprop_modifiers import installed
-from vis.graph import fingerprint, preserved_nodes, same
+from vis.graph import find_layer, fingerprint, preserved_nodes, same
+from vis.losses import layer_output
 from vis.readers import ModelReader, SymbolReader, model_input
 from vis.utils.formats import channels_last
 from vis.utils.images import EPSILON
@@ -39,7 +40,7 @@ class Energy:
         self._rule = rule
         self._norm_grads = norm_grads
         self._shapes = None
-        self._compiled = {}
+        self._compiled, self._fingerprint = {}, []
         self._lock = threading.Lock()
 
     def arguments(self, losses, x):
@@ -70,8 +71,14 @@ class Energy:
         return tuple(ops.convert_to_numpy(result) for result in results)
 
     def compiled(self, key, make, eager_first=True):
-        """Returns the compiled form of the function that `make()` returns, made once a key."""
+        """Returns the compiled form of the function that `make()` returns, made once a key.
+
+        What was compiled before a layer or activation of the model changed is forgotten.
+        """
         with self._lock:
+            current = fingerprint(self.reader.root)
+            if not same(self._fingerprint, current):
+                self._compiled, self._fingerprint = {}, current
             if key not in self._compiled:
                 self._compiled[key] = backend.compile(make(), self.reader.variables, eager_first)
             return self._compiled[key]
@@ -141,23 +148,73 @@ def check_losses(losses):
     return [loss for loss, _ in pairs], [weight for _, weight in pairs]
 
 
-def symbol_energy(input_tensor, losses, wrt_tensor=None, rule=None, norm_grads=False):
-    """Returns the energy of losses on symbolic tensors.
+def energy_of(source, losses, wrt=None, rule=None, norm_grads=False):
+    """Returns the energy of losses on a model, or on its symbolic input.
+
+    Args:
+        source: A model, or the one symbolic input of a Functional or Sequential model.
+        losses: The losses.
+        wrt: Layer or symbolic tensor that the gradient is taken of; `None` for the input.
+        rule: Backward rule, or `None`.
+        norm_grads: See `Energy`.
 
     Raises:
-        ValueError: A loss or `wrt_tensor` is not computed from `input_tensor`.
+        ValueError: A loss or `wrt` is not computed from the input.
+        TypeError: `source` or `wrt` is of another kind.
     """
-    wrt_tensor = None if wrt_tensor is input_tensor else wrt_tensor
+    if isinstance(source, keras.Model):
+        own = model_input(source)
+        if not _is_tensor(wrt) and not any(_needs_symbols(loss, own) for loss in losses):
+            return model_energy(source, losses, wrt, rule, norm_grads)
+        return symbol_energy(own, losses, wrt, rule, norm_grads, source)
+    return symbol_energy(one_tensor("input_tensor", source), losses, wrt, rule, norm_grads)
+
+
+def one_tensor(name, tensor):
+    """Returns one symbolic tensor, also out of a list of one."""
+    if isinstance(tensor, (list, tuple)) and len(tensor) == 1:
+        tensor = tensor[0]
+    if not _is_tensor(tensor):
+        raise TypeError(
+            f"`{name}` must be one symbolic tensor, such as `model.inputs[0]`. Received: {tensor!r}. "
+            "Of a model with several inputs, fix the others in a Functional model around it."
+        )
+    return tensor
+
+
+def _is_tensor(value):
+    return keras.backend.is_keras_tensor(value)
+
+
+def _needs_symbols(loss, own_input):
+    return is_symbolic(loss) or any(_is_tensor(s) and s is not own_input for s in loss.sources())
+
+
+def symbol_energy(input_tensor, losses, wrt=None, rule=None, norm_grads=False, model=None):
+    """Returns the energy of losses on symbolic tensors; `model` resolves the names of layers."""
+    wrt = layer_output(wrt) if isinstance(wrt, keras.Layer) else wrt
+    wrt = None if wrt is None or wrt is input_tensor else one_tensor("wrt_tensor", wrt)
     with preserved_nodes(input_tensor):
-        sources = [s for loss in losses for s in _symbols(loss)]
-        return Energy(SymbolReader(input_tensor, sources, wrt_tensor), losses, rule, norm_grads)
+        sources = [_found(s, model) for loss in losses for s in _symbols(loss)]
+        return Energy(SymbolReader(input_tensor, sources, wrt), losses, rule, norm_grads)
+
+
+def _found(source, model):
+    if source is None or isinstance(source, keras.Layer) or _is_tensor(source):
+        return source
+    if model is None:
+        raise ValueError(
+            f"A layer can only be given by name, path or index where the model is known. Received: {source!r}. Give "
+            "the layer object, or pass the model itself instead of its input tensor."
+        )
+    return find_layer(model, source)
 
 
 def _symbols(loss):
     if not is_symbolic(loss):
         return loss.sources()
     built = loss.build_loss()
-    if not keras.backend.is_keras_tensor(built):
+    if not _is_tensor(built):
         raise TypeError(
             f"`build_loss` of '{loss.name}' must return a symbolic tensor, made with `keras.ops` from `layer.output` "
             f"or `model.inputs[0]`. Received: {built!r}."
@@ -179,15 +236,8 @@ _ENERGIES_PER_MODEL = 16
 
 
 def cached_energy(model, key, build):
-    """Returns `build()`, or what it returned before for the same model and key.
-
-    A model that has changed since (another layer, another activation) is built for anew.
-    """
-    current = fingerprint(model)
-    stored, energies = _ENERGIES.get(model, ([], {}))
-    if not same(stored, current):
-        energies = {}
-        _ENERGIES[model] = (current, energies)
+    """Returns `build()`, or what it returned before for the same model and key."""
+    energies = _ENERGIES.setdefault(model, {})
     if key not in energies:
         while len(energies) >= _ENERGIES_PER_MODEL:
             energies.pop(next(iter(energies)))

@@ -149,15 +149,17 @@ def patched_calls(wrappers):
             `operation.call(*args, **kwargs)`.
     """
     with _surgery:
-        owner = threading.get_ident()
         with contextlib.ExitStack() as stack:
             for operation, wrap in wrappers:
-                call = _wrapped(operation.call, wrap, owner)
+                call = in_this_thread(operation.call, wrap)
                 stack.enter_context(shadowed([(operation, "call", call)]))
             yield
 
 
-def _wrapped(original, wrap, owner):
+def in_this_thread(original, wrap):
+    """Returns `wrap(original, ...)` as a function; other threads get the original."""
+    owner = threading.get_ident()
+
     @functools.wraps(original)
     def call(*args, **kwargs):
         if threading.get_ident() != owner:

@@ -71,7 +71,7 @@ class Jitter(InputModifier):
             )
         self.jitter = values.astype("float64")
         self._data_format = data_format
-        self._generator = generator(seed)
+        self._generator = None if seed is None else generator(seed)
 
     def pre(self, inp):
         """Returns the input, rolled."""
@@ -79,7 +79,8 @@ class Jitter(InputModifier):
         form = self._data_format or keras.config.image_data_format()
         first = 2 if form == "channels_first" else 1
         sizes = inp.shape[first : first + inp.ndim - 2]
-        offsets = [int(self._generator.integers(-v, v + 1)) for v in self.pixels(sizes)]
+        draw = self._generator or generator()
+        offsets = [int(draw.integers(-v, v + 1)) for v in self.pixels(sizes)]
         return np.roll(inp, offsets, axis=tuple(range(first, first + len(sizes))))
 
     def pixels(self, sizes) -> list:

@@ -45,6 +45,14 @@ class Loss:
     def __str__(self):
         return self.name
 
+    def arguments(self, shapes):
+        """Returns what `value` takes besides tensors, as arrays that may change between calls.
+
+        Args:
+            shapes: One shape for each source, channels last.
+        """
+        return []
+
     def build_loss(self):
         """Returns the loss as a scalar symbolic expression (a `KerasTensor`)."""
         raise NotImplementedError(f"{type(self).__name__} must override `build_loss`, or `sources` and `value`.")
@@ -130,16 +138,19 @@ def layer_output(layer):
         ValueError: The layer was never called on a symbolic input.
     """
     try:
-        return layer.output
+        output = layer.output
     except (AttributeError, ValueError) as error:
-        outputs = getattr(layer, "outputs", None)
-        if outputs:
-            return outputs[0]
-        raise ValueError(
-            f"{_words(layer)} has no symbolic output. Received: {layer!r}, expected: a layer of a built Functional "
-            "or Sequential model. Build the model first (give it an `Input`), or pass the model itself instead of "
-            "its input tensor."
-        ) from error
+        outputs = getattr(layer, "outputs", None) or []
+        if len(outputs) != 1:
+            raise ValueError(
+                f"{_words(layer)} has no symbolic output. Received: {layer!r}, expected: a layer of a built Functional "
+                "or Sequential model. Build the model first (give it an `Input`), or pass the model itself instead of "
+                "its input tensor."
+            ) from error
+        output = outputs[0]
+    if isinstance(output, (list, tuple, dict)):
+        raise ValueError(f"{_words(layer)} puts out {len(output)} tensors. Choose a layer with a single output.")
+    return output
 
 
 def _read_indices(filter_indices):

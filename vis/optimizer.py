@@ -3,7 +3,7 @@
 import keras
 
 from vis import descent
-from vis.energy import check_losses, is_symbolic, model_energy, symbol_energy
+from vis.energy import check_losses, energy_of, one_tensor
 from vis.readers import model_input
 
 
@@ -46,21 +46,16 @@ class Optimizer:
 
     def __init__(self, input_tensor, losses, input_range=(0, 255), wrt_tensor=None, norm_grads=True):
         self._losses, self._weights = check_losses(losses)
-        self._model = input_tensor if isinstance(input_tensor, keras.Model) else None
-        self.input_tensor = _one_tensor(input_tensor) if self._model is None else model_input(self._model)
         self.input_range = input_range
-        self.wrt_tensor = self.input_tensor if wrt_tensor is None else wrt_tensor
-        self.wrt_tensor_is_input_tensor = self.wrt_tensor is self.input_tensor
-        wrt = None if self.wrt_tensor_is_input_tensor else _one_tensor(self.wrt_tensor, "wrt_tensor")
-        if self._model is not None and wrt is None and not any(map(self._needs_symbols, self._losses)):
-            self._energy = model_energy(self._model, self._losses, norm_grads=norm_grads)
+        if isinstance(input_tensor, keras.Model):
+            self.input_tensor = model_input(input_tensor)
         else:
-            self._energy = symbol_energy(self.input_tensor, self._losses, wrt, norm_grads=norm_grads)
-
-    def _needs_symbols(self, loss):
-        if is_symbolic(loss):
-            return True
-        return any(keras.backend.is_keras_tensor(s) and s is not self.input_tensor for s in loss.sources())
+            self.input_tensor = one_tensor("input_tensor", input_tensor)
+        self._model = input_tensor  # an energy refers to a model weakly
+        self.wrt_tensor = self.input_tensor if wrt_tensor is None else one_tensor("wrt_tensor", wrt_tensor)
+        self.wrt_tensor_is_input_tensor = self.wrt_tensor is self.input_tensor
+        wrt = None if self.wrt_tensor_is_input_tensor else self.wrt_tensor
+        self._energy = energy_of(input_tensor, self._losses, wrt, norm_grads=norm_grads)
 
     def minimize(
         self,
@@ -118,14 +113,3 @@ class Optimizer:
             optimizer=optimizer,
             seed=seed,
         )
-
-
-def _one_tensor(tensor, name="input_tensor"):
-    if isinstance(tensor, (list, tuple)) and len(tensor) == 1:
-        tensor = tensor[0]
-    if not keras.backend.is_keras_tensor(tensor):
-        raise TypeError(
-            f"`{name}` must be one symbolic tensor, such as `model.inputs[0]`. Received: {tensor!r}. "
-            "Of a model with several inputs, fix the others in a Functional model around it."
-        )
-    return tensor

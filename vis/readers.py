@@ -33,13 +33,17 @@ class ModelReader:
         self.input_format = model_input_format(model)
         self.formats = [self.input_format if s is None else data_format(s) for s in self._sources]
         self.wrt_is_input = wrt_layer is None
-        self.variables = model.variables
         self.input_shape = model_input_shape(model)
 
     @property
     def root(self):
         """What backward rules are installed in."""
         return self._model()
+
+    @property
+    def variables(self):
+        """The Keras variables that are read."""
+        return self._model().variables
 
     def differentiate(self, function, x):
         """Returns `(score, aux, value, gradient)` of `function(tensors) -> (score, aux)`."""

@@ -42,10 +42,6 @@ class _InputLoss(Loss):
         """Returns what `value` must see: the input tensor, `None` for the model's own."""
         return [self.img]
 
-    def arguments(self, shapes):
-        """Returns no tensor arguments."""
-        return []
-
     def build_loss(self):
         """Returns the loss as a scalar expression: the sum of `value` over the batch."""
         return ops.sum(self.value([channels_last(self.img, input_data_format(self.img))], []))

@@ -1,5 +1,6 @@
 """NumPy work on images: scaling, stitching, shapes and random seeds."""
 
+import hashlib
 import math
 
 import numpy as np
@@ -8,20 +9,29 @@ from vis.utils.validation import check_count, check_input_range, check_numeric
 
 EPSILON = 1e-7
 
-# The generator behind every unseeded draw of the package: the user's NumPy and Keras
-# states stay where they are. `vis.backend.set_random_seed` restarts it.
-_generator = np.random.default_rng()
+# Unseeded draws follow NumPy's global state without moving it: a script that seeds NumPy (or
+# Keras, which seeds NumPy) draws the same again when it is run again.
+_own = {"state": None, "generator": None}
 
 
 def seed_generator(seed: int) -> None:
     """Restarts the package's own random generator."""
-    global _generator
-    _generator = np.random.default_rng(seed)
+    _own.update(state=_global_state(), generator=np.random.default_rng(seed))
 
 
 def generator(seed=None) -> np.random.Generator:
     """Returns a generator for `seed`, or the package's own one for `None`."""
-    return _generator if seed is None else np.random.default_rng(seed)
+    if seed is not None:
+        return np.random.default_rng(seed)
+    state = _global_state()
+    if state != _own["state"]:
+        _own.update(state=state, generator=np.random.default_rng(list(state)))
+    return _own["generator"]
+
+
+def _global_state() -> bytes:
+    _, words, position, *_ = np.random.get_state()
+    return hashlib.sha256(words.tobytes() + bytes(str(position), "ascii")).digest()
 
 
 def normalize(array, min_value=0.0, max_value=1.0) -> np.ndarray:

@@ -1,14 +1,16 @@
 """Activation maximisation: the input that a filter likes best."""
 
+import warnings
+
 import numpy as np
 
 from vis import descent
-from vis.energy import cached_energy, check_losses, model_energy, symbol_energy
+from vis.energy import cached_energy, check_losses, energy_of, model_energy
 from vis.graph import find_layer
 from vis.losses import ActivationMaximization
-from vis.readers import model_input
 from vis.regularizers import LPNorm, TotalVariation
 from vis.utils.utils import add_defaults_to_kwargs
+from vis.utils.validation import VisualizationWarning
 from vis.visualization.maps import check_model, modified
 
 
@@ -76,7 +78,6 @@ def visualize_activation(
     check_model(model)
     model, rule = modified(model, backprop_modifier)
     layer = find_layer(model, layer_idx)
-    symbol = model_input(model)
     losses, weights = check_losses(
         [
             (ActivationMaximization(layer, filter_indices), act_max_weight),
@@ -85,7 +86,7 @@ def visualize_activation(
         ]
     )
     if wrt_tensor is not None:
-        energy = symbol_energy(symbol, losses, wrt_tensor, rule, norm_grads=True)
+        energy = energy_of(model, losses, wrt_tensor, rule, norm_grads=True)
     else:
         key = ("activation", id(layer), rule, tuple(loss.name for loss in losses))
         energy = cached_energy(model, key, lambda: model_energy(model, losses, rule=rule, norm_grads=True))
@@ -99,7 +100,7 @@ def visualize_activation_with_losses(
     """Returns an input that minimises weighted losses of your own.
 
     Args:
-        input_tensor: Symbolic input of a Functional or Sequential model.
+        input_tensor: Symbolic input of a Functional or Sequential model, or the model itself.
         losses: List of pairs `(Loss, weight)`.
         wrt_tensor: See `visualize_activation`.
         seed_input: See `visualize_activation`.
@@ -122,7 +123,7 @@ def visualize_activation_with_losses(
         dtype('uint8')
     """
     losses, weights = check_losses(losses)
-    energy = symbol_energy(input_tensor, losses, wrt_tensor, norm_grads=True)
+    energy = energy_of(input_tensor, losses, wrt_tensor, norm_grads=True)
     params = add_defaults_to_kwargs({"seed_input": seed_input}, **optimizer_params)
     return _image(energy, losses, weights, input_range, params)
 
@@ -133,5 +134,13 @@ def _image(energy, losses, weights, input_range, params):
     if energy.reader.input_format == "channels_first" and image.ndim > 1:
         image = np.moveaxis(image, 0, -1)
     if all(isinstance(end, int) for end in input_range):
+        low, high = input_range
+        if low < 0 or high > 255 or high - low < 16:
+            warnings.warn(
+                f"`input_range` {tuple(input_range)} holds whole numbers, so the image is uint8, which cannot show "
+                f"that range. Write ({low}., {high}.) for a float image.",
+                VisualizationWarning,
+                stacklevel=3,
+            )
         return np.clip(image, *input_range).astype("uint8")
     return image

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from vis.energy import cached_energy, check_losses, model_energy, symbol_energy
+from vis.energy import cached_energy, check_losses, energy_of, model_energy
 from vis.graph import ancestors, find_layer, walk
 from vis.losses import ActivationMaximization, layer_output
 from vis.utils.formats import data_format
@@ -107,7 +107,7 @@ def visualize_cam_with_losses(input_tensor, losses, seed_input, penultimate_laye
     """Returns the Grad-CAM map of weighted losses of your own.
 
     Args:
-        input_tensor: Symbolic input of a Functional or Sequential model.
+        input_tensor: Symbolic input of a Functional or Sequential model, or the model itself.
         losses: List of pairs `(Loss, weight)`. For something to be raised, as the score of an
             `ActivationMaximization`, use a negative weight.
         seed_input: See `visualize_cam`.
@@ -140,7 +140,7 @@ def visualize_cam_with_losses(input_tensor, losses, seed_input, penultimate_laye
             f"`penultimate_layer` must be a layer object, such as `model.layers[2]`. Received: {penultimate_layer!r}."
         )
     losses, weights = check_losses(losses)
-    energy = symbol_energy(input_tensor, losses, layer_output(penultimate_layer))
+    energy = energy_of(input_tensor, losses, penultimate_layer)
     return _grad_cam(energy, losses, weights, seed_input, penultimate_layer, grad_modifier)
 
 

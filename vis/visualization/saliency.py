@@ -2,10 +2,9 @@
 
 import numpy as np
 
-from vis.energy import cached_energy, check_losses, model_energy, symbol_energy
+from vis.energy import cached_energy, check_losses, energy_of, model_energy
 from vis.graph import find_layer
 from vis.losses import ActivationMaximization
-from vis.readers import model_input
 from vis.utils.formats import data_format, producer
 from vis.visualization.class_activation import visualize_cam, visualize_cam_with_losses
 from vis.visualization.maps import check_model, gradient_of, modified, normalized, one_or_all
@@ -85,7 +84,7 @@ def visualize_saliency(
     layer = find_layer(model, layer_idx)
     losses = [ActivationMaximization(layer, filter_indices)]
     if wrt_tensor is not None:
-        energy = symbol_energy(model_input(model), losses, wrt_tensor, rule)
+        energy = energy_of(model, losses, wrt_tensor, rule)
     else:
         energy = cached_energy(model, ("saliency", id(layer), rule), lambda: model_energy(model, losses, rule=rule))
     form = energy.reader.input_format if wrt_tensor is None else data_format(producer(wrt_tensor))
@@ -99,7 +98,7 @@ def visualize_saliency_with_losses(
     """Returns the saliency map of weighted losses of your own.
 
     Args:
-        input_tensor: Symbolic input of a Functional or Sequential model.
+        input_tensor: Symbolic input of a Functional or Sequential model, or the model itself.
         losses: List of pairs `(Loss, weight)`. For something to be raised, as the score of an
             `ActivationMaximization`, use a negative weight.
         seed_input: See `visualize_saliency`.
@@ -123,7 +122,7 @@ def visualize_saliency_with_losses(
         2.0
     """
     losses, weights = check_losses(losses)
-    energy = symbol_energy(input_tensor, losses, wrt_tensor)
+    energy = energy_of(input_tensor, losses, wrt_tensor)
     form = energy.reader.input_format if wrt_tensor is None else data_format(producer(wrt_tensor))
     return _saliency(energy, losses, weights, seed_input, grad_modifier, keepdims, form)
 
