@@ -6,7 +6,9 @@ import pytest
 from conftest import small_cnn
 from keras import layers
 
-from vis.losses import ActivationMaximization
+from vis.callbacks import Print
+from vis.input_modifiers import Jitter
+from vis.losses import ActivationMaximization, Loss
 from vis.visualization import (
     visualize_activation,
     visualize_cam,
@@ -201,3 +203,93 @@ def test_with_losses_of_no_tensor(source):
     losses = [(ActivationMaximization(small_cnn().layers[-1], 0), -1)]
     with pytest.raises(TypeError, match="`input_tensor` must be one symbolic tensor"):
         visualize_saliency_with_losses(source, losses, IMAGE)
+
+
+@pytest.mark.parametrize("function", ALL)
+@pytest.mark.parametrize("dtype", ["int32", "uint8", "float32"])
+def test_whole_numbers_have_no_gradient(function, dtype):
+    inputs = keras.Input((6,), dtype=dtype)
+    x = layers.Conv1D(2, 2)(layers.Embedding(20, 4)(inputs))
+    model = keras.Model(inputs, layers.Dense(2, name="preds")(layers.Flatten()(x)))
+    if function is maximise and dtype == "float32":  # the regularizers do depend on the input
+        return
+    if function is visualize_cam:  # its gradient is of the feature map
+        model.set_weights([np.abs(w) for w in model.get_weights()])
+        assert function(model, "preds", 0, np.arange(6)).shape == (6,)
+        return
+    with pytest.raises(ValueError, match="wrt_tensor"):
+        function(model, "preds", 0, np.arange(6.0))
+
+
+def test_text_is_explained_at_the_embedding():
+    inputs = keras.Input((6,), dtype="int32")
+    embedding = layers.Embedding(20, 4)(inputs)
+    model = keras.Model(inputs, layers.Dense(2, name="preds")(layers.Flatten()(embedding)))
+    got = visualize_saliency(model, "preds", 0, np.arange(6), wrt_tensor=embedding)
+    assert got.shape == (6,)
+
+
+class Odd(Loss):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def sources(self):
+        return ["preds"]
+
+    def value(self, tensors, arguments):
+        return self.function(tensors[0])
+
+
+@pytest.mark.parametrize("function", [keras.ops.mean, lambda t: t, lambda t: t[:1, 0], lambda t: 3.0])
+def test_a_loss_of_the_wrong_shape(function):
+    with pytest.raises(ValueError, match="one number a sample, a tensor of shape \\(2,\\)"):
+        visualize_saliency_with_losses(small_cnn(), [(Odd(function), 1)], np.stack([IMAGE, IMAGE]))
+
+
+@pytest.mark.parametrize("modifier", [lambda g: None, lambda g: g[0], lambda g: g[:, :2]])
+@pytest.mark.parametrize("function", ALL)
+def test_a_gradient_modifier_of_the_wrong_shape(function, modifier):
+    with pytest.raises(ValueError, match="must return an array of the gradient's shape"):
+        function(small_cnn(), "preds", 0, IMAGE, grad_modifier=modifier)
+
+
+@pytest.mark.parametrize("function", MAPS)
+def test_a_gradient_modifier_that_makes_nan(function):
+    with pytest.raises(FloatingPointError, match="`grad_modifier` made"):
+        function(small_cnn(), "preds", 0, IMAGE, grad_modifier=lambda g: g * np.nan)
+
+
+@pytest.mark.parametrize(
+    "params, kind, words",
+    [
+        ({"callbacks": 3}, TypeError, "`callbacks` must hold objects"),
+        ({"callbacks": [Print]}, TypeError, "`callbacks` must hold objects"),
+        ({"input_modifiers": [Jitter]}, TypeError, "`input_modifiers` must hold objects"),
+        ({"seed": "a"}, TypeError, "`seed` must be an integer"),
+        ({"seed": -1}, ValueError, "`seed` must be at least 0"),
+        ({"tv_weight": "a"}, TypeError, "The weight of 'TV Loss' must be a number"),
+        ({"wrt_tensor": "a"}, TypeError, "`wrt_tensor` must be one symbolic tensor"),
+    ],
+)
+def test_arguments_of_activation(params, kind, words):
+    with pytest.raises(kind, match=words):
+        visualize_activation(small_cnn(), -1, 0, max_iter=2, **params)
+
+
+def test_one_callback_or_modifier_needs_no_list(capsys):
+    visualize_activation(small_cnn(), -1, 0, max_iter=2, callbacks=Print(), input_modifiers=Jitter(1), seed=0)
+    assert capsys.readouterr().out.count("Iteration") == 2
+
+
+@pytest.mark.skipif(keras.config.backend() != "torch", reason="PyTorch only")
+@pytest.mark.parametrize("mode", ["no_grad", "inference_mode"])
+def test_modes_of_the_caller_do_not_matter(mode):
+    import torch
+
+    model = small_cnn()
+    expected = [function(model, "preds", 1, IMAGE) for function in MAPS]
+    with getattr(torch, mode)():
+        got = [function(model, "preds", 1, torch.tensor(IMAGE)) for function in MAPS]
+        assert torch.is_grad_enabled() is False
+    np.testing.assert_allclose(got, expected, atol=1e-6)

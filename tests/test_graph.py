@@ -71,7 +71,8 @@ def test_find_layer_refuses_an_ambiguous_name():
         (1.5, TypeError, "1.5 \\(float\\)"),
         (True, TypeError, "bool"),
         (None, TypeError, "NoneType"),
-        (layers.Dense(2, name="preds"), ValueError, "not part of model 'cnn'"),
+        (layers.Dense(2, name="preds"), ValueError, "not part of model 'cnn'.*give the name instead"),
+        (layers.Dense(2, name="pred"), ValueError, "not part of model 'cnn'. Did you mean: 'preds'"),
     ],
 )
 def test_find_layer_errors(layer, kind, words):

@@ -175,7 +175,6 @@ class NoConfig(layers.Layer):
         (Subclassed, "subclassed one cannot be copied.*backprop_modifier="),
         (lambda: keras.Sequential([layers.Dense(3)]), "needs a built model"),
         (lambda: keras.Sequential([keras.Input((3,)), NoConfig(3)]), "(?s)could not be copied.*get_config"),
-        (lambda: "model.keras", "must be a Keras 3 model. Received: 'model.keras'"),
     ],
 )
 def test_what_cannot_be_copied(make, words):
@@ -376,3 +375,18 @@ def test_version_and_names():
     assert vis.__version__ == "1.0.0.dev0"
     assert all(hasattr(vis, name) for name in vis.__all__)
     assert all(hasattr(utils, name) for name in utils.__all__)
+
+
+@pytest.mark.parametrize("function", [utils.apply_modifications, utils.swap_softmax])
+def test_what_is_no_model(function):
+    with pytest.raises(TypeError, match="must be a Keras 3 model. Received: 'model.keras'"):
+        function("model.keras")
+
+
+def test_swap_softmax_of_several_outputs():
+    inputs = keras.Input((4,))
+    outputs = [
+        layers.Dense(2, end, name=name)(inputs) for end, name in [("softmax", "a"), (None, "b"), ("sigmoid", "c")]
+    ]
+    swapped = utils.swap_softmax(keras.Model(inputs, outputs))
+    assert all(swapped.get_layer(name).activation is keras.activations.linear for name in "abc")

@@ -13,7 +13,7 @@ from keras import ops
 from vis import grad_modifiers
 from vis.callbacks import Print
 from vis.utils.images import EPSILON, deprocess_input, random_array
-from vis.utils.validation import check_count, check_input, check_input_range
+from vis.utils.validation import check_count, check_input, check_input_range, listify
 
 _DECAY = 0.95
 _FEW_STEPS = 10  # up to so many, compiling the loop costs more than it saves
@@ -104,7 +104,14 @@ def minimize(
 @contextlib.contextmanager
 def _ended(callbacks, verbose):
     """Yields the callbacks and ends every one of them, whatever happens."""
-    watchers = list(callbacks or []) + ([Print()] if verbose else [])
+    watchers = [] if callbacks is None else listify(callbacks)
+    for watcher in watchers:
+        if isinstance(watcher, type) or not (hasattr(watcher, "callback") and hasattr(watcher, "on_end")):
+            raise TypeError(
+                "`callbacks` must hold objects with `callback` and `on_end`, such as `vis.callbacks.Print()`. "
+                f"Received: {watcher!r}."
+            )
+    watchers += [Print()] if verbose else []
     try:
         yield watchers
     except BaseException as error:
@@ -134,9 +141,9 @@ def _compilable(modify):
 
 
 def _check_modifiers(input_modifiers):
-    modifiers = list(input_modifiers or [])
+    modifiers = [] if input_modifiers is None else listify(input_modifiers)
     for modifier in modifiers:
-        if not (hasattr(modifier, "pre") and hasattr(modifier, "post")):
+        if isinstance(modifier, type) or not (hasattr(modifier, "pre") and hasattr(modifier, "post")):
             raise TypeError(
                 "`input_modifiers` must hold objects with `pre` and `post`, such as `vis.input_modifiers.Jitter()`. "
                 f"Received: {modifier!r}."
@@ -169,7 +176,7 @@ class _Descent:
             for modifier in modifiers:
                 x = np.asarray(modifier.pre(x), "float32")
             terms, grads, value = self._energy.evaluate(self._losses, self._weights, x)
-            grads = np.asarray(ops.convert_to_numpy(modify(grads)))
+            grads = np.asarray(ops.convert_to_numpy(grad_modifiers.apply(modify, grads)))
             loss = terms.sum()
             self._report(i, terms.sum(axis=1), grads, value)
             if loss < best_loss:

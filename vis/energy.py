@@ -4,6 +4,7 @@ A reader runs the network and hands over the tensors that the losses ask for; th
 make numbers of them; the seam differentiates.
 """
 
+import numbers
 import threading
 import weakref
 
@@ -34,6 +35,11 @@ class Energy:
     """
 
     def __init__(self, reader, losses, rule=None, norm_grads=False):
+        if losses_need_floats(reader):
+            raise ValueError(
+                f"The model's input has dtype {reader.input_dtype}, and whole numbers have no gradient. Give a later "
+                "tensor as `wrt_tensor`, such as the output of the embedding or of the layer that rescales the image."
+            )
         self.reader = reader
         self._values = [scalar_value if is_symbolic(loss) else type(loss).value.__get__(loss) for loss in losses]
         self._counts = [1 if is_symbolic(loss) else len(loss.sources()) for loss in losses]
@@ -94,8 +100,9 @@ class Energy:
             _, terms, value, gradient = self.reader.differentiate(score, ops.convert_to_tensor(x))
         if gradient is None:
             raise ValueError(
-                f"The losses do not depend on {self.reader.words_wrt()}, so there is no gradient to show. "
-                "Choose a layer between the input and the output that is explained."
+                f"The losses do not depend on {self.reader.words_wrt()}, so there is no gradient to show. Choose a "
+                "layer between the input and the output that is explained. Where whole numbers come in (an "
+                "embedding), there is no gradient: give the embedding's output as `wrt_tensor`."
             )
         value, gradient = ops.cast(value, "float32"), ops.cast(gradient, "float32")
         if self._norm_grads:
@@ -108,8 +115,25 @@ class Energy:
         tensors, terms = iter(tensors), []
         for value, number, own in zip(self._values, self._counts, arguments):
             term = value([next(tensors) for _ in range(number)], own)
-            terms.append(ops.broadcast_to(term / ops.cast(count, "float32"), (count,)) if term.ndim == 0 else term)
+            if value is scalar_value:  # shared out evenly
+                term = ops.broadcast_to(term / ops.cast(count, "float32"), (count,))
+            terms.append(_one_a_sample(term, count))
         return ops.stack(terms)
+
+
+def _one_a_sample(term, count):
+    shape = getattr(term, "shape", None)
+    if not ops.is_tensor(term) or tuple(shape) != (count,):
+        raise ValueError(
+            f"`value` of a loss must return one number a sample, a tensor of shape ({count},) made with `keras.ops`. "
+            f"Received: {type(term).__name__} of shape {shape}."
+        )
+    return term
+
+
+def losses_need_floats(reader) -> bool:
+    """Tells whether a gradient is wanted of an input of whole numbers."""
+    return reader.wrt_is_input and not keras.backend.is_float_dtype(reader.input_dtype)
 
 
 def scalar_value(tensors, arguments):
@@ -134,11 +158,15 @@ def check_losses(losses):
         TypeError: Something is not a pair of a `Loss` and a number.
         ValueError: No loss is left, or a weight is not finite.
     """
+    if not isinstance(losses, (tuple, list)):
+        raise TypeError(f"`losses` must be a list of pairs (Loss, weight). Received: {losses!r}.")
     pairs = []
     for pair in losses:
-        if not isinstance(pair, (tuple, list)) or len(pair) != 2 or not hasattr(pair[0], "build_loss"):
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2 or not _is_loss(pair[0]):
             raise TypeError(f"`losses` must be a list of pairs (Loss, weight). Received an item: {pair!r}.")
         loss, weight = pair
+        if weight is not None and not isinstance(weight, numbers.Real):
+            raise TypeError(f"The weight of '{loss.name}' must be a number. Received: {weight!r}.")
         if weight is not None and not np.isfinite(weight):
             raise ValueError(f"The weight of '{loss.name}' must be a finite number. Received: {weight}.")
         if weight:
@@ -146,6 +174,10 @@ def check_losses(losses):
     if not pairs:
         raise ValueError("`losses` must hold at least one loss with a weight other than 0. Received: none.")
     return [loss for loss, _ in pairs], [weight for _, weight in pairs]
+
+
+def _is_loss(value):
+    return hasattr(value, "build_loss") and not isinstance(value, type)
 
 
 def energy_of(source, losses, wrt=None, rule=None, norm_grads=False):
@@ -162,6 +194,8 @@ def energy_of(source, losses, wrt=None, rule=None, norm_grads=False):
         ValueError: A loss or `wrt` is not computed from the input.
         TypeError: `source` or `wrt` is of another kind.
     """
+    if wrt is not None and not isinstance(wrt, keras.Layer):
+        wrt = one_tensor("wrt_tensor", wrt)
     if isinstance(source, keras.Model):
         own = model_input(source)
         if not _is_tensor(wrt) and not any(_needs_symbols(loss, own) for loss in losses):

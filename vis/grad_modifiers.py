@@ -95,6 +95,17 @@ def get(identifier):
     return identifier if callable(identifier) else pick("grad_modifier", identifier, _MODIFIERS)
 
 
+def apply(modifier, grads):
+    """Returns what a gradient modifier makes of a gradient, or raises if that is no gradient."""
+    modified = modifier(grads)
+    if getattr(modified, "shape", None) is None or tuple(modified.shape) != tuple(grads.shape):
+        raise ValueError(
+            f"`grad_modifier` must return an array of the gradient's shape {tuple(grads.shape)}. "
+            f"Received: {type(modified).__name__} of shape {getattr(modified, 'shape', None)}."
+        )
+    return modified
+
+
 def is_named(modifier) -> bool:
     """Tells whether `modifier` is one of this module's, safe inside a compiled loop."""
     return modifier in _MODIFIERS.values()

@@ -84,9 +84,12 @@ def find_layer(model, layer):
         if any(layer is found for _, found in layers(model)):
             return layer
         names = [path for path, _ in layers(model)]
+        hint = near_names(layer.name, names)
+        if layer.name in names:
+            hint = "The model has another layer of that name (perhaps a copy of this one): give the name instead."
         raise ValueError(
             f"`layer` must belong to the model. Received: layer '{layer.name}', which is not part of model "
-            f"'{model.name}'. {near_names(layer.name, names)}"
+            f"'{model.name}'. {hint}"
         )
     raise TypeError(
         "`layer` must be a layer's name, path or index, or the layer itself. "

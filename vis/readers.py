@@ -34,6 +34,8 @@ class ModelReader:
         self.formats = [self.input_format if s is None else data_format(s) for s in self._sources]
         self.wrt_is_input = wrt_layer is None
         self.input_shape = model_input_shape(model)
+        own = model_input(model)
+        self.input_dtype = "float32" if own is None else keras.backend.standardize_dtype(own.dtype)
 
     @property
     def root(self):
@@ -103,6 +105,7 @@ class SymbolReader:
         self._tensors = tensors
         self._wrt = wrt_tensor
         self.input_shape = tuple(input_tensor.shape)
+        self.input_dtype = keras.backend.standardize_dtype(input_tensor.dtype)
         if wrt_tensor is None:
             self._function = _symbolic_function([input_tensor], tensors)
         else:

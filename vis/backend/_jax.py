@@ -105,7 +105,7 @@ def _reaches(program, start):
     reached = {start}
     for equation in program.eqns:
         if any(_is_in(v, reached) for v in equation.invars):
-            reached.update(equation.outvars)
+            reached.update(v for v in equation.outvars if jnp.issubdtype(v.aval.dtype, jnp.inexact))
     return any(_is_in(v, reached) for v in program.outvars)
 
 

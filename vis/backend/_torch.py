@@ -70,9 +70,9 @@ def compile(function, variables, eager_first=True):
     """
 
     def call(*args):
-        args = tree.map_structure(ops.convert_to_tensor, args)
-        with torch.no_grad():  # gradients are taken inside, where they are wanted
-            return function(*args)
+        # Gradients are taken inside, where they are wanted, whatever mode the caller is in.
+        with torch.inference_mode(False), torch.no_grad():
+            return function(*tree.map_structure(ops.convert_to_tensor, args))
 
     call.graph = None
     return call

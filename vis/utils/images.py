@@ -22,7 +22,7 @@ def seed_generator(seed: int) -> None:
 def generator(seed=None) -> np.random.Generator:
     """Returns a generator for `seed`, or the package's own one for `None`."""
     if seed is not None:
-        return np.random.default_rng(seed)
+        return np.random.default_rng(check_count("seed", seed))
     state = _global_state()
     if state != _own["state"]:
         _own.update(state=state, generator=np.random.default_rng(list(state)))

@@ -111,7 +111,7 @@ def get_identifier(identifier, module_globals, module_name):
 def require_graph(model, purpose: str) -> None:
     """Raises a `ValueError` unless `model` is a built Functional or Sequential model."""
     if not isinstance(model, keras.Model):
-        raise ValueError(f"`model` must be a Keras 3 model. Received: {model!r} ({type(model).__name__}).")
+        raise TypeError(f"`model` must be a Keras 3 model. Received: {model!r} ({type(model).__name__}).")
     if not isinstance(model, (keras.Function, keras.Sequential)):
         raise ValueError(
             f"{purpose} needs a Functional or Sequential model: the layers of a subclassed one cannot be copied. "
@@ -163,6 +163,8 @@ def apply_modifications(model, custom_objects=None):
 def swap_softmax(model, custom_objects=None):
     """Returns a copy of a model without the softmax or sigmoid at its end.
 
+    Of several outputs, every one that ends so is swapped.
+
     Args:
         model: A built Functional or Sequential model whose last layer (nested models are
             looked into) has a `softmax` or `sigmoid` activation, or is a `Softmax` layer.
@@ -184,19 +186,26 @@ def swap_softmax(model, custom_objects=None):
         'linear'
     """
     require_graph(model, "swap_softmax")
-    last = _last_layer(model)
-    name = getattr(getattr(last, "activation", None), "__name__", None)
-    if not isinstance(last, keras.layers.Softmax) and name not in ("softmax", "log_softmax", "sigmoid"):
+    ends = _last_layers(model)
+    swapped = [layer for layer in ends if _ends_in_probabilities(layer)]
+    if not swapped:
+        names = ", ".join(f"'{layer.name}' ({type(layer).__name__})" for layer in ends)
         raise ValueError(
-            f"Model '{model.name}' does not end in a softmax or sigmoid. Received: last layer '{last.name}' "
-            f"({type(last).__name__}, activation {name}). Its output is the score already: use the model as it is."
+            f"Model '{model.name}' does not end in a softmax or sigmoid. Received: last layer {names}. "
+            "Its output is the score already: use the model as it is."
         )
-    return copy_model(model, custom_objects, substitutes={id(last): _linear})
+    return copy_model(model, custom_objects, substitutes={id(layer): _linear for layer in swapped})
 
 
-def _last_layer(model):
-    layer = model.layers[-1] if isinstance(model, keras.Sequential) else producer(model.outputs[0])
-    return _last_layer(layer) if isinstance(layer, keras.Model) else layer
+def _last_layers(model):
+    """Lists the layers that the outputs come from, in nested models too."""
+    ends = [model.layers[-1]] if isinstance(model, keras.Sequential) else [producer(t) for t in model.outputs]
+    return [inner for end in ends for inner in (_last_layers(end) if isinstance(end, keras.Model) else [end])]
+
+
+def _ends_in_probabilities(layer):
+    name = getattr(getattr(layer, "activation", None), "__name__", None)
+    return isinstance(layer, keras.layers.Softmax) or name in ("softmax", "log_softmax", "sigmoid")
 
 
 def _linear(layer):

@@ -100,6 +100,12 @@ def check_input_range(input_range) -> tuple:
 
 def check_numeric(name: str, value) -> np.ndarray:
     """Returns `value` as a new float32 array, or raises if it is not finite numbers."""
+    if value is None or isinstance(value, (str, bytes)):
+        raise ValueError(
+            f"`{name}` must be numbers. Received: {value!r}. Load a picture with `vis.utils.utils.load_img(path)`."
+        )
+    if hasattr(value, "detach"):  # a PyTorch tensor, perhaps with a gradient, of a type NumPy lacks
+        value = value.detach().cpu().double()
     try:
         array = np.array(value)
     except Exception as error:  # frameworks raise what they like

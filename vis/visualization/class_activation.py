@@ -153,8 +153,12 @@ def _grad_cam(energy, losses, weights, seed_input, layer, grad_modifier):
         )
     if data_format(layer) == "channels_first":
         gradients, activations = np.moveaxis(gradients, 1, -1), np.moveaxis(activations, 1, -1)
-    sizes = batch.shape[2:] if energy.reader.input_format == "channels_first" else batch.shape[1:-1]
-    maps = resize(grad_cam(activations, gradients), sizes)
+    maps = grad_cam(activations, gradients)
+    if batch.ndim == maps.ndim:  # a text, or another input without channels
+        sizes = batch.shape[1:]
+    else:
+        sizes = batch.shape[2:] if energy.reader.input_format == "channels_first" else batch.shape[1:-1]
+    maps = resize(maps, sizes)
     return one_or_all(normalized(maps, "class activation map"), batch)
 
 

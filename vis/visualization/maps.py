@@ -28,7 +28,10 @@ def gradient_of(energy, losses, weights, seed_input, grad_modifier):
             f"The gradient holds {int((~np.isfinite(gradient)).sum())} values that are NaN or infinite, for a finite "
             "input. Check the model's weights (`model.get_weights()`) and its layers for divisions and logarithms at 0."
         )
-    return np.asarray(ops.convert_to_numpy(modify(gradient))), value, batch
+    modified_gradient = np.asarray(ops.convert_to_numpy(grad_modifiers.apply(modify, gradient)))
+    if not np.isfinite(modified_gradient).all():
+        raise FloatingPointError("`grad_modifier` made values that are NaN or infinite out of a finite gradient.")
+    return modified_gradient, value, batch
 
 
 def one_or_all(maps, batch):
@@ -42,7 +45,7 @@ def normalized(maps, what):
     if flat and maps[0].size > 1:
         warnings.warn(
             f"The {what} of sample {', '.join(map(str, flat))} is flat: nothing in the input moves the score that way. "
-            "Usual reasons: a saturated softmax (swap it with vis.utils.utils.apply_modifications), dead ReLUs, a "
+            "Usual reasons: a saturated softmax (see vis.utils.utils.swap_softmax), dead ReLUs, a "
             "layer without evidence for these filters (choose another layer or filter), or a gradient modifier that "
             "removed everything.",
             VisualizationWarning,
