@@ -93,12 +93,14 @@ def test_the_first_step_is_4_47_times_the_sign(squares):
     assert np.abs(move).max() == pytest.approx(4.472, abs=1e-3)
 
 
-def test_the_best_input_is_the_one_that_was_judged(dense):
-    # From a minimum every step is uphill: the seed itself is the best.
-    optimizer = Optimizer(dense.inputs[0], [(OutputSquares(dense), 1)], input_range=(0.0, 1.0))
-    seed = np.array([[0.0, 1e-3]], "float32")
-    image, _, _ = optimizer.minimize(seed, 10, verbose=False)
-    np.testing.assert_allclose(image, deprocess_input(seed[0], (0.0, 1.0)))
+@pytest.mark.parametrize("steps", [5, 30], ids=["stepwise", "compiled"])
+def test_the_best_input_is_the_one_that_was_judged(steps, rng):
+    # Next to a minimum every step is uphill: the seed itself is the best.
+    model = keras.Sequential([keras.Input((6,)), layers.Dense(8)])
+    optimizer = Optimizer(model.inputs[0], [(OutputSquares(model), 1)], input_range=(0.0, 1.0))
+    seed = rng.normal(0, 1e-3, (1, 6)).astype("float32")
+    image, _, _ = optimizer.minimize(seed, steps, verbose=False)
+    np.testing.assert_allclose(image, deprocess_input(seed[0], (0.0, 1.0)), atol=1e-5)
 
 
 def test_chunks_are_the_whole(dense):
