@@ -172,6 +172,39 @@ def in_this_thread(original, wrap):
     return call
 
 
+@contextlib.contextmanager
+def tapped(taps):
+    """Passes the outputs of layers through functions for a while, in this thread only.
+
+    Args:
+        taps: Pairs `(layer, function)`; every call of the layer gives `function(output)`.
+    """
+
+    def tap(function, call, *args, **kwargs):
+        return function(call(*args, **kwargs))
+
+    with patched_calls([(layer, functools.partial(tap, function)) for layer, function in taps]):
+        yield
+
+
+def one_tensor_of(layer, output):
+    """Returns a layer's output, or raises if it is not one tensor."""
+    if not keras.ops.is_tensor(output):
+        raise ValueError(
+            f"Layer '{layer.name}' puts out {type(output).__name__}, expected: one tensor. "
+            "Choose a layer with a single output."
+        )
+    return output
+
+
+def did_not_run(layer):
+    """Returns the error for a layer that a forward call did not reach."""
+    return ValueError(
+        f"Layer '{layer.name}' did not run when the model was called. "
+        "Choose a layer that the model's output depends on; an input layer cannot be chosen."
+    )
+
+
 def record(run, wanted, mark_layer=None, mark=None):
     """Runs a model once and returns what some layers put out.
 
@@ -189,27 +222,17 @@ def record(run, wanted, mark_layer=None, mark=None):
     """
     outputs = {}
 
-    def tap(layer, call, *args, **kwargs):
-        output = call(*args, **kwargs)
-        if not keras.ops.is_tensor(output):
-            raise ValueError(
-                f"Layer '{layer.name}' puts out {type(output).__name__}, expected: one tensor. "
-                "Choose a layer with a single output."
-            )
-        if layer is mark_layer:
-            output = mark(output)
-        outputs[id(layer)] = output
-        return output
+    def keep(layer, output):
+        output = one_tensor_of(layer, output)
+        outputs[id(layer)] = mark(output) if layer is mark_layer else output
+        return outputs[id(layer)]
 
-    tapped = {id(layer): layer for layer in [*wanted, mark_layer] if layer is not None}
-    with patched_calls([(layer, functools.partial(tap, layer)) for layer in tapped.values()]):
+    kept = {id(layer): layer for layer in [*wanted, mark_layer] if layer is not None}
+    with tapped([(layer, functools.partial(keep, layer)) for layer in kept.values()]):
         run()
-    for layer in tapped.values():
+    for layer in kept.values():
         if id(layer) not in outputs:
-            raise ValueError(
-                f"Layer '{layer.name}' did not run when the model was called. "
-                "Choose a layer that the model's output depends on; an input layer cannot be chosen."
-            )
+            raise did_not_run(layer)
     return [outputs[id(layer)] for layer in wanted]
 
 

@@ -1,6 +1,6 @@
 """The seam: the only place that knows which framework runs beneath Keras.
 
-Each framework module gives the same four functions; one test of their contract runs on all
+Each framework module gives the same functions; one test of their contract runs on all
 three.
 """
 
@@ -72,6 +72,22 @@ def compile(function, variables, eager_first=True):
             time.
     """
     return _framework.compile(function, variables, eager_first)
+
+
+def compile_rows(function, variables):
+    """Returns a compiled `function(*tensors)` whose rows are spread over the devices in use.
+
+    Args:
+        function: Pure function from structures of tensors to structures of tensors, all with
+            as many rows, which do not depend on one another.
+        variables: The Keras variables it reads.
+    """
+    return _framework.compile_rows(function, list(variables))
+
+
+def device_count(variables) -> int:
+    """Returns the number of devices that rows are spread over: their number must be a multiple."""
+    return _framework.device_count(list(variables))
 
 
 def set_random_seed(seed_value=1337) -> None:

@@ -91,6 +91,37 @@ def compile(function, variables, eager_first=True):
     return call
 
 
+def compile_rows(function, variables):
+    """Compiles a function of rows, see `vis.backend.compile_rows`.
+
+    With `keras.distribution` set, the rows are laid out over its devices.
+    """
+    compiled = compile(function, variables)
+
+    def call(*args):
+        distribution = keras.distribution.distribution()
+        if distribution is not None:
+            args = tree.map_structure(lambda rows: _laid_out(distribution, rows), args)
+        return compiled(*args)
+
+    call.graph = compiled.graph
+    return call
+
+
+def _laid_out(distribution, rows):
+    rows = jnp.asarray(rows)
+    return keras.distribution.distribute_tensor(rows, distribution.get_data_layout(rows.shape))
+
+
+def device_count(variables):
+    """Returns the size of the distribution's batch axis."""
+    distribution = keras.distribution.distribution()
+    if distribution is None:
+        return 1
+    mesh = distribution.device_mesh
+    return mesh.shape[mesh.axis_names.index(distribution.batch_dim_name)]
+
+
 def _depends(function, inputs):
     """Tells for each input whether `function(inputs)` depends on it at all.
 

@@ -69,3 +69,47 @@ def compile(function, variables, eager_first=True):
 
     call.graph = graph
     return call
+
+
+def compile_rows(function, variables):
+    """Compiles a function of rows, see `vis.backend.compile_rows`.
+
+    Under a distribution strategy, or for a model made under one, each replica gets its share.
+    """
+    compiled = compile(function, variables)
+
+    @tf.function(autograph=False)
+    def on_replicas(shares):
+        return _strategy(variables).run(functools.partial(function), args=shares)
+
+    def call(*args):
+        strategy = _strategy(variables)
+        if strategy.num_replicas_in_sync == 1:
+            return compiled(*args)
+        results = on_replicas(_shares(strategy, tree.map_structure(ops.convert_to_tensor, args)))
+        return tree.map_structure(lambda parts: tf.concat(strategy.experimental_local_results(parts), axis=0), results)
+
+    call.graph = compiled.graph
+    return call
+
+
+def _shares(strategy, args):
+    count = strategy.num_replicas_in_sync
+
+    def share(context):
+        own = context.replica_id_in_sync_group
+        return tree.map_structure(lambda rows: tf.split(rows, count)[own], args)
+
+    return strategy.experimental_distribute_values_from_function(share)
+
+
+def _strategy(variables):
+    current = tf.distribute.get_strategy()
+    if current.num_replicas_in_sync > 1 or not variables:
+        return current
+    return getattr(variables[0].value, "distribute_strategy", None) or current
+
+
+def device_count(variables):
+    """Returns the number of replicas of the strategy in use."""
+    return _strategy(variables).num_replicas_in_sync

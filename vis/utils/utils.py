@@ -186,7 +186,7 @@ def swap_softmax(model, custom_objects=None):
         'linear'
     """
     require_graph(model, "swap_softmax")
-    ends = _last_layers(model)
+    ends = last_layers(model)
     swapped = [layer for layer in ends if _ends_in_probabilities(layer)]
     if not swapped:
         names = ", ".join(f"'{layer.name}' ({type(layer).__name__})" for layer in ends)
@@ -197,10 +197,10 @@ def swap_softmax(model, custom_objects=None):
     return copy_model(model, custom_objects, substitutes={id(layer): _linear for layer in swapped})
 
 
-def _last_layers(model):
+def last_layers(model):
     """Lists the layers that the outputs come from, in nested models too."""
     ends = [model.layers[-1]] if isinstance(model, keras.Sequential) else [producer(t) for t in model.outputs]
-    return [inner for end in ends for inner in (_last_layers(end) if isinstance(end, keras.Model) else [end])]
+    return [inner for end in ends for inner in (last_layers(end) if isinstance(end, keras.Model) else [end])]
 
 
 def _ends_in_probabilities(layer):

@@ -72,6 +72,22 @@ def check_count(name: str, value, minimum: int = 0) -> int:
     return int(value)
 
 
+def check_nonnegative(name: str, value) -> float:
+    """Returns `value` as a finite float of at least 0, or raises."""
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        raise TypeError(f"`{name}` must be a number. Received: {name}={value!r} ({type(value).__name__}).")
+    if not math.isfinite(value) or value < 0:
+        raise ValueError(f"`{name}` must be a finite number of at least 0. Received: {name}={value}.")
+    return float(value)
+
+
+def check_fraction(name: str, value) -> float:
+    """Returns `value` as a float in (0, 1], or raises."""
+    if check_nonnegative(name, value) == 0 or value > 1:
+        raise ValueError(f"`{name}` must be in (0, 1]. Received: {name}={value}.")
+    return float(value)
+
+
 def check_index(name: str, value, size: int, what: str) -> int:
     """Returns `value` as an index in [0, size), counting from the end if negative."""
     if not is_integer(value):

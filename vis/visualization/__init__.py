@@ -1,4 +1,4 @@
-"""The visualize functions of keras-vis: saliency, Grad-CAM, activation maximisation."""
+"""The explainers, and the visualize functions of keras-vis: saliency, Grad-CAM, activation maximisation."""
 
 from vis.losses import layer_output as _layer_output
 from vis.utils.formats import channel_axis as _channel_axis
@@ -7,11 +7,41 @@ from vis.visualization.activation_maximization import (
     visualize_activation,
     visualize_activation_with_losses,
 )
+from vis.visualization.cam import (
+    AblationCAM,
+    EigenCAM,
+    GradCAM,
+    GradCAMPlusPlus,
+    GuidedGradCAM,
+    HiResCAM,
+    LayerCAM,
+    ScoreCAM,
+    XGradCAM,
+)
 from vis.visualization.class_activation import visualize_cam, visualize_cam_with_losses
+from vis.visualization.gradients import GradientTimesInput, IntegratedGradients, Saliency, SmoothGrad
+from vis.visualization.heatmaps import heatmap
+from vis.visualization.perturbation import RISE, Occlusion
 from vis.visualization.saliency import visualize_saliency, visualize_saliency_with_losses
 
 __all__ = [
+    "AblationCAM",
+    "EigenCAM",
+    "GradCAM",
+    "GradCAMPlusPlus",
+    "GradientTimesInput",
+    "GuidedGradCAM",
+    "HiResCAM",
+    "IntegratedGradients",
+    "LayerCAM",
+    "Occlusion",
+    "RISE",
+    "Saliency",
+    "ScoreCAM",
+    "SmoothGrad",
+    "XGradCAM",
     "get_num_filters",
+    "heatmap",
     "overlay",
     "visualize_activation",
     "visualize_activation_with_losses",

@@ -1,0 +1,374 @@
+"""The engine of the explainers: batches of rows through compiled functions of a network.
+
+A row is one evaluation: one sample, or one noisy, interpolated or masked version of it.
+Rows do not depend on one another, so they are cut into chunks of any size, the last one is
+filled up, and memory is bounded by the chunk. A method says which rows it wants and what it
+makes of the results; it knows nothing of models, devices or compilation.
+"""
+
+import dataclasses
+import threading
+import warnings
+import weakref
+
+import keras
+import numpy as np
+from keras import ops, tree
+
+from vis import backend
+from vis.backprop_modifiers import rule
+from vis.graph import fingerprint, same
+from vis.inputs import read_inputs
+from vis.network import Network, site
+from vis.streams import batches
+from vis.targets import Units, read_target
+from vis.utils.validation import VisualizationWarning, check_count
+
+_COMPILED_PER_EXPLAINER = 16
+
+
+class Explainer:
+    """Base class of all explainers: subclass it and write `explain` to add a method.
+
+    Args:
+        model: Any built or callable Keras model. Not changed.
+        output_layer: Layer whose units are explained: name, path, index, layer object, or a
+            pair of one of these and the number of the call if the layer is shared. Default
+            `None`: the model's output.
+        logits: Whether a softmax or sigmoid at the end of what is explained is left out, so
+            that the score before it is explained.
+        backprop_modifier: `None`, `"guided"`, `"rectified"` (`"relu"`, `"deconv"`) or a rule, see
+            `vis.backprop_modifiers.rule`.
+        site_layer: Layer that the method looks at besides.
+
+    Raises:
+        TypeError: `model` is no Keras model.
+        ValueError: There is no such layer or rule.
+    """
+
+    def __init__(self, model, output_layer=None, logits=True, backprop_modifier=None, site_layer=None):
+        if not isinstance(model, keras.Layer):
+            raise TypeError(f"`model` must be a Keras 3 model. Received: {model!r} ({type(model).__name__}).")
+        self._model = model
+        self._logits = bool(logits)
+        self._rule = rule(backprop_modifier)
+        self._layers = {"output": output_layer, "site": site_layer}
+        self._sites = None
+        self._start()
+        if model.built:
+            self._locate()
+
+    def _start(self):
+        self._reference = weakref.ref(self._model)
+        self.network = None
+        self._compiled, self.memory, self._fingerprint = {}, {}, []
+        self._lock = threading.RLock()
+        self._told = False
+
+    def __getstate__(self):
+        own = ("_reference", "network", "_compiled", "memory", "_fingerprint", "_lock", "_told")
+        return {**{k: v for k, v in vars(self).items() if k not in own}, "_model": self.model}
+
+    def __setstate__(self, state):
+        vars(self).update(state)
+        self._start()
+
+    def __repr__(self):
+        return f"{type(self).__name__}({self.model.name!r})"
+
+    @property
+    def model(self):
+        """The model that is explained."""
+        return self._reference()
+
+    @property
+    def site(self):
+        """The layer that the method looks at, as a `vis.network.Site`, or `None`."""
+        return self._sites["site"]
+
+    def weak(self):
+        """Lets go of the model, for use in a cache that must not keep it alive; returns itself."""
+        self._model = None
+        return self
+
+    def _locate(self):
+        """Finds the layers; they are kept by their places, so that a copy finds its own."""
+        self._sites = {name: site(self.model, layer) for name, layer in self._layers.items()}
+        self._layers = {}
+
+    def __call__(self, inputs, target=None, batch_size=32, verbose=0):
+        """Explains a batch of inputs.
+
+        Args:
+            inputs: What the model takes, batch axis first: an array, or a list, tuple or dict
+                of arrays. Finite numbers. Not changed.
+            target: What is explained. `None`: for each sample the class with the highest score.
+                An int: that class. N ints: one for each sample. N lists of ints: the sum of
+                those classes. Or a function `f(outputs) -> (N,)` made of `keras.ops`. A single
+                output unit is class 1, its negative class 0. For outputs with positions, the
+                mean over the positions.
+            batch_size: How many evaluations of the model run at once; bounds memory.
+            verbose: 1 for a progress bar. Default 0.
+
+        Returns:
+            float32 array, see the class.
+
+        Raises:
+            ValueError: An argument has a wrong value; the message says how to mend it.
+            TypeError: An argument is of the wrong kind.
+            FloatingPointError: The model makes NaN or infinite values of finite inputs.
+        """
+        batch_size = check_count("batch_size", batch_size, 1)
+        batch = read_inputs(self.model, inputs)
+        self._ready(batch)
+        goal = read_target(target, batch.count, lambda: self._units(batch), self._words_output())
+        return _finite(self.explain(Task(self, batch, goal, batch_size, verbose)))
+
+    def stream(self, dataset, target=None, batch_size=32, verbose=0):
+        """Explains a data set batch by batch, in constant memory.
+
+        Args:
+            dataset: A `tf.data.Dataset`, a `keras.utils.PyDataset`, a PyTorch `DataLoader`, or any
+                iterable of batches. A batch is the inputs, or a tuple whose first item is the
+                inputs (labels and weights are not used).
+            target: `None`, an int or a function, see `__call__`.
+            batch_size: How many evaluations of the model run at once. Default 32.
+            verbose: 1 for a progress bar. Default 0.
+
+        Yields:
+            The maps of each batch, as `__call__` returns them.
+
+        Raises:
+            ValueError: A batch is wrong; the message names it. What was yielded stays valid.
+            TypeError: `dataset` cannot be read in batches, or `target` is of another kind.
+        """
+        check_count("batch_size", batch_size, 1)
+        if not (target is None or callable(target) or np.ndim(target) == 0):
+            raise TypeError(
+                "`target` of a stream must be None, one class index or a function of the outputs. "
+                f"Received: {target!r}. For a class of its own for each sample, call the explainer on each batch."
+            )
+        return batches(dataset, len(getattr(self.model, "inputs", None) or [0]), verbose, self._on(target, batch_size))
+
+    def _on(self, target, batch_size):
+        return lambda inputs: self(inputs, target, batch_size)
+
+    def explain(self, task):
+        """Computes the maps of a checked batch; this is the method.
+
+        Args:
+            task: A `Task`.
+
+        Returns:
+            What `__call__` returns.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define `explain(task)`.")
+
+    def adopt(self, task):
+        """Makes another explainer's task its own."""
+        self._ready(task.batch)
+        return Task(self, task.batch, task.target, task.batch_size, task.verbose)
+
+    def _ready(self, batch):
+        """Makes sure that the model is built, its layers found, and that what is compiled fits it."""
+        with self._lock:
+            if not self.model.built:
+                self._try_model(batch)
+            if self._sites is None:
+                self._locate()
+            current = fingerprint(self.model)
+            if self.network is None or not same(self._fingerprint, current):
+                self.network = Network(self.model, self._sites["output"], self._logits, self._rule)
+                self._compiled, self.memory, self._fingerprint = {}, {}, current
+
+    def _try_model(self, batch):
+        first = [ops.convert_to_tensor(array[:1]) for array in batch.arrays]
+        try:
+            return self.model(batch.pack_for_model(first), training=False)
+        except Exception as error:  # the user's code, it may raise anything
+            shapes = ", ".join(f"{name} {array.shape}" for name, array in zip(batch.names, batch.arrays))
+            raise ValueError(
+                f"Model '{self.model.name}' could not be called on the inputs. Received: {shapes}. They must have the "
+                f"batch axis first and fit the model (one sample: add an axis, image[None]). It said: {error}"
+            ) from error
+
+    def _units(self, batch):
+        """Returns the number of output units; a model without a graph is run on one sample."""
+        known = self.network.known_units()
+        if known is not None:
+            return known
+        if "units" not in self.memory:
+            self._try_model(batch)
+            first = [ops.convert_to_tensor(array[:1]) for array in batch.arrays]
+            outputs, _ = self.network.outputs(batch.pack_for_model, first)
+            self.memory["units"] = self.network.units(outputs).shape[-1]
+        return self.memory["units"]
+
+    def _words_output(self):
+        output = self._sites["output"]
+        return f"layer '{output.layer(self.model).name}'" if output else f"the output of model '{self.model.name}'"
+
+    def compiled(self, kind, target, batch, at=None):
+        """Returns a method of `vis.network.Network` compiled for these inputs, made once.
+
+        Args:
+            kind: Name of the method.
+            target: The target, or `None` where the method takes none.
+            batch: The inputs.
+            at: Site, or `None` where the method takes none.
+        """
+        key = (kind, target and (type(target), target.key), batch.layout, at)
+        with self._lock:
+            if key not in self._compiled:
+                while len(self._compiled) >= _COMPILED_PER_EXPLAINER:
+                    self._compiled.pop(next(iter(self._compiled)))
+                self._compiled[key] = backend.compile_rows(
+                    self._function(kind, target, batch, at), self.model.variables
+                )
+            return self._compiled[key]
+
+    def _function(self, kind, target, batch, at):
+        method, pack = getattr(self.network, kind), batch.pack_for_model
+        target = Units(None) if isinstance(target, Units) else target  # its numbers are arguments
+
+        def function(inputs, arguments, *extra):
+            given = ([] if at is None else [at]) + list(extra) + ([] if target is None else [target])
+            return method(*given, pack, inputs, *([] if target is None else [arguments]))
+
+        return function
+
+    def tell_if_probable(self, results):
+        """Says once that probabilities are explained, where their softmax could not be found."""
+        if self._told or not np.all(results.get("probable", False)):
+            return
+        self._told = True
+        warnings.warn(
+            f"{self._words_output()} sums to 1, as after a softmax, but no softmax layer was found in front of it that "
+            "could be left out: the probabilities themselves are explained. Let a layer make the softmax "
+            "(`activation='softmax'`), or give `logits=False` if that is what you want.".capitalize(),
+            VisualizationWarning,
+            stacklevel=2,
+        )
+
+
+def _finite(maps):
+    bad = sum(int((~np.isfinite(array)).sum()) for array in tree.flatten(maps))
+    if bad:
+        raise FloatingPointError(
+            f"The explanation holds {bad} values that are NaN or infinite, for a finite input. Check the model's "
+            "weights (`model.get_weights()`) and its layers for divisions and logarithms at 0."
+        )
+    return maps
+
+
+def gathered(count, chunks) -> list:
+    """Puts parts into whole arrays.
+
+    Args:
+        count: The number of samples.
+        chunks: Pairs `(indices, [array, ...])` of some samples each.
+
+    Returns:
+        The arrays `(count, ...)`, float32.
+    """
+    whole = None
+    for indices, parts in chunks:
+        if whole is None:
+            whole = [np.empty((count, *part.shape[1:]), "float32") for part in parts]
+        for array, part in zip(whole, parts):
+            array[indices] = part
+    return whole
+
+
+class Task:
+    """One call of an explainer: its checked inputs and target, and the way to evaluate them.
+
+    Args:
+        explainer: The explainer.
+        batch: The inputs, a `vis.inputs.Batch`.
+        target: The target, a `vis.targets.Units` or `Custom`.
+        batch_size: Rows that are evaluated at once, at most.
+        verbose: Whether a progress bar is shown.
+    """
+
+    def __init__(self, explainer, batch, target, batch_size, verbose=0):
+        self.explainer, self.batch, self.target = explainer, batch, target
+        self.batch_size, self.verbose = batch_size, verbose
+
+    @property
+    def count(self) -> int:
+        """The number of samples."""
+        return self.batch.count
+
+    def rows(self, kind, samples=1, inputs=None, extra=None, at=None, quiet=False):
+        """Evaluates rows in chunks: `samples` for each sample of the batch.
+
+        Args:
+            kind: Method of `vis.network.Network`: "scores", "gradients", "activations", ...
+            samples: How many rows each sample of the batch has.
+            inputs: Function `(images, numbers) -> [array, ...]` that makes the input rows;
+                default: the samples themselves. `images` are indices into the batch, `numbers`
+                count each one's rows.
+            extra: Function of the same arguments that makes what else the method takes.
+            at: Site, where the method takes one.
+            quiet: Whether to show no progress.
+
+        Yields:
+            `(images, numbers, results)`, the results as a dict of arrays.
+        """
+        target = None if kind == "activations" else self.target
+        function = self.explainer.compiled(kind, target, self.batch, at)
+        total = self.count * samples
+        size = _chunk_size(total, self.batch_size, backend.device_count(self.explainer.model.variables))
+        bar = keras.utils.Progbar(-(-total // size)) if self.verbose and not quiet else None
+        for start in range(0, total, size):
+            rows = np.minimum(np.arange(start, start + size), total - 1)  # the last chunk is filled up
+            images, numbers = rows // samples, rows % samples
+            given = self.batch.rows(images) if inputs is None else inputs(images, numbers)
+            arguments = [] if target is None else target.rows(images)
+            results = function(given, arguments, *(extra(images, numbers) if extra else ()))
+            kept = min(size, total - start)
+            results = tree.map_structure(lambda tensor, kept=kept: ops.convert_to_numpy(tensor)[:kept], results)
+            self.explainer.tell_if_probable(results)
+            yield images[:kept], numbers[:kept], results
+            if bar is not None:
+                bar.add(1)
+
+    def by_sample(self, kind, samples, **how):
+        """As `rows`, but each chunk is cut where another sample of the batch begins.
+
+        Yields:
+            `(image, numbers, results)`: the index of one sample, and its rows.
+        """
+        for images, numbers, results in self.rows(kind, samples, **how):
+            cuts = [0, *(np.flatnonzero(np.diff(images)) + 1), len(images)]
+            for low, high in zip(cuts, cuts[1:]):
+                part = tree.map_structure(lambda array, low=low, high=high: array[low:high], results)
+                yield images[low], numbers[low:high], part
+
+    def groups(self):
+        """Yields `(indices, task)` for groups of at most `batch_size` samples."""
+        for start in range(0, self.count, self.batch_size):
+            indices = np.arange(start, min(start + self.batch_size, self.count))
+            part = dataclasses.replace(self.batch, arrays=self.batch.rows(indices))
+            target = Units(self.target.weights[indices]) if isinstance(self.target, Units) else self.target
+            yield indices, Task(self.explainer, part, target, self.batch_size, self.verbose)
+
+    def settle(self):
+        """Returns the scores `(N,)` of the samples; an automatic target is fixed to what it chose."""
+        found = [results for _, _, results in self.rows("scores", quiet=True)]
+        if isinstance(self.target, Units):
+            self.target = Units(np.concatenate([results["chosen"] for results in found]))
+        return np.concatenate([results["score"] for results in found])
+
+    def settle_target(self):
+        """Fixes an automatic target, at the cost of a forward pass if it is one."""
+        if not self.target.is_settled:
+            self.settle()
+
+
+def _chunk_size(total, batch_size, devices):
+    """Returns the chunk, at most `batch_size`, that needs least filling up; the largest such."""
+    sizes = range(min(total, batch_size), max(batch_size // 2, 1) - 1, -1) if total > batch_size else [total]
+    best = min(sizes, key=lambda size: -(-total // size) * size)
+    return -(-best // devices) * devices

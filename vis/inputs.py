@@ -1,0 +1,182 @@
+"""What goes into a model: checked, laid out flat for the engine, and put back together."""
+
+import dataclasses
+from collections.abc import Callable
+
+import keras
+import numpy as np
+from keras import tree
+
+from vis.readers import model_input_format, model_input_shape
+from vis.utils.formats import input_data_format
+from vis.utils.validation import check_numeric, words_shape
+
+
+@dataclasses.dataclass
+class Batch:
+    """Inputs of a model, all with the same number of samples.
+
+    Args:
+        arrays: The inputs, flat, each `(N, ...)`.
+        names: How messages call them.
+        formats: The data format of each.
+        pack: Puts one value for each input into the structure that they came in.
+        pack_for_model: Puts them into the structure that the model takes.
+        layout: Names that structure.
+    """
+
+    arrays: list
+    names: list
+    formats: list
+    pack: Callable
+    pack_for_model: Callable
+    layout: str = ""
+
+    @property
+    def count(self) -> int:
+        """The number of samples."""
+        return len(self.arrays[0])
+
+    def rows(self, indices) -> list:
+        """Returns some samples, flat."""
+        return [array[indices] for array in self.arrays]
+
+    def is_float(self, index) -> bool:
+        """Tells whether an input has a gradient."""
+        return self.arrays[index].dtype.kind == "f"
+
+    def spatial_shape(self, index) -> tuple:
+        """Returns an input's shape without the batch axis, and without the channels if it has any."""
+        shape = self.arrays[index].shape
+        if len(shape) < 3:
+            return shape[1:]
+        return shape[2:] if self.formats[index] == "channels_first" else shape[1:-1]
+
+    def with_channels(self, index, mask):
+        """Gives a mask `(B, *spatial)` a channel axis where the input has one."""
+        if mask.ndim == self.arrays[index].ndim:
+            return mask
+        return mask[:, None] if self.formats[index] == "channels_first" else mask[..., None]
+
+
+def read_inputs(model, inputs) -> Batch:
+    """Returns a model's inputs, checked.
+
+    Args:
+        model: The model.
+        inputs: What `model(...)` takes, batch axis first: an array, or a list, tuple or dict
+            of arrays. Not changed.
+
+    Raises:
+        ValueError: Something is not numbers, not finite, empty, or of another shape than the
+            model takes.
+    """
+    own = list(getattr(model, "inputs", None) or [])
+    if not own:
+        return _of_unknown_shape(model, inputs)
+    values, names, pack = _in_order(model, own, inputs)
+    arrays = [
+        _read(name, value, tuple(tensor.shape), keras.backend.standardize_dtype(tensor.dtype))
+        for name, value, tensor in zip(names, values, own)
+    ]
+    nest = model.input if isinstance(model, keras.Function) else own[0]
+    formats = [input_data_format(tensor) for tensor in own]
+    return _of_one_length(Batch(arrays, names, formats, pack, lambda flat: tree.pack_sequence_as(nest, flat)))
+
+
+def _of_unknown_shape(model, inputs):
+    """Reads the inputs of a subclassed model, which does not say what it takes."""
+    several = isinstance(inputs, dict) or _is_list_of_arrays(inputs)
+    values = tree.flatten(inputs) if several else [inputs]
+    names = [f"inputs ({i})" for i in range(len(values))] if several else ["inputs"]
+    shape = None if several else model_input_shape(model)
+    arrays = [_read(name, value, shape, _dtype_of(value)) for name, value in zip(names, values)]
+    form = model_input_format(model) if len(arrays) == 1 else keras.config.image_data_format()
+    pack = (lambda flat: tree.pack_sequence_as(inputs, flat)) if several else _first
+    layout = str(tree.map_structure(lambda _: "", inputs)) if several else ""
+    return _of_one_length(Batch(arrays, names, [form] * len(arrays), pack, pack, layout))
+
+
+def _is_list_of_arrays(inputs):
+    return isinstance(inputs, (list, tuple)) and bool(inputs) and all(hasattr(v, "shape") for v in tree.flatten(inputs))
+
+
+def _first(flat):
+    return flat[0]
+
+
+def _dtype_of(value):
+    """Takes whole numbers for indices, but bytes for pixels."""
+    name = str(getattr(value, "dtype", "float32"))
+    return "int32" if name.endswith(("int16", "int32", "int64")) else "float32"
+
+
+def _in_order(model, own, inputs):
+    """Returns `(values, names, pack)` of the inputs, in the order of the model's own."""
+    if isinstance(inputs, dict):
+        keys = _keys(model, own, inputs)
+        names = [f"inputs['{key}']" for key in keys]
+        return [inputs[key] for key in keys], names, lambda flat: dict(zip(keys, flat))
+    listed = isinstance(inputs, (list, tuple))
+    if len(own) == 1:
+        if listed and len(inputs) == 1 and np.ndim(inputs[0]) == len(own[0].shape):
+            return list(inputs), ["inputs[0]"], type(inputs)
+        return [inputs], ["inputs"], _first
+    if not listed or len(inputs) != len(own):
+        came = f"{len(inputs)} of them" if listed else f"{type(inputs).__name__} of shape {np.shape(inputs)}"
+        takes = ", ".join(f"'{tensor.name}' {words_shape(tensor.shape)}" for tensor in own)
+        raise ValueError(
+            f"`inputs` must be a list, tuple or dict of {len(own)} arrays, as model '{model.name}' takes {takes}. "
+            f"Received: {came}."
+        )
+    return list(inputs), [f"inputs[{i}]" for i in range(len(own))], list if isinstance(inputs, list) else tuple
+
+
+def _keys(model, own, inputs):
+    nest = model.input if isinstance(model, keras.Function) else None
+    keys = tree.flatten({key: key for key in nest}) if isinstance(nest, dict) else [tensor.name for tensor in own]
+    if set(keys) != set(inputs):
+        raise ValueError(
+            f"`inputs` must have the keys {sorted(keys)}, one for each input of model '{model.name}'. "
+            f"Received: {sorted(map(str, inputs))}."
+        )
+    return keys
+
+
+def _read(name, value, shape, dtype):
+    if shape is None and not hasattr(value, "shape") and not isinstance(value, (list, tuple)):
+        raise ValueError(f"`{name}` must be numbers, as an array or a list. Received: {value!r}.")
+    if isinstance(value, dict):
+        raise ValueError(f"`{name}` must be an array. Received: a dict.")
+    array = check_numeric(name, value)
+    if shape is not None:
+        _check_shape(name, array.shape, shape)
+    if array.ndim < 1 or array.size == 0:
+        raise ValueError(f"`{name}` must hold at least one sample. Received: shape {array.shape}.")
+    if keras.backend.is_float_dtype(dtype):
+        return array
+    if (array != np.round(array)).any():
+        raise ValueError(f"`{name}` must hold whole numbers, as the model takes {dtype}. Received: fractions.")
+    return array.astype(dtype if dtype != "int64" else "int32")
+
+
+def _check_shape(name, given, shape):
+    fits = len(given) == len(shape) and all(s is None or g == s for g, s in zip(given[1:], shape[1:]))
+    if fits:
+        return
+    hint = "Check the size, the number of channels and their position."
+    if len(given) == len(shape) - 1 and all(s is None or g == s for g, s in zip(given, shape[1:])):
+        hint = f"One sample without a batch axis? Add a batch axis: `{name}[None]`."
+    elif len(given) == len(shape) and len(shape) > 2 and shape[1:] == (*given[-1:], *given[1:-1]):
+        hint = f"The model wants the channels first: `np.moveaxis({name}, -1, 1)`."
+    elif len(given) == len(shape) and len(shape) > 2 and shape[1:] == (*given[2:], given[1]):
+        hint = f"The model wants the channels last: `np.moveaxis({name}, 1, -1)`."
+    raise ValueError(f"`{name}` must have the shape {words_shape(shape)}. Received: shape {given}. {hint}")
+
+
+def _of_one_length(batch):
+    counts = {name: len(array) for name, array in zip(batch.names, batch.arrays)}
+    if len(set(counts.values())) > 1:
+        listed = ", ".join(f"`{name}` has {count}" for name, count in counts.items())
+        raise ValueError(f"`inputs` must all hold the same number of samples. Received: {listed}.")
+    return batch

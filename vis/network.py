@@ -1,0 +1,304 @@
+"""A model as the explainers see it: tensors in, a score and what belongs to it out.
+
+Pure functions of tensors, to be compiled. A layer is tapped during a real forward call,
+so any model will do, and nothing of it is changed or copied.
+"""
+
+import contextlib
+import dataclasses
+import weakref
+
+import keras
+from keras import ops
+
+from vis import backend
+from vis.backprop_modifiers import installed
+from vis.graph import (
+    did_not_run,
+    find_layer,
+    in_this_thread,
+    layers,
+    one_tensor_of,
+    patched_calls,
+    shadowed,
+    tapped,
+    walk,
+)
+from vis.losses import layer_output
+from vis.utils.formats import channels_last, data_format, producer
+from vis.utils.validation import is_integer
+
+_PROBABILITIES = ("softmax", "log_softmax", "sigmoid")
+_PROBABILITY_OPERATIONS = ("Softmax", "LogSoftmax", "Sigmoid")
+
+
+@dataclasses.dataclass(frozen=True)
+class Site:
+    """One call of one layer of a model.
+
+    Args:
+        place: Where the layer is on the walk through the model: also valid in a copy.
+        call: Which call, if the layer is shared. The last is -1.
+    """
+
+    place: int
+    call: int = -1
+
+    def layer(self, model):
+        """Returns the layer."""
+        return layers(model)[self.place][1]
+
+
+def site(model, layer) -> Site | None:
+    """Returns the site meant by a layer, its name, path or index, or by a pair of that and a call."""
+    if layer is None:
+        return None
+    call = -1
+    if isinstance(layer, tuple) and len(layer) == 2 and is_integer(layer[1]):
+        layer, call = layer
+    found = find_layer(model, layer)
+    places = [place for place, (_, one) in enumerate(layers(model)) if one is found]
+    return Site(places[0], int(call))
+
+
+class NoGradientError(ValueError):
+    """The target does not depend on what the gradient is taken of."""
+
+
+class Network:
+    """The score of a model, and its gradients.
+
+    Holds the model weakly.
+
+    Args:
+        model: Any Keras model.
+        output: Site of the layer that is explained; `None` for the model's own output.
+        logits: Whether a softmax or sigmoid at the end of what is explained is left out.
+        rule: Backward rule, or `None`.
+    """
+
+    def __init__(self, model, output=None, logits=True, rule=None):
+        self._model = weakref.ref(model)
+        self.output, self.logits, self.rule = output, logits, rule
+        self.calls = {}  # how often the layer of a site runs, seen when its activation was read
+
+    @property
+    def model(self):
+        """The model."""
+        return self._model()
+
+    def outputs(self, pack, inputs, taps=()):
+        """Runs the model.
+
+        Args:
+            pack: Puts the flat inputs into the structure that the model takes.
+            inputs: The inputs, flat.
+            taps: Pairs `(layer, function)`, see `vis.graph.tapped`.
+
+        Returns:
+            `(outputs, found)`: what is explained, before its softmax or sigmoid where one is left
+            out, and whether one was.
+        """
+        model, notes, explained = self.model, {}, []
+        taps = list(taps)
+        if self.output is not None:
+            taps.append((self.output.layer(model), lambda output: explained.append(output) or output))
+        with installed(model, self.rule), _noted(model, notes if self.logits else None), tapped(taps):
+            outputs = model(pack(inputs), training=False)
+        if self.output is not None:
+            outputs = _chosen(self.output, model, explained)
+        flat = keras.tree.flatten(outputs)
+        found = any(id(output) in notes for output in flat)
+        flat = [notes[id(output)][1] if id(output) in notes else output for output in flat]
+        return keras.tree.pack_sequence_as(outputs, flat), found
+
+    def units(self, outputs):
+        """Returns the one explained output as `(B, units)`: positions averaged, channels last."""
+        output = keras.tree.flatten(outputs)
+        if len(output) != 1:
+            raise ValueError(
+                f"Model '{self.model.name}' has {len(output)} outputs, so a class index does not say which is meant. "
+                "Give `output_layer=`, or a `target` that is a function of the outputs."
+            )
+        output = ops.cast(output[0], "float32")
+        if len(output.shape) == 1:
+            return output[:, None]
+        output = channels_last(output, self.output_format())
+        return ops.mean(output, axis=tuple(range(1, len(output.shape) - 1))) if len(output.shape) > 2 else output
+
+    def output_format(self):
+        """Returns the data format of what is explained."""
+        model = self.model
+        if self.output is not None:
+            return data_format(self.output.layer(model))
+        ends = getattr(model, "outputs", None) or []
+        found = [data_format(producer(tensor)) for tensor in ends if producer(tensor) is not None]
+        found += [getattr(layer, "data_format", None) for _, layer in reversed(layers(model))]
+        return next((form for form in found if form), keras.config.image_data_format())
+
+    def known_units(self):
+        """Returns the number of output units as far as the model's graph tells, or `None`."""
+        try:
+            shape = layer_output(self.output.layer(self.model) if self.output else self.model).shape
+        except ValueError:
+            return None
+        if len(shape) < 2:
+            return len(shape)
+        return shape[1] if len(shape) > 2 and self.output_format() == "channels_first" else shape[-1]
+
+    def score(self, target, pack, inputs, arguments, taps=()):
+        """Returns `(score (B,), {...})`, with what else is to be known of each sample."""
+        outputs, found = self.outputs(pack, inputs, taps)
+        if target.key is not None:
+            return target.score(outputs, arguments)[0], {}
+        units = self.units(outputs)
+        score, chosen = target.score(units, arguments)
+        if self.logits and not found and units.shape[-1] > 1:
+            near_one = ops.absolute(ops.sum(units, axis=-1) - 1) < 1e-3
+            return score, {"chosen": chosen, "probable": ops.logical_and(near_one, ops.all(units >= 0, axis=-1))}
+        return score, {"chosen": chosen}
+
+    def scores(self, target, pack, inputs, arguments):
+        """Returns the score of each sample, and the weights of the units it is made of."""
+        score, known = self.score(target, pack, inputs, arguments)
+        return {"score": score, **known}
+
+    def gradients(self, target, pack, inputs, arguments):
+        """Returns the gradient with respect to those inputs that are not whole numbers."""
+        floats = [i for i, tensor in enumerate(inputs) if keras.backend.is_float_dtype(_dtype(tensor))]
+
+        def function(values):
+            given = dict(zip(floats, values))
+            whole = [given.get(i, tensor) for i, tensor in enumerate(inputs)]
+            return self.score(target, pack, whole, arguments)
+
+        score, known, gradients = backend.value_and_grad(function, [inputs[i] for i in floats])
+        if all(gradient is None for gradient in gradients):
+            raise NoGradientError(_no_gradient("the inputs"))
+        found = {i: ops.zeros_like(inputs[i]) if g is None else g for i, g in zip(floats, gradients)}
+        return {"score": score, "gradients": [_float32(found[i]) for i in floats], **known}
+
+    def activations(self, at, pack, inputs):
+        """Returns the output of a site."""
+        seen, layer = [], at.layer(self.model)
+
+        def tap(output):
+            seen.append(one_tensor_of(layer, output))
+            return output
+
+        self.outputs(pack, inputs, [(layer, tap)])
+        value = _chosen(at, self.model, seen)
+        self.calls[at] = len(seen)
+        return {"activations": _float32(value)}
+
+    def site_gradients(self, at, target, pack, inputs, arguments):
+        """Returns the output of a site, and the gradient with respect to it."""
+        layer = at.layer(self.model)
+
+        def function(mark):
+            seen = []
+
+            def tap(output):
+                seen.append(mark(one_tensor_of(layer, output)))
+                return seen[-1]
+
+            result = self.score(target, pack, inputs, arguments, [(layer, tap)])
+            _chosen(at, self.model, seen)
+            return result
+
+        score, known, value, gradient = backend.value_and_grad_at(function, at.call)
+        if gradient is None:
+            raise NoGradientError(_no_gradient(f"layer '{layer.name}'"))
+        return {"score": score, "activations": _float32(value), "gradients": _float32(gradient), **known}
+
+    def gradients_at(self, at, value, target, pack, inputs, arguments):
+        """Returns the gradient with respect to a value put in the place of a site's output."""
+
+        def function(value):
+            return self.score(target, pack, inputs, arguments, [self._replacing(at, lambda _: value)])
+
+        score, known, gradient = backend.value_and_grad(function, value)
+        if gradient is None:
+            raise NoGradientError(_no_gradient(f"layer '{at.layer(self.model).name}'"))
+        return {"score": score, "gradients": [_float32(gradient)], **known}
+
+    def scores_at(self, at, factors, target, pack, inputs, arguments):
+        """Returns the scores with a site's channels multiplied by factors `(B, channels)`."""
+        form = data_format(at.layer(self.model))
+
+        def scaled(output):
+            own = ops.cast(factors, output.dtype)
+            ones = [1] * (len(output.shape) - 2)
+            shape = (-1, own.shape[-1], *ones) if form == "channels_first" else (-1, *ones, own.shape[-1])
+            return output * ops.reshape(own, shape)
+
+        score, known = self.score(target, pack, inputs, arguments, [self._replacing(at, scaled)])
+        return {"score": score, **known}
+
+    def _replacing(self, at, change):
+        counter = iter(range(self.calls[at]))
+        wanted = range(self.calls[at])[at.call]
+
+        def tap(output):
+            return ops.cast(change(output), output.dtype) if next(counter) == wanted else output
+
+        return at.layer(self.model), tap
+
+
+def _chosen(at, model, seen):
+    layer = at.layer(model)
+    if not seen:
+        raise did_not_run(layer)
+    if not -len(seen) <= at.call < len(seen):
+        raise ValueError(
+            f"Layer '{layer.name}' ran {len(seen)} times. Received: call {at.call}. Choose from 0 to {len(seen) - 1}."
+        )
+    return seen[at.call]
+
+
+@contextlib.contextmanager
+def _noted(model, notes):
+    """Notes for a while what goes into every softmax and sigmoid of a model.
+
+    Args:
+        model: The model.
+        notes: Dict that gets `(output, input)` under the `id` of each output; `None` to do nothing.
+    """
+
+    def note(function, x, *args, **kwargs):
+        y = function(x, *args, **kwargs)
+        notes[id(y)] = (y, x)
+        return y
+
+    operations = [operation for _, operation in walk(model)] if notes is not None else []
+    calls = [(op, note) for op in operations if is_probability_operation(op)]
+    swaps = [
+        (op, "activation", in_this_thread(op.activation, note))
+        for op in operations
+        if getattr(getattr(op, "activation", None), "__name__", None) in _PROBABILITIES
+    ]
+    with patched_calls(calls), shadowed(swaps):
+        yield
+
+
+def is_probability_operation(operation) -> bool:
+    """Tells whether an operation is, as a whole, a softmax or sigmoid."""
+    if isinstance(operation, keras.Layer):
+        return isinstance(operation, keras.layers.Softmax)
+    return type(operation).__name__ in _PROBABILITY_OPERATIONS
+
+
+def _no_gradient(of_what):
+    return (
+        f"The target does not depend on {of_what}, so there is no gradient. Choose a layer between the input and what "
+        "is explained; a `target` that is a function must be differentiable (no argmax, no rounding). Where whole "
+        "numbers come in (an embedding), there is no gradient: give the embedding as `input_layer=`."
+    )
+
+
+def _float32(tensor):
+    return ops.cast(tensor, "float32")
+
+
+def _dtype(tensor):
+    return keras.backend.standardize_dtype(tensor.dtype)

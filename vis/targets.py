@@ -1,0 +1,135 @@
+"""What is explained: a number for each sample, made of the outputs of a model."""
+
+import numpy as np
+from keras import ops, tree
+
+from vis.utils.validation import is_integer, listify
+
+
+class Units:
+    """A weighted sum of output units for each sample; of no units: of the highest one.
+
+    Args:
+        weights: `(N, units)`.
+    """
+
+    key = None  # all such targets are served by one compiled function
+
+    def __init__(self, weights):
+        self.weights = weights
+
+    @property
+    def is_settled(self) -> bool:
+        """Tells whether the units of every sample are known."""
+        return bool(np.all(np.any(self.weights != 0, axis=1)))
+
+    def rows(self, indices) -> list:
+        """Returns the tensor arguments for some samples."""
+        return [self.weights[indices]]
+
+    @staticmethod
+    def score(outputs, arguments):
+        """Returns `(score (B,), chosen weights (B, units))` of outputs `(B, units)`."""
+        (weights,) = arguments
+        units = outputs.shape[-1]
+        best = ops.one_hot(ops.argmax(outputs, axis=-1), units, dtype="float32")
+        chosen = ops.stop_gradient(ops.where(ops.any(weights != 0, axis=-1, keepdims=True), weights, best))
+        # Not a plain product: another unit may be infinite.
+        return ops.sum(ops.where(chosen != 0, outputs, 0.0) * chosen, axis=-1), chosen
+
+
+class Custom:
+    """A function of the outputs.
+
+    Args:
+        function: `f(outputs) -> (N,)`, made of `keras.ops`.
+    """
+
+    is_settled = True
+
+    def __init__(self, function):
+        self.key = function
+
+    def rows(self, indices) -> list:
+        """Returns no tensor arguments: the function is all."""
+        return []
+
+    def score(self, outputs, arguments):
+        """Returns `(score (B,), nothing)`."""
+        score = self.key(outputs)
+        expected = (tree.flatten(outputs)[0].shape[0],)
+        if not ops.is_tensor(score) or tuple(score.shape) != expected:
+            raise ValueError(
+                f"`target` must return one number for each sample, a tensor of shape {expected} made with `keras.ops`. "
+                f"Received: {type(score).__name__} of shape {getattr(score, 'shape', None)}. Take the mean or the sum "
+                "over all axes but the first."
+            )
+        return ops.cast(score, "float32"), {}
+
+
+def read_target(target, count, units, what):
+    """Returns the target meant by the user's `target`.
+
+    Args:
+        target: `None`, an int, N ints, N lists of ints, or a function.
+        count: The number of samples, N.
+        units: Function without arguments that returns the number of output units.
+        what: Words for the explained output.
+
+    Raises:
+        ValueError: An index is out of range, or there are more or fewer targets than samples.
+        TypeError: `target` is of another kind.
+    """
+    if callable(target):
+        return Custom(target)
+    if isinstance(target, (str, bytes, dict)) or not _is_plain(target):
+        raise TypeError(
+            "`target` must be None, a class index, one index or list of indices for each sample, or a function of the "
+            f"outputs. Received: {target!r} ({type(target).__name__})."
+        )
+    size = units()
+    weights = np.zeros((count, size), "float32")
+    for row, indices in zip(weights, _indices_of_samples(target, count)):
+        for index in indices:
+            position, sign = _unit(index, size, what)
+            row[position] += sign
+        if target is not None and not row.any():
+            raise ValueError("`target` must not ask for both classes of a single output unit: they cancel.")
+    return Units(weights)
+
+
+def _is_plain(target):
+    return target is None or is_integer(target) or hasattr(target, "__len__") or hasattr(target, "__array__")
+
+
+def _indices_of_samples(target, count):
+    if target is None:
+        return [[]] * count
+    if is_integer(target):
+        return [[int(target)]] * count
+    if not isinstance(target, (list, tuple, range)):
+        target = np.asarray(target).tolist()  # an array or a tensor
+    if not isinstance(target, (list, tuple, range)):
+        return [[target]] * count
+    if len(target) != count:
+        raise ValueError(
+            f"`target` must hold one class, or one list of classes, for each sample. Received: {len(target)} for "
+            f"{count} samples. For one class in all of them give an int."
+        )
+    rows = [listify(one) for one in target]
+    if any(not row for row in rows):
+        raise ValueError("`target` must hold at least one class for each sample. Received: an empty list.")
+    return rows
+
+
+def _unit(index, size, what):
+    """Returns `(position, sign)` of a class index; a single unit stands for class 1."""
+    if not is_integer(index):
+        raise TypeError(f"`target` must hold integers. Received: {index!r} ({type(index).__name__}).")
+    classes = max(size, 2)
+    if not 0 <= index < classes:
+        raise ValueError(
+            f"`target` is out of range. Received: {index}, but {what} has {classes} classes: "
+            f"choose from 0 to {classes - 1}."
+        )
+    return (int(index), 1.0) if size > 1 else (0, 1.0 if index == 1 else -1.0)

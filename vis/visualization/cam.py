@@ -1,0 +1,578 @@
+"""Class activation maps: which places of a feature map speak for a score.
+
+A method of this family is a formula of the activations `A` and the gradients `G = dS/dA`, both
+`(N, *spatial, K)`: subclass `ClassActivationMap` and write `formula`.
+"""
+
+import itertools
+
+import numpy as np
+
+from vis.explainer import Explainer, gathered
+from vis.feature_maps import feature_map_sites, restore_grid
+from vis.graph import layers
+from vis.network import NoGradientError
+from vis.utils.formats import data_format
+from vis.utils.images import resize
+from vis.utils.validation import check_count, words_shape
+from vis.visualization.gradients import Saliency
+
+
+class ClassActivationMap(Explainer):
+    """Base class of the class activation maps.
+
+    Args:
+        model: See `vis.explainer.Explainer`.
+        layer: The layer whose feature map is used: name, path through nested models, index, layer
+            object, or a pair of one of these and the number of the call, for a shared layer.
+            `None`: the last layer with spatial output that the score depends on.
+        backprop_modifier: See `vis.explainer.Explainer`.
+        upsample: Whether maps are resized (linearly) to the input.
+        output_layer: See `vis.explainer.Explainer`.
+        logits: See `vis.explainer.Explainer`.
+        reshape: `"tokens"` for layers of a vision transformer: class and register tokens are
+            dropped and the square grid is restored. Default `None`.
+    """
+
+    evaluation = "site_gradients"  # what is asked of the network, see `vis.network.Network`
+
+    def __init__(
+        self,
+        model,
+        layer=None,
+        backprop_modifier=None,
+        upsample=True,
+        *,
+        output_layer=None,
+        logits=True,
+        reshape=None,
+    ):
+        if reshape not in (None, "tokens"):
+            raise ValueError(f'`reshape` must be None or "tokens". Received: {reshape!r}.')
+        self._upsample, self._reshape = bool(upsample), reshape
+        super().__init__(model, output_layer, logits, backprop_modifier, layer)
+
+    @staticmethod
+    def formula(activations, gradients):
+        """Returns the maps `(N, *spatial)` of activations and gradients `(N, *spatial, K)`."""
+        raise NotImplementedError("A class activation map must define `formula(activations, gradients)`.")
+
+    def explain(self, task):
+        """Returns the maps; see `Explainer.explain`."""
+        return self.at_input(task, gathered(task.count, self._chunks(task))[0])
+
+    def _chunks(self, task):
+        for at, images, results in self.evaluated(task):
+            yield images, [self.formula(*self.grids(task, at, results))]
+
+    def evaluated(self, task):
+        """Yields `(site, images, results)`: the samples evaluated at the feature map.
+
+        The feature map is the user's choice, or the last one that the score depends on.
+        """
+        sites = self.sites(task)
+        key = ("feature map", task.target.key)
+        for at in sites[self.memory.get(key, 0) :]:
+            chunks = task.rows(self.evaluation, at=at)
+            try:
+                first = next(chunks)
+            except NoGradientError:
+                if at is sites[-1]:
+                    raise
+                continue
+            self.memory[key] = sites.index(at)
+            for images, _, results in itertools.chain([first], chunks):
+                yield at, images, results
+            return
+
+    def sites(self, task):
+        """Returns the sites that may have the feature map, the best first."""
+        if self.site is not None:
+            return [self.site]
+        if "sites" not in self.memory:
+            self.memory["sites"] = feature_map_sites(self.model, self.network, task.batch, self._reshape == "tokens")
+        if not self.memory["sites"]:
+            raise ValueError(
+                f"Model '{self.model.name}' has no layer with spatial output before what is explained, so there is no "
+                "feature map to use. Use vis.Saliency or another method of input attribution."
+            )
+        return self.memory["sites"]
+
+    def grids(self, task, at, results):
+        """Returns the activations (and gradients) of a site as `(N, *spatial, K)`."""
+        layer = at.layer(self.model)
+        arrays = [results[name] for name in ("activations", "gradients") if name in results]
+        if self._reshape == "tokens":
+            return [restore_grid(array, layer, task.batch.spatial_shape(0)) for array in arrays]
+        if arrays[0].ndim < 3:
+            raise ValueError(
+                "`layer` must have spatial output (rank 3 or more). "
+                f"Received: layer '{layer.name}' with output shape {words_shape(arrays[0].shape)}. {self._hint(task)}"
+            )
+        return [np.moveaxis(array, 1, -1) if data_format(layer) == "channels_first" else array for array in arrays]
+
+    def _hint(self, task):
+        paths = [path for path, _ in layers(self.model)]
+        names = [repr(paths[at.place]) for at in feature_map_sites(self.model, self.network, task.batch)[:5]]
+        return f"Choose one of: {', '.join(names)}." if names else "The model has no such layer: use vis.Saliency."
+
+    def at_input(self, task, maps):
+        """Resizes maps to the first input of their spatial rank."""
+        if not self._upsample:
+            return maps
+        return resize(maps, target_size(task.batch, maps.ndim - 1)[1])
+
+
+def target_size(batch, rank):
+    """Returns `(index, spatial shape)` of the first input of a spatial rank."""
+    shapes = [batch.spatial_shape(i) for i in range(len(batch.arrays))]
+    shapes += [array.shape[1:] for array in batch.arrays]  # images without a channel axis
+    for index, shape in enumerate(shapes):
+        if len(shape) == rank:
+            return index % len(batch.arrays), shape
+    listed = ", ".join(str(array.shape) for array in batch.arrays)
+    raise ValueError(
+        f"The feature map has {rank} spatial axes, but no input has: it cannot be resized to one. Received: inputs "
+        f"{listed}. Choose another `layer`, or give `upsample=False`."
+    )
+
+
+def _total(array):
+    """Sums over the positions, keeping the axes."""
+    return array.sum(axis=tuple(range(1, array.ndim - 1)), keepdims=True)
+
+
+class GradCAM(ClassActivationMap):
+    """Which regions speak for the score: channels weighted by their mean gradient.
+
+    Coarse but class-specific. Its limits: the size of the feature map; and channels are weighted as
+    wholes, so places can light that the score does not use (exact where global average pooling and
+    a dense layer follow).
+
+    Source: Selvaraju et al. 2017, "Grad-CAM", equations 1 and 2.
+
+    Args:
+        model: Any built or callable Keras model. Not changed.
+        layer: The layer whose feature map is used: name, path through nested models
+            (`"resnet50/conv5_block3_out"`), index, layer object, or a pair of one of these and the
+            number of the call, for a shared layer (default: the last). Default `None`: the last layer
+            with spatial output that the score depends on, in nested models too.
+        backprop_modifier: See `Saliency`. Default `None`.
+        upsample: Whether maps are resized (linearly) to the input: to the first one with as many
+            spatial axes, if there are several. Default `True`.
+        output_layer: Layer whose units are explained. Default `None`: the model's output.
+        logits: Whether the score before a final softmax or sigmoid is explained. Default `True`.
+        reshape: `"tokens"` for layers of a vision transformer, `(N, tokens, channels)`: class and register
+            tokens are dropped and the square grid is restored. Default `None`.
+
+    Returns:
+        When called (see `vis.explainer.Explainer.__call__`): float32 `(N, *spatial)`, values >= 0, in units of
+        score; not normalised, see `vis.heatmap`.
+
+    Raises:
+        ValueError: The layer has no spatial output or does not matter for the score, or another
+            argument is wrong.
+        TypeError: An argument is of the wrong kind.
+
+    Example:
+        >>> import keras
+        >>> model = keras.Sequential(
+        ...     [
+        ...         keras.Input((4, 4, 1)),
+        ...         keras.layers.Conv2D(1, 1, kernel_initializer="ones"),
+        ...         keras.layers.GlobalAveragePooling2D(),
+        ...     ]
+        ... )
+        >>> GradCAM(model)(np.eye(4)[None, ..., None])[0, 1].tolist()
+        [0.0, 0.0625, 0.0, 0.0]
+    """
+
+    @staticmethod
+    def formula(activations, gradients):
+        """Returns relu of the sum of w A, where w is the mean of G over the positions."""
+        positions = tuple(range(1, gradients.ndim - 1))
+        weights = gradients.mean(axis=positions, keepdims=True)  # equation 1
+        return np.maximum((weights * activations).sum(axis=-1), 0)  # equation 2
+
+
+class GradCAMPlusPlus(ClassActivationMap):
+    """Grad-CAM with weights that do justice to several small occurrences of a class.
+
+    Source: Chattopadhay et al. 2018, "Grad-CAM++", equations 5, 6 and 19.
+
+    Args:
+        model: See `GradCAM`.
+        layer: See `GradCAM`.
+        backprop_modifier: See `GradCAM`.
+        upsample: See `GradCAM`.
+        output_layer: See `GradCAM`.
+        logits: See `GradCAM`.
+        reshape: See `GradCAM`.
+
+    Returns:
+        When called: float32 `(N, *spatial)`, values >= 0.
+
+    Raises:
+        ValueError: See `GradCAM`.
+        TypeError: See `GradCAM`.
+
+    Example:
+        >>> grads, ones = np.full((1, 2, 2, 1), 0.25), np.ones((1, 2, 2, 1))
+        >>> GradCAMPlusPlus.formula(ones, grads)[0].round(4).tolist()
+        [[0.3333, 0.3333], [0.3333, 0.3333]]
+    """
+
+    @staticmethod
+    def formula(activations, gradients):
+        """Returns relu of the sum of w A, where w is the sum of alpha relu(G)."""
+        squares = gradients**2
+        below = 2 * squares + _total(activations) * squares * gradients  # equation 19; exp(score) cancels
+        alpha = np.divide(squares, below, out=np.zeros_like(squares), where=below != 0)
+        weights = _total(alpha * np.maximum(gradients, 0))  # equation 5
+        return np.maximum((weights * activations).sum(axis=-1), 0)  # equation 6
+
+
+class LayerCAM(ClassActivationMap):
+    """Activations weighted place by place by their positive gradients.
+
+    Finer than Grad-CAM, and of use at early layers too.
+
+    Source: Jiang et al. 2021, "LayerCAM", equations 6 to 8.
+
+    Args:
+        model: See `GradCAM`.
+        layer: See `GradCAM`.
+        backprop_modifier: See `GradCAM`.
+        upsample: See `GradCAM`.
+        output_layer: See `GradCAM`.
+        logits: See `GradCAM`.
+        reshape: See `GradCAM`.
+
+    Returns:
+        When called: float32 `(N, *spatial)`, values >= 0.
+
+    Raises:
+        ValueError: See `GradCAM`.
+        TypeError: See `GradCAM`.
+
+    Example:
+        >>> LayerCAM.formula(np.array([[[[1.0, 2.0]]]]), np.array([[[[3.0, -1.0]]]])).tolist()
+        [[[3.0]]]
+    """
+
+    @staticmethod
+    def formula(activations, gradients):
+        """Returns relu of the sum over the channels of relu(G) A."""
+        return np.maximum((np.maximum(gradients, 0) * activations).sum(axis=-1), 0)
+
+
+class HiResCAM(ClassActivationMap):
+    """Activations weighted place by place by their gradients: only places that the score uses light.
+
+    Faithful where a single dense layer follows the feature map; coarse like all maps of its kind.
+
+    Source: Draelos & Carin 2020, "Use HiResCAM instead of Grad-CAM", section 3.
+
+    Args:
+        model: See `GradCAM`.
+        layer: See `GradCAM`.
+        backprop_modifier: See `GradCAM`.
+        upsample: See `GradCAM`.
+        output_layer: See `GradCAM`.
+        logits: See `GradCAM`.
+        reshape: See `GradCAM`.
+
+    Returns:
+        When called: float32 `(N, *spatial)`, values >= 0.
+
+    Raises:
+        ValueError: See `GradCAM`.
+        TypeError: See `GradCAM`.
+
+    Example:
+        >>> HiResCAM.formula(np.array([[[[1.0, 2.0]]]]), np.array([[[[3.0, -1.0]]]])).tolist()
+        [[[1.0]]]
+    """
+
+    @staticmethod
+    def formula(activations, gradients):
+        """Returns relu of the sum over the channels of G A."""
+        return np.maximum((gradients * activations).sum(axis=-1), 0)
+
+
+class XGradCAM(ClassActivationMap):
+    """Grad-CAM with weights that share the score out among the channels.
+
+    Source: Fu et al. 2020, "Axiom-based Grad-CAM", equation 7.
+
+    Args:
+        model: See `GradCAM`.
+        layer: See `GradCAM`.
+        backprop_modifier: See `GradCAM`.
+        upsample: See `GradCAM`.
+        output_layer: See `GradCAM`.
+        logits: See `GradCAM`.
+        reshape: See `GradCAM`.
+
+    Returns:
+        When called: float32 `(N, *spatial)`, values >= 0.
+
+    Raises:
+        ValueError: See `GradCAM`.
+        TypeError: See `GradCAM`.
+
+    Example:
+        >>> XGradCAM.formula(np.array([[[[1.0, 2.0]]]]), np.array([[[[3.0, -1.0]]]])).round(4).tolist()
+        [[[1.0]]]
+    """
+
+    @staticmethod
+    def formula(activations, gradients):
+        """Returns relu of the sum of w A, where w is sum(G A) / sum(A) over the positions."""
+        weights = _total(gradients * activations) / (_total(activations) + 1e-7)
+        return np.maximum((weights * activations).sum(axis=-1), 0)
+
+
+class EigenCAM(ClassActivationMap):
+    """What most of the feature map's variation is about, whatever the class.
+
+    Needs no gradient, and shows the most prominent object whether or not it matters for the score.
+    The sign of a principal component is arbitrary: it is chosen so that the map correlates positively
+    with the sum of the activations.
+
+    Source: Muhammad & Yeasin 2020, "Eigen-CAM", section III.
+
+    Args:
+        model: See `GradCAM`.
+        layer: See `GradCAM`.
+        backprop_modifier: Must be `None`: there is no gradient to modify.
+        upsample: See `GradCAM`.
+        output_layer: Decides where the search for `layer=None` ends.
+        logits: Of no effect, as no score is explained.
+        reshape: See `GradCAM`.
+
+    Returns:
+        When called: float32 `(N, *spatial)`, signed.
+
+    Raises:
+        ValueError: See `GradCAM`; or a `backprop_modifier` is given.
+        TypeError: See `GradCAM`.
+
+    Example:
+        >>> EigenCAM.formula(np.array([[[1.0], [3.0]]])).tolist()
+        [[-1.0, 1.0]]
+    """
+
+    evaluation = "activations"
+
+    def __init__(
+        self, model, layer=None, backprop_modifier=None, upsample=True, *, output_layer=None, logits=True, reshape=None
+    ):
+        if backprop_modifier is not None:
+            raise ValueError(
+                f"EigenCAM takes no gradient, so `backprop_modifier` must be None. Received: {backprop_modifier!r}."
+            )
+        super().__init__(model, layer, None, upsample, output_layer=output_layer, logits=logits, reshape=reshape)
+
+    @staticmethod
+    def formula(activations):
+        """Returns the centred activations projected on their first right singular vector."""
+        maps = []
+        for one in activations:
+            matrix = one.reshape(-1, one.shape[-1])
+            matrix = matrix - matrix.mean(axis=0)
+            component = matrix @ np.linalg.svd(matrix, full_matrices=False)[2][0]
+            sign = -1.0 if component @ matrix.sum(axis=1) < 0 else 1.0
+            maps.append(sign * component.reshape(one.shape[:-1]))
+        return np.stack(maps)
+
+
+class GuidedGradCAM(Explainer):
+    """Guided backpropagation where Grad-CAM lights: fine detail in the regions of the class.
+
+    Inherits the limits of both: the detail comes from the input more than from the class.
+
+    Source: Selvaraju et al. 2017, "Grad-CAM", section 3.2.
+
+    Args:
+        model: See `GradCAM`.
+        layer: See `GradCAM`.
+        output_layer: See `GradCAM`.
+        logits: See `GradCAM`.
+        reshape: See `GradCAM`.
+
+    Returns:
+        When called: float32, signed, in the shape and structure of the inputs.
+
+    Raises:
+        ValueError: See `GradCAM`; or an input has other spatial axes than the feature map.
+        TypeError: See `GradCAM`.
+
+    Example:
+        >>> import keras
+        >>> layers = [keras.layers.Conv2D(2, 3, activation="relu"), keras.layers.GlobalMaxPooling2D()]
+        >>> model = keras.Sequential([keras.Input((8, 8, 3)), *layers])
+        >>> GuidedGradCAM(model)(np.ones((1, 8, 8, 3)), target=1).shape
+        (1, 8, 8, 3)
+    """
+
+    def __init__(self, model, layer=None, *, output_layer=None, logits=True, reshape=None):
+        super().__init__(model, output_layer, logits)
+        self._cam = GradCAM(model, layer, upsample=False, output_layer=output_layer, logits=logits, reshape=reshape)
+        self._guided = Saliency(model, "guided", output_layer=output_layer, logits=logits)
+
+    def explain(self, task):
+        """Returns the guided gradients times the resized Grad-CAM maps."""
+        maps = self._cam.explain(self._cam.adopt(task))
+        batch, rank = task.batch, maps.ndim - 1
+        wrong = [batch.names[i] for i in range(len(batch.arrays)) if len(batch.spatial_shape(i)) != rank]
+        if wrong:
+            raise ValueError(
+                f"GuidedGradCAM multiplies the inputs with a map of {rank} spatial axes. Received: {', '.join(wrong)}, "
+                "which has not as many. Use vis.GradCAM and vis.Saliency by themselves."
+            )
+        gradients = self._guided.flat_within(task)
+        cams = [batch.with_channels(i, resize(maps, batch.spatial_shape(i))) for i in range(len(gradients))]
+        return batch.pack([gradient * cam for gradient, cam in zip(gradients, cams)])
+
+
+class ChannelCAM(ClassActivationMap):
+    """Base class of the maps whose weights come from one evaluation for each channel."""
+
+    evaluation = "activations"
+
+    def explain(self, task):
+        """Returns relu of the sum of w A, group by group of samples."""
+        task.settle_target()
+        return gathered(task.count, ((images, [self._explain_group(part)]) for images, part in task.groups()))[0]
+
+    def _explain_group(self, task):
+        ((at, _, results),) = self.evaluated(task)
+        (activations,) = self.grids(task, at, results)
+        weights = self.weights(task, at, activations)
+        weights = weights.reshape(len(weights), *[1] * (activations.ndim - 2), -1)
+        return self.at_input(task, np.maximum((weights * activations).sum(axis=-1), 0))
+
+    def weights(self, task, at, activations):
+        """Returns the weights `(N, K)` of the channels of activations `(N, *spatial, K)`."""
+        raise NotImplementedError(f"{type(self).__name__} must define `weights`.")
+
+
+class AblationCAM(ChannelCAM):
+    """Channels weighted by how much of the score is lost without them.
+
+    Needs no gradient, so it also works where gradients are saturated; costs a forward pass for each
+    channel.
+
+    Source: Ramaswamy & Desai 2020, "Ablation-CAM", equations 3 and 4.
+
+    Args:
+        model: See `GradCAM`.
+        layer: See `GradCAM`.
+        upsample: See `GradCAM`.
+        output_layer: See `GradCAM`.
+        logits: See `GradCAM`.
+
+    Returns:
+        When called: float32 `(N, *spatial)`, values >= 0.
+
+    Raises:
+        ValueError: See `GradCAM`.
+        TypeError: See `GradCAM`.
+
+    Example:
+        >>> import keras
+        >>> pool = keras.layers.GlobalAveragePooling2D()
+        >>> model = keras.Sequential([keras.Input((2, 2, 1)), keras.layers.ReLU(), pool])
+        >>> AblationCAM(model)(np.eye(2)[None, ..., None])[0].tolist()
+        [[1.0, 0.0], [0.0, 1.0]]
+    """
+
+    def __init__(self, model, layer=None, *, upsample=True, output_layer=None, logits=True):
+        super().__init__(model, layer, None, upsample, output_layer=output_layer, logits=logits)
+
+    def weights(self, task, at, activations):
+        """Returns (S - S without the channel) / S."""
+        channels, scores = activations.shape[-1], task.settle()
+
+        def without(images, numbers):
+            return [(np.arange(channels) != numbers[:, None]).astype("float32")]
+
+        parts = [r["score"] for _, _, r in task.rows("scores_at", channels, extra=without, at=at)]
+        lost = scores[:, None] - np.concatenate(parts).reshape(-1, channels)
+        return np.divide(lost, scores[:, None], out=np.zeros_like(lost), where=scores[:, None] != 0)
+
+
+class ScoreCAM(ChannelCAM):
+    """Channels weighted by the score of the input seen through them.
+
+    Needs no gradient; costs a forward pass for each channel. The output is explained as it is
+    (probabilities as probabilities). Channels that are constant have no weight.
+
+    Source: Wang et al. 2020, "Score-CAM", equations 4 to 6 and algorithm 1.
+
+    Args:
+        model: See `GradCAM`.
+        layer: See `GradCAM`.
+        max_channels: Only this many channels, those that vary most, are used: faster. Default `None`:
+            all.
+        upsample: See `GradCAM`.
+        output_layer: See `GradCAM`.
+        logits: Whether the score before a final softmax or sigmoid is explained. Default `False`.
+
+    Returns:
+        When called: float32 `(N, *spatial)`, values >= 0.
+
+    Raises:
+        ValueError: See `GradCAM`.
+        TypeError: See `GradCAM`.
+
+    Example:
+        >>> import keras
+        >>> pool = keras.layers.GlobalAveragePooling2D()
+        >>> model = keras.Sequential([keras.Input((2, 2, 1)), keras.layers.ReLU(), pool])
+        >>> ScoreCAM(model)(np.eye(2)[None, ..., None])[0].tolist()
+        [[1.0, 0.0], [0.0, 1.0]]
+    """
+
+    def __init__(self, model, layer=None, max_channels=None, *, upsample=True, output_layer=None, logits=False):
+        self._max_channels = None if max_channels is None else check_count("max_channels", max_channels, 1)
+        super().__init__(model, layer, None, upsample, output_layer=output_layer, logits=logits)
+
+    def weights(self, task, at, activations):
+        """Returns the softmax over the channels of f(x * mask) - f(0)."""
+        index, sizes = target_size(task.batch, activations.ndim - 2)
+        positions = tuple(range(1, activations.ndim - 1))
+        low, high = activations.min(axis=positions), activations.max(axis=positions)
+        order = np.argsort(-activations.var(axis=positions), axis=-1, kind="stable")[:, : self._max_channels]
+        scale = np.where(high > low, high - low, 1)
+
+        def masked(images, numbers):
+            channel = order[images, numbers]
+            mask = activations[images, ..., channel]
+            shape = (-1, *[1] * (mask.ndim - 1))
+            mask = (mask - low[images, channel].reshape(shape)) / scale[images, channel].reshape(shape)
+            rows = task.batch.rows(images)
+            rows[index] = rows[index] * task.batch.with_channels(index, resize(mask, sizes))
+            return rows
+
+        rises = self._scores(task, masked, order.shape[1]) - self._scores(task, _blank(task.batch), 1)
+        rises = np.where(np.take_along_axis(high > low, order, axis=-1), rises, -np.inf)
+        weights = np.zeros_like(low)
+        np.put_along_axis(weights, order, _softmax(rises), axis=-1)
+        return weights
+
+    @staticmethod
+    def _scores(task, inputs, samples):
+        parts = [results["score"] for _, _, results in task.rows("scores", samples, inputs=inputs)]
+        return np.concatenate(parts).reshape(-1, samples)
+
+
+def _blank(batch):
+    return lambda images, numbers: [np.zeros_like(rows) for rows in batch.rows(images)]
+
+
+def _softmax(values):
+    top = values.max(axis=-1, keepdims=True)
+    powers = np.exp(values - np.where(np.isfinite(top), top, 0))
+    return powers / np.maximum(powers.sum(axis=-1, keepdims=True), 1e-30)

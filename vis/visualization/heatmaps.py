@@ -1,0 +1,95 @@
+"""From raw attributions to maps that can be drawn."""
+
+import warnings
+
+import numpy as np
+
+from vis.utils.validation import VisualizationWarning, check_numeric, is_integer, pick
+
+_REDUCTIONS = {
+    "max": lambda values, axis: np.take_along_axis(
+        values, np.expand_dims(np.argmax(np.abs(values), axis), axis), axis
+    ).squeeze(axis),
+    "mean": lambda values, axis: np.mean(values, axis),
+    "sum": lambda values, axis: np.sum(values, axis),
+    "norm": lambda values, axis: np.sqrt(np.sum(np.square(values), axis)),
+}
+
+_SIGNS = {
+    "absolute": np.abs,
+    "positive": lambda values: np.maximum(values, 0),
+    "negative": lambda values: np.maximum(-values, 0),
+    "signed": lambda values: values,
+}
+
+
+def heatmap(attributions, reduce="max", sign="absolute", percentile=99.0, *, channel_axis="auto"):
+    """Returns maps to draw, scaled for each sample by itself.
+
+    Scaling loses the strength: two maps do not tell which sample has more evidence.
+
+    Args:
+        attributions: What an explainer returned: `(N, ..., C)`, or `(N, ...)` without channels.
+            Finite numbers.
+        reduce: What is shown of the channels of a place, after `sign`: `"max"` (default; the
+            strongest, with its sign), `"mean"`, `"sum"` or `"norm"` (the root of the sum of squares).
+        sign: `"absolute"` (default), `"positive"`, `"negative"`, or `"signed"`.
+        percentile: Values above this percentile of a map's strengths are clipped, in (0, 100].
+            Default 99.
+        channel_axis: Where the channels are: -1, 1 for channels_first, `None` if there are none.
+            Default `"auto"`: last for 4 axes and more, also for 3 axes if it is no longer than 4;
+            none otherwise. So a volume's class activation maps `(N, D, H, W)` need `None`, and
+            the attributions of a signal or text with more than 4 channels need -1.
+
+    Returns:
+        float32 `(N, ...)`: in [0, 1], or in [-1, 1] with 0 at 0 for `"signed"`.
+
+    Raises:
+        ValueError: An argument has a wrong value.
+        TypeError: An argument is of the wrong kind.
+
+    Warns:
+        VisualizationWarning: A map is flat; it becomes zeros.
+
+    Example:
+        >>> heatmap(np.array([[[1.0, -4.0], [2.0, 0.0]]]), sign="signed", percentile=100).tolist()
+        [[-1.0, 0.5]]
+    """
+    values = check_numeric("attributions", attributions)
+    if values.ndim < 2 or values.size == 0:
+        raise ValueError(f"`attributions` must be (N, ...), with at least one sample. Received: shape {values.shape}.")
+    if not 0 < percentile <= 100:
+        raise ValueError(f"`percentile` must be in (0, 100]. Received: {percentile}.")
+    combine, values = pick("reduce", reduce, _REDUCTIONS), pick("sign", sign, _SIGNS)(values)
+    axis = _channel_axis(values, channel_axis)
+    maps = values if axis is None else combine(values, axis)
+    scaled = [_scaled(one, percentile) for one in maps]
+    flat = [i for i, one in enumerate(scaled) if one is None]
+    if flat:
+        warnings.warn(
+            f"The map of sample {', '.join(map(str, flat))} is flat. Maps go flat where the softmax is saturated "
+            "(explain logits), where ReLUs are dead, where the layer holds no evidence of this sign for the target "
+            "(another layer, another target), and where a class token alone goes on to the output.",
+            VisualizationWarning,
+            stacklevel=2,
+        )
+    return np.stack([np.zeros_like(one) if s is None else s for one, s in zip(maps, scaled)]).astype("float32")
+
+
+def _channel_axis(values, axis):
+    if axis is None:
+        return None
+    if axis == "auto":
+        return -1 if values.ndim > 3 or (values.ndim == 3 and values.shape[-1] <= 4) else None
+    if not is_integer(axis) or axis % values.ndim == 0 or not -values.ndim <= axis < values.ndim:
+        raise ValueError(f'`channel_axis` must be "auto", None or an axis after the first. Received: {axis!r}.')
+    return axis
+
+
+def _scaled(one, percentile):
+    """Returns a map scaled to 1 at the percentile, or `None` for a flat one."""
+    if one.min() == one.max():
+        return None
+    strengths = np.abs(one)
+    top = np.percentile(strengths, percentile)
+    return np.clip(one / (top if top > 0 else strengths.max()), -1, 1)

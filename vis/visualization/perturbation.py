@@ -1,0 +1,220 @@
+"""Attribution by perturbation: what happens to the score when parts of the input are hidden.
+
+These need no gradient, only the model's output, which is explained as it is by default.
+"""
+
+import itertools
+
+import numpy as np
+
+from vis.explainer import Explainer
+from vis.utils.images import resize
+from vis.utils.validation import check_count, check_fraction, is_integer
+from vis.visualization.gradients import fresh_seed, read_baseline
+
+
+class PerturbationExplainer(Explainer):
+    """Base class of the methods that hide parts of the input.
+
+    Of several inputs, the first one with spatial axes is perturbed; the others stay as they are.
+
+    Args:
+        model: See `vis.explainer.Explainer`.
+        output_layer: See `vis.explainer.Explainer`.
+        logits: See `vis.explainer.Explainer`.
+    """
+
+    def __init__(self, model, *, output_layer=None, logits=False):
+        super().__init__(model, output_layer, logits)
+
+    @staticmethod
+    def perturbed(batch) -> int:
+        """Returns which input is perturbed."""
+        return next((i for i, array in enumerate(batch.arrays) if array.ndim > 2), 0)
+
+    @staticmethod
+    def spatial_shape(batch, index) -> tuple:
+        """Returns the shape of the map of one sample."""
+        shape = batch.spatial_shape(index)
+        if not shape:
+            raise ValueError(
+                f"`{batch.names[index]}` must have at least one axis besides the batch, to hide parts of it. "
+                f"Received: shape {batch.arrays[index].shape}."
+            )
+        return shape
+
+
+class Occlusion(PerturbationExplainer):
+    """How much of the score is lost, on average, when a window over a place is hidden.
+
+    Easy to read and true to the model. Its limits: the window's size decides what is seen, the baseline
+    is an input that the model never saw, and it costs a forward pass for each window.
+
+    Source: Zeiler & Fergus 2014, "Visualizing and Understanding Convolutional Networks", section 4.2.
+
+    Args:
+        model: Any built or callable Keras model. Not changed.
+        patch: Size of the window in pixels: a number, or one for each spatial axis. Default `None`: an
+            eighth of each axis.
+        stride: Step between windows, at most `patch`, in the same form. Default `None`: half the patch.
+            The last window of an axis reaches its end, whatever the stride.
+        baseline: What stands in the window: a number, or an array that fits one sample or the batch.
+            Default 0.
+        output_layer: Layer whose units are explained. Default `None`: the model's output.
+        logits: Whether the score before a final softmax or sigmoid is explained. Default `False`.
+
+    Returns:
+        When called (see `vis.explainer.Explainer.__call__`): float32 `(N, *spatial)`, signed, in units of the
+        score: positive where hiding lowers it. For vectors `(N, features)`.
+
+    Raises:
+        ValueError: A patch is larger than the image or smaller than the stride, or another argument
+            is wrong.
+        TypeError: An argument is of the wrong kind.
+
+    Example:
+        >>> import keras
+        >>> model = keras.Sequential([keras.Input((2, 2, 1)), keras.layers.GlobalAveragePooling2D()])
+        >>> Occlusion(model, patch=1)(np.array([[[[4.0], [0.0]], [[8.0], [-4.0]]]])).tolist()
+        [[[1.0, 0.0], [2.0, -1.0]]]
+    """
+
+    def __init__(self, model, patch=None, stride=None, baseline=0.0, *, output_layer=None, logits=False):
+        super().__init__(model, output_layer=output_layer, logits=logits)
+        self._patch, self._stride = _read_sizes("patch", patch), _read_sizes("stride", stride)
+        self._baseline = baseline
+
+    def explain(self, task):
+        """Returns the mean score drop over the windows that cover each place."""
+        index = self.perturbed(task.batch)
+        array = task.batch.arrays[index]
+        shape = self.spatial_shape(task.batch, index)
+        hidden = read_baseline(self._baseline, array)
+        windows = self._windows(shape)
+        scores = task.settle()
+
+        def occluded(images, numbers):
+            rows = task.batch.rows(images)
+            for row, image, number in zip(rows[index], images, numbers):
+                place = (
+                    (slice(None), *windows[number])
+                    if task.batch.formats[index] == "channels_first"
+                    else windows[number]
+                )
+                row[place] = hidden[image][place]
+            return rows
+
+        drops, covers = np.zeros((task.count, *shape)), np.zeros(shape)
+        for window in windows:
+            covers[window] += 1
+        for image, numbers, results in task.by_sample("scores", len(windows), inputs=occluded):
+            for number, score in zip(numbers, results["score"]):
+                drops[image][windows[number]] += scores[image] - score
+        return (drops / covers).astype("float32")
+
+    def _windows(self, shape):
+        patch = _per_axis("patch", self._patch, shape, [max(1, size // 8) for size in shape])
+        stride = _per_axis("stride", self._stride, shape, [max(1, size // 2) for size in patch])
+        if any(p > size for p, size in zip(patch, shape)):
+            raise ValueError(
+                f"`patch` must not be larger than the input. Received: {patch} for an input of size {shape}."
+            )
+        if any(s > p for s, p in zip(stride, patch)):
+            raise ValueError(
+                f"`stride` must not be larger than `patch`, or places are left out. Received: {stride} and {patch}."
+            )
+        starts = [sorted({*range(0, size - p + 1, s), size - p}) for size, p, s in zip(shape, patch, stride)]
+        return [tuple(slice(a, a + p) for a, p in zip(corner, patch)) for corner in itertools.product(*starts)]
+
+
+def _read_sizes(name, value):
+    if value is None or is_integer(value):
+        return value if value is None else check_count(name, value, 1)
+    if not isinstance(value, (list, tuple)):
+        raise TypeError(f"`{name}` must be a whole number, or one for each spatial axis. Received: {value!r}.")
+    return [check_count(name, one, 1) for one in value]
+
+
+def _per_axis(name, value, shape, default):
+    if value is None:
+        return default
+    if is_integer(value):
+        return [value] * len(shape)
+    if len(value) != len(shape):
+        raise ValueError(
+            f"`{name}` must have one number for each of {len(shape)} spatial axes, {shape}. Received: {tuple(value)}."
+        )
+    return value
+
+
+class RISE(PerturbationExplainer):
+    """The score averaged over random masks that leave a place visible.
+
+    Needs nothing but the output. Its limits: thousands of forward passes, and a grain that fades only
+    with their number.
+
+    Source: Petsiuk et al. 2018, "RISE", equation 6 and section 3.2. The masks are the same for every sample.
+
+    Args:
+        model: Any built or callable Keras model. Not changed.
+        num_masks: How many masks, at least 1. Default 4000.
+        grid: Cells of the masks along each axis, at least 1. Default 8.
+        probability: How likely a cell is visible, in (0, 1]. Default 0.5.
+        seed: Seed of the masks. Default `None`: others at each call.
+        output_layer: Layer whose units are explained. Default `None`: the model's output.
+        logits: Whether the score before a final softmax or sigmoid is explained. Default `False`.
+
+    Returns:
+        When called (see `vis.explainer.Explainer.__call__`): float32 `(N, *spatial)`, in units of the score:
+        the expected score given that a place is visible.
+
+    Raises:
+        ValueError: An argument is wrong, or the input holds whole numbers, which have no half.
+        TypeError: An argument is of the wrong kind.
+
+    Example:
+        >>> import keras
+        >>> model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten()])
+        >>> map = RISE(model, num_masks=500, grid=4, seed=0)(np.ones((1, 8, 8, 1)), target=0)[0]
+        >>> bool(map[0, 0] > map[7, 7])
+        True
+    """
+
+    def __init__(self, model, num_masks=4000, grid=8, probability=0.5, seed=None, *, output_layer=None, logits=False):
+        super().__init__(model, output_layer=output_layer, logits=logits)
+        self._num_masks = check_count("num_masks", num_masks, 1)
+        self._grid = check_count("grid", grid, 1)
+        self._probability = check_fraction("probability", probability)
+        self._seed = None if seed is None else check_count("seed", seed)
+
+    def explain(self, task):
+        """Returns the sum of the masks weighted by the scores, over n p."""
+        index = self.perturbed(task.batch)
+        if not task.batch.is_float(index):
+            raise ValueError(
+                f"`{task.batch.names[index]}` holds whole numbers, which cannot be faded by a mask. Use vis.Occlusion."
+            )
+        shape, seed = self.spatial_shape(task.batch, index), fresh_seed(self._seed)
+        task.settle_target()
+
+        def masks(numbers):
+            return np.stack([self._mask(shape, seed, number) for number in numbers])
+
+        def masked(images, numbers):
+            rows = task.batch.rows(images)
+            rows[index] = rows[index] * task.batch.with_channels(index, masks(numbers))
+            return rows
+
+        totals = np.zeros((task.count, *shape))
+        for image, numbers, results in task.by_sample("scores", self._num_masks, inputs=masked):
+            totals[image] += np.tensordot(results["score"], masks(numbers), axes=1)
+        return (totals / (self._num_masks * self._probability)).astype("float32")
+
+    def _mask(self, shape, seed, number):
+        """Returns one mask: a random grid one cell larger than the image, resized and shifted."""
+        draw = np.random.Generator(np.random.SFC64([seed, number]))
+        grid = draw.random([self._grid + 1] * len(shape)) < self._probability
+        cells = [-(-size // self._grid) for size in shape]
+        mask = resize(grid[None].astype("float32"), [(self._grid + 1) * cell for cell in cells])[0]
+        shifts = [int(draw.integers(cell)) for cell in cells]
+        return mask[tuple(slice(shift, shift + size) for shift, size in zip(shifts, shape))]
