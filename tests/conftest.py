@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import tempfile
 
 if os.environ.get("KERAS_BACKEND") == "torch":
     import torch  # noqa: F401
@@ -10,6 +11,15 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+
+if keras.config.backend() == "jax":
+    # Many tests compile the same small networks: let them share.
+    import jax
+
+    _cache = tempfile.TemporaryDirectory()
+    jax.config.update("jax_compilation_cache_dir", _cache.name)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 ROOT = pathlib.Path(__file__).parent.parent
 

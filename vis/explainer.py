@@ -243,9 +243,9 @@ class Explainer:
             return
         self._told = True
         warnings.warn(
-            f"{self._words_output()} sums to 1, as after a softmax, but no softmax layer was found in front of it that "
-            "could be left out: the probabilities themselves are explained. Let a layer make the softmax "
-            "(`activation='softmax'`), or give `logits=False` if that is what you want.".capitalize(),
+            f"What is explained, {self._words_output()}, sums to 1 as after a softmax, but no softmax layer was found "
+            "that could be left out: the probabilities themselves are explained. Let a layer make the softmax "
+            "(`activation='softmax'`), or give `logits=False` if that is what you want.",
             VisualizationWarning,
             stacklevel=2,
         )

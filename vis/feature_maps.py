@@ -29,6 +29,14 @@ def spatial_shape(layer, shape) -> tuple:
     return tuple(shape[2:] if data_format(layer) == "channels_first" else shape[1:-1])
 
 
+def known_shape(layer):
+    """Returns the shape of a layer's output as far as its graph tells, or `None`."""
+    try:
+        return tuple(layer_output(layer).shape)
+    except ValueError:
+        return None
+
+
 def feature_map_sites(model, network, batch, tokens=False) -> list:
     """Returns the sites with a feature map that come before what is explained, last first.
 
@@ -71,10 +79,9 @@ def _in_graph(model, output):
             break
         if id(layer) in ends or isinstance(layer, (keras.layers.InputLayer, keras.Model)):
             continue
-        try:
-            found.append((layer, tuple(layer_output(layer).shape)))
-        except ValueError:
-            continue
+        shape = known_shape(layer)
+        if shape is not None:
+            found.append((layer, shape))
     return found
 
 

@@ -172,6 +172,8 @@ class Network:
             whole = [given.get(i, tensor) for i, tensor in enumerate(inputs)]
             return self.score(target, pack, whole, arguments)
 
+        if not floats:
+            raise NoGradientError(_no_gradient("the inputs"))
         score, known, gradients = backend.value_and_grad(function, [inputs[i] for i in floats])
         if all(gradient is None for gradient in gradients):
             raise NoGradientError(_no_gradient("the inputs"))

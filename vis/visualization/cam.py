@@ -9,7 +9,7 @@ import itertools
 import numpy as np
 
 from vis.explainer import Explainer, gathered
-from vis.feature_maps import feature_map_sites, restore_grid
+from vis.feature_maps import feature_map_sites, known_shape, restore_grid
 from vis.graph import layers
 from vis.network import NoGradientError
 from vis.utils.formats import data_format
@@ -88,6 +88,7 @@ class ClassActivationMap(Explainer):
     def sites(self, task):
         """Returns the sites that may have the feature map, the best first."""
         if self.site is not None:
+            self._check_spatial(task, known_shape(self.site.layer(self.model)))
             return [self.site]
         if "sites" not in self.memory:
             self.memory["sites"] = feature_map_sites(self.model, self.network, task.batch, self._reshape == "tokens")
@@ -104,12 +105,15 @@ class ClassActivationMap(Explainer):
         arrays = [results[name] for name in ("activations", "gradients") if name in results]
         if self._reshape == "tokens":
             return [restore_grid(array, layer, task.batch.spatial_shape(0)) for array in arrays]
-        if arrays[0].ndim < 3:
-            raise ValueError(
-                "`layer` must have spatial output (rank 3 or more). "
-                f"Received: layer '{layer.name}' with output shape {words_shape(arrays[0].shape)}. {self._hint(task)}"
-            )
+        self._check_spatial(task, arrays[0].shape)
         return [np.moveaxis(array, 1, -1) if data_format(layer) == "channels_first" else array for array in arrays]
+
+    def _check_spatial(self, task, shape):
+        if shape is not None and len(shape) < 3:
+            raise ValueError(
+                f"`layer` must have spatial output (rank 3 or more). Received: layer "
+                f"'{self.site.layer(self.model).name}' with output shape {words_shape(shape)}. {self._hint(task)}"
+            )
 
     def _hint(self, task):
         paths = [path for path, _ in layers(self.model)]
@@ -402,10 +406,11 @@ class GuidedGradCAM(Explainer):
         reshape: See `GradCAM`.
 
     Returns:
-        When called: float32, signed, in the shape and structure of the inputs.
+        When called: float32, signed, in the shape and structure of the inputs. Of several inputs, those
+        without the feature map's spatial axes keep their guided gradient.
 
     Raises:
-        ValueError: See `GradCAM`; or an input has other spatial axes than the feature map.
+        ValueError: See `GradCAM`; or no input has the feature map's spatial axes.
         TypeError: See `GradCAM`.
 
     Example:
@@ -423,17 +428,14 @@ class GuidedGradCAM(Explainer):
 
     def explain(self, task):
         """Returns the guided gradients times the resized Grad-CAM maps."""
-        maps = self._cam.explain(self._cam.adopt(task))
-        batch, rank = task.batch, maps.ndim - 1
-        wrong = [batch.names[i] for i in range(len(batch.arrays)) if len(batch.spatial_shape(i)) != rank]
-        if wrong:
-            raise ValueError(
-                f"GuidedGradCAM multiplies the inputs with a map of {rank} spatial axes. Received: {', '.join(wrong)}, "
-                "which has not as many. Use vis.GradCAM and vis.Saliency by themselves."
-            )
+        maps, batch = self._cam.explain(self._cam.adopt(task)), task.batch
+        target_size(batch, maps.ndim - 1)
         gradients = self._guided.flat_within(task)
-        cams = [batch.with_channels(i, resize(maps, batch.spatial_shape(i))) for i in range(len(gradients))]
-        return batch.pack([gradient * cam for gradient, cam in zip(gradients, cams)])
+        for index, gradient in enumerate(gradients):
+            shape = batch.spatial_shape(index)
+            if len(shape) == maps.ndim - 1:
+                gradients[index] = gradient * batch.with_channels(index, resize(maps, shape))
+        return batch.pack(gradients)
 
 
 class ChannelCAM(ClassActivationMap):
