@@ -7,6 +7,9 @@ import tempfile
 if os.environ.get("KERAS_BACKEND") == "torch":
     import torch  # noqa: F401
 
+# Small networks: compiling them fast matters, running them fast does not.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
 import keras
 import numpy as np
 import pytest

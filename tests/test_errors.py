@@ -127,7 +127,7 @@ def test_penultimate_after_the_target(chosen):
 
 def test_a_vector_is_no_feature_map():
     model = small_cnn()
-    with pytest.raises(ValueError, match="must be spatial.*layer 'flatten'"):
+    with pytest.raises(ValueError, match="must have spatial output.*layer 'flatten'"):
         visualize_cam(model, "preds", 0, IMAGE, penultimate_layer_idx="flatten")
     losses = [(ActivationMaximization(model.layers[-1], 0), -1)]
     with pytest.raises(TypeError, match="`penultimate_layer` must be a layer object"):
@@ -158,7 +158,7 @@ def test_a_subclassed_model_called_with_a_wrong_shape():
     model = Model()
     model(IMAGE[None])
     assert visualize_saliency(model, "preds", 0, IMAGE).shape == (9, 7)
-    with pytest.raises(ValueError, match="could not be called on the input. Received: shape \\(1, 9, 7, 4\\)"):
+    with pytest.raises(ValueError, match="could not be called on the input. Received: inputs \\(1, 9, 7, 4\\)"):
         visualize_saliency(model, "preds", 0, np.zeros((9, 7, 4)))
     with pytest.raises(ValueError, match="`seed_input` is needed"):
         visualize_activation(model, "conv", 0)

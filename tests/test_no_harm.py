@@ -18,6 +18,7 @@ from vis import backend, energy
 from vis.backprop_modifiers import installed, rule
 from vis.graph import walk
 from vis.losses import ActivationMaximization, Loss
+from vis.network import Network
 from vis.visualization import (
     visualize_activation,
     visualize_activation_with_losses,
@@ -134,7 +135,7 @@ def test_five_hundred_calls_do_not_grow(name, rng):
     for _ in range(5):
         CALLS[name](model, x)
     before = snapshot(model)["nodes"]
-    functions = len(energy._ENERGIES[model]) if model in energy._ENERGIES else 0
+    functions = len(energy._CACHE[model]) if model in energy._CACHE else 0
     compiles_anew = name.endswith("_with_losses") and keras.config.backend() == "jax"
     calls = 30 if compiles_anew else 500  # JAX compiles each new expression, half a second a time
     gc.collect()
@@ -150,7 +151,7 @@ def test_five_hundred_calls_do_not_grow(name, rng):
     tracemalloc.stop()
     assert end - middle < 1000 * calls  # a leaked map alone is 252 bytes, a node or a trace far more
     assert snapshot(model)["nodes"] == before
-    assert (len(energy._ENERGIES[model]) if model in energy._ENERGIES else 0) == functions
+    assert (len(energy._CACHE[model]) if model in energy._CACHE else 0) == functions
 
 
 def test_the_cache_keeps_no_model_alive(rng):
@@ -168,13 +169,18 @@ def test_the_cache_is_bounded(rng):
     model, x = small_cnn(), rng.random((9, 7, 3))
     for _ in range(20):
         visualize_saliency(model, -1, 0, x, backprop_modifier=lambda x, y, upstream: upstream)
-    assert len(energy._ENERGIES[model]) <= 16
+    assert len(energy._CACHE[model]) <= 16
+
+
+def count_calls(monkeypatch, kind, method, calls):
+    original = getattr(kind, method)
+    monkeypatch.setattr(kind, method, lambda *args: calls.append(1) or original(*args))
 
 
 def test_one_trace_for_all_classes_and_weights(reference_weights, digits, monkeypatch):
     traces = []
-    original = energy.Energy.terms_and_gradient
-    monkeypatch.setattr(energy.Energy, "terms_and_gradient", lambda *args: traces.append(1) or original(*args))
+    for kind, method in ((energy.Energy, "terms_and_gradient"), (Network, "gradients"), (Network, "site_gradients")):
+        count_calls(monkeypatch, kind, method, traces)
     model = reference_network(reference_weights)
     allowed = {"tensorflow": 2, "jax": 1}.get(keras.config.backend())  # TensorFlow: one eager call, one trace
     if allowed is None:

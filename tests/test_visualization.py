@@ -9,6 +9,7 @@ from keras import layers, ops
 from vis.backprop_modifiers import guided
 from vis.losses import ActivationMaximization, Loss
 from vis.utils import utils
+from vis.utils.images import resize
 from vis.utils.validation import VisualizationWarning
 from vis.visualization import (
     get_num_filters,
@@ -20,7 +21,8 @@ from vis.visualization import (
     visualize_saliency,
     visualize_saliency_with_losses,
 )
-from vis.visualization.class_activation import find_penultimate_layer, grad_cam, resize
+from vis.visualization.cam import GradCAM
+from vis.visualization.class_activation import find_penultimate_layer
 
 MODIFIERS = [None, "guided", "relu"]
 
@@ -219,7 +221,7 @@ def slow_grad_cam(activations, gradients):
 def test_grad_cam_formula(shape, rng):
     activations, gradients = rng.normal(size=(2, 2, *shape))
     expected = [slow_grad_cam(a, g) for a, g in zip(activations, gradients)]
-    np.testing.assert_allclose(grad_cam(activations, gradients), expected, atol=1e-12)
+    np.testing.assert_allclose(GradCAM.formula(activations, gradients), expected, atol=1e-12)
 
 
 def test_grad_cam_is_cam_on_global_average_pooling(rng):

@@ -46,7 +46,7 @@ def seed_array(seed_input, reader, input_range, seed=None):
     """
     shape = reader.input_shape
     if seed_input is not None:
-        return channels_in_place("seed_input", seed_input, reader)
+        return channels_in_place("seed_input", seed_input, reader.input_shape, reader.input_format)
     if shape is None or None in shape[1:]:
         raise ValueError(
             "`seed_input` is needed where the model's input has no fixed size. "
@@ -56,10 +56,9 @@ def seed_array(seed_input, reader, input_range, seed=None):
     return random_array((1, *shape[1:]), mean=(low + high) / 2, std=0.05 * (high - low), seed=seed)
 
 
-def channels_in_place(name, value, reader):
+def channels_in_place(name, value, shape, form):
     """Returns `check_input`, with the channels moved forward for a channels_first model."""
-    shape = reader.input_shape
-    if shape is not None and len(shape) > 2 and reader.input_format == "channels_first":
+    if shape is not None and len(shape) > 2 and form == "channels_first":
         array = np.asarray(value)
         given = array.shape[-(len(shape) - 1) :]
         wanted = shape[1:]

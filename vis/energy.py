@@ -263,17 +263,17 @@ def model_energy(model, losses, wrt_layer=None, rule=None, norm_grads=False):
     return Energy(ModelReader(model, sources, wrt_layer), losses, rule, norm_grads)
 
 
-# Compiled energies of the visualize functions, held for as long as their model lives. An
-# energy refers to its model weakly, so an entry does not keep its own key alive.
-_ENERGIES = weakref.WeakKeyDictionary()
-_ENERGIES_PER_MODEL = 16
+# What the visualize functions compiled, held for as long as the model lives. It refers to its
+# model weakly, so an entry does not keep its own key alive.
+_CACHE = weakref.WeakKeyDictionary()
+_CACHED_PER_MODEL = 16
 
 
-def cached_energy(model, key, build):
+def cached(model, key, build):
     """Returns `build()`, or what it returned before for the same model and key."""
-    energies = _ENERGIES.setdefault(model, {})
-    if key not in energies:
-        while len(energies) >= _ENERGIES_PER_MODEL:
-            energies.pop(next(iter(energies)))
-        energies[key] = build()
-    return energies[key]
+    entries = _CACHE.setdefault(model, {})
+    if key not in entries:
+        while len(entries) >= _CACHED_PER_MODEL:
+            entries.pop(next(iter(entries)))
+        entries[key] = build()
+    return entries[key]

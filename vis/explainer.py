@@ -121,7 +121,7 @@ class Explainer:
         batch_size = check_count("batch_size", batch_size, 1)
         batch = read_inputs(self.model, inputs)
         self._ready(batch)
-        goal = read_target(target, batch.count, lambda: self._units(batch), self._words_output())
+        goal = read_target(target, batch.count, lambda: self.units(batch), self._words_output())
         return _finite(self.explain(Task(self, batch, goal, batch_size, verbose)))
 
     def stream(self, dataset, target=None, batch_size=32, verbose=0):
@@ -182,25 +182,17 @@ class Explainer:
                 self._compiled, self.memory, self._fingerprint = {}, {}, current
 
     def _try_model(self, batch):
-        first = [ops.convert_to_tensor(array[:1]) for array in batch.arrays]
-        try:
-            return self.model(batch.pack_for_model(first), training=False)
-        except Exception as error:  # the user's code, it may raise anything
-            shapes = ", ".join(f"{name} {array.shape}" for name, array in zip(batch.names, batch.arrays))
-            raise ValueError(
-                f"Model '{self.model.name}' could not be called on the inputs. Received: {shapes}. They must have the "
-                f"batch axis first and fit the model (one sample: add an axis, image[None]). It said: {error}"
-            ) from error
+        batch.layout.call(self.model, [ops.convert_to_tensor(array[:1]) for array in batch.arrays])
 
-    def _units(self, batch):
+    def units(self, batch) -> int:
         """Returns the number of output units; a model without a graph is run on one sample."""
+        self._ready(batch)
         known = self.network.known_units()
         if known is not None:
             return known
         if "units" not in self.memory:
-            self._try_model(batch)
             first = [ops.convert_to_tensor(array[:1]) for array in batch.arrays]
-            outputs, _ = self.network.outputs(batch.pack_for_model, first)
+            outputs, _ = self.network.outputs(batch.layout, first)
             self.memory["units"] = self.network.units(outputs).shape[-1]
         return self.memory["units"]
 
@@ -208,32 +200,32 @@ class Explainer:
         output = self._sites["output"]
         return f"layer '{output.layer(self.model).name}'" if output else f"the output of model '{self.model.name}'"
 
-    def compiled(self, kind, target, batch, at=None):
+    def compiled(self, kind, target, layout, at=None):
         """Returns a method of `vis.network.Network` compiled for these inputs, made once.
 
         Args:
             kind: Name of the method.
             target: The target, or `None` where the method takes none.
-            batch: The inputs.
+            layout: How the model is called.
             at: Site, or `None` where the method takes none.
         """
-        key = (kind, target and (type(target), target.key), batch.layout, at)
+        key = (kind, target and (type(target), target.key), layout.key, at)
         with self._lock:
             if key not in self._compiled:
                 while len(self._compiled) >= _COMPILED_PER_EXPLAINER:
                     self._compiled.pop(next(iter(self._compiled)))
                 self._compiled[key] = backend.compile_rows(
-                    self._function(kind, target, batch, at), self.model.variables
+                    self._function(kind, target, layout, at), self.model.variables
                 )
             return self._compiled[key]
 
-    def _function(self, kind, target, batch, at):
-        method, pack = getattr(self.network, kind), batch.pack_for_model
+    def _function(self, kind, target, layout, at):
+        method = getattr(self.network, kind)
         target = Units(None) if isinstance(target, Units) else target  # its numbers are arguments
 
         def function(inputs, arguments, *extra):
             given = ([] if at is None else [at]) + list(extra) + ([] if target is None else [target])
-            return method(*given, pack, inputs, *([] if target is None else [arguments]))
+            return method(*given, layout, inputs, *([] if target is None else [arguments]))
 
         return function
 
@@ -317,7 +309,7 @@ class Task:
             `(images, numbers, results)`, the results as a dict of arrays.
         """
         target = None if kind == "activations" else self.target
-        function = self.explainer.compiled(kind, target, self.batch, at)
+        function = self.explainer.compiled(kind, target, self.batch.layout, at)
         total = self.count * samples
         size = _chunk_size(total, self.batch_size, backend.device_count(self.explainer.model.variables))
         bar = keras.utils.Progbar(-(-total // size)) if self.verbose and not quiet else None

@@ -107,7 +107,7 @@ def _seen(model, network, batch):
     taps = [(layer, functools.partial(tap, layer)) for layer in watched]
     output = network.output.layer(model) if network.output else None
     first = [ops.convert_to_tensor(array[:1]) for array in batch.arrays]
-    outputs, _ = network.outputs(batch.pack_for_model, first, taps)
+    outputs, _ = network.outputs(batch.layout, first, taps)
     ends = {id(tensor) for tensor in keras.tree.flatten(outputs)}
     found = [(layer, tuple(tensor.shape)) for layer, tensor in order if id(tensor) not in ends]
     if output is not None:

@@ -1,6 +1,7 @@
 """What goes into a model: checked, laid out flat for the engine, and put back together."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import keras
@@ -12,25 +13,59 @@ from vis.utils.formats import input_data_format
 from vis.utils.validation import check_numeric, words_shape
 
 
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """How a model is called.
+
+    Args:
+        nest: The structure in which the model takes its inputs, of anything.
+        names: How messages call them.
+        is_checked: Whether their shapes are known to be right.
+    """
+
+    nest: object
+    names: list
+    is_checked: bool
+
+    @property
+    def key(self) -> str:
+        """Tells layouts apart."""
+        return str(tree.map_structure(lambda _: "", self.nest))
+
+    def call(self, model, inputs):
+        """Calls a model on tensors, flat, in inference mode.
+
+        Raises:
+            ValueError: The model refuses inputs whose shapes could not be checked beforehand.
+        """
+        packed = tree.pack_sequence_as(self.nest, inputs)
+        if self.is_checked:
+            return model(packed, training=False)  # an error is the model's own
+        try:
+            return model(packed, training=False)
+        except Exception as error:  # the user's code, it may raise anything
+            shapes = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in zip(self.names, inputs))
+            raise ValueError(
+                f"Model '{model.name}' could not be called on the input. Received: {shapes}. It must have the batch "
+                f"axis first and fit the model (one sample: add an axis, image[None]). It said: {error}"
+            ) from error
+
+
 @dataclasses.dataclass
 class Batch:
     """Inputs of a model, all with the same number of samples.
 
     Args:
         arrays: The inputs, flat, each `(N, ...)`.
-        names: How messages call them.
         formats: The data format of each.
         pack: Puts one value for each input into the structure that they came in.
-        pack_for_model: Puts them into the structure that the model takes.
-        layout: Names that structure.
+        layout: How the model is called on them.
     """
 
     arrays: list
-    names: list
     formats: list
     pack: Callable
-    pack_for_model: Callable
-    layout: str = ""
+    layout: Layout
 
     @property
     def count(self) -> int:
@@ -79,9 +114,10 @@ def read_inputs(model, inputs) -> Batch:
         _read(name, value, tuple(tensor.shape), keras.backend.standardize_dtype(tensor.dtype))
         for name, value, tensor in zip(names, values, own)
     ]
-    nest = model.input if isinstance(model, keras.Function) else own[0]
+    nest = tree.map_structure(lambda _: 0, model.input) if isinstance(model, keras.Function) else 0
+    known = all(size is not None for tensor in own for size in tensor.shape[1:])
     formats = [input_data_format(tensor) for tensor in own]
-    return _of_one_length(Batch(arrays, names, formats, pack, lambda flat: tree.pack_sequence_as(nest, flat)))
+    return _of_one_length(Batch(arrays, formats, pack, Layout(nest, names, known)))
 
 
 def _of_unknown_shape(model, inputs):
@@ -92,9 +128,9 @@ def _of_unknown_shape(model, inputs):
     shape = None if several else model_input_shape(model)
     arrays = [_read(name, value, shape, _dtype_of(value)) for name, value in zip(names, values)]
     form = model_input_format(model) if len(arrays) == 1 else keras.config.image_data_format()
-    pack = (lambda flat: tree.pack_sequence_as(inputs, flat)) if several else _first
-    layout = str(tree.map_structure(lambda _: "", inputs)) if several else ""
-    return _of_one_length(Batch(arrays, names, [form] * len(arrays), pack, pack, layout))
+    nest = tree.map_structure(lambda _: 0, inputs) if several else 0
+    pack = functools.partial(tree.pack_sequence_as, nest)
+    return _of_one_length(Batch(arrays, [form] * len(arrays), pack, Layout(nest, names, False)))
 
 
 def _is_list_of_arrays(inputs):
@@ -175,7 +211,7 @@ def _check_shape(name, given, shape):
 
 
 def _of_one_length(batch):
-    counts = {name: len(array) for name, array in zip(batch.names, batch.arrays)}
+    counts = {name: len(array) for name, array in zip(batch.layout.names, batch.arrays)}
     if len(set(counts.values())) > 1:
         listed = ", ".join(f"`{name}` has {count}" for name, count in counts.items())
         raise ValueError(f"`inputs` must all hold the same number of samples. Received: {listed}.")

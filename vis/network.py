@@ -87,11 +87,11 @@ class Network:
         """The model."""
         return self._model()
 
-    def outputs(self, pack, inputs, taps=()):
+    def outputs(self, layout, inputs, taps=()):
         """Runs the model.
 
         Args:
-            pack: Puts the flat inputs into the structure that the model takes.
+            layout: A `vis.inputs.Layout`: how the model is called.
             inputs: The inputs, flat.
             taps: Pairs `(layer, function)`, see `vis.graph.tapped`.
 
@@ -104,7 +104,7 @@ class Network:
         if self.output is not None:
             taps.append((self.output.layer(model), lambda output: explained.append(output) or output))
         with installed(model, self.rule), _noted(model, notes if self.logits else None), tapped(taps):
-            outputs = model(pack(inputs), training=False)
+            outputs = layout.call(model, inputs)
         if self.output is not None:
             outputs = _chosen(self.output, model, explained)
         flat = keras.tree.flatten(outputs)
@@ -115,6 +115,9 @@ class Network:
     def units(self, outputs):
         """Returns the one explained output as `(B, units)`: positions averaged, channels last."""
         output = keras.tree.flatten(outputs)
+        if len(output) != 1 and self.output is not None:
+            name = self.output.layer(self.model).name
+            raise ValueError(f"Layer '{name}' puts out {len(output)} tensors. Choose a layer with a single output.")
         if len(output) != 1:
             raise ValueError(
                 f"Model '{self.model.name}' has {len(output)} outputs, so a class index does not say which is meant. "
@@ -146,9 +149,9 @@ class Network:
             return len(shape)
         return shape[1] if len(shape) > 2 and self.output_format() == "channels_first" else shape[-1]
 
-    def score(self, target, pack, inputs, arguments, taps=()):
+    def score(self, target, layout, inputs, arguments, taps=()):
         """Returns `(score (B,), {...})`, with what else is to be known of each sample."""
-        outputs, found = self.outputs(pack, inputs, taps)
+        outputs, found = self.outputs(layout, inputs, taps)
         if target.key is not None:
             return target.score(outputs, arguments)[0], {}
         units = self.units(outputs)
@@ -158,19 +161,19 @@ class Network:
             return score, {"chosen": chosen, "probable": ops.logical_and(near_one, ops.all(units >= 0, axis=-1))}
         return score, {"chosen": chosen}
 
-    def scores(self, target, pack, inputs, arguments):
+    def scores(self, target, layout, inputs, arguments):
         """Returns the score of each sample, and the weights of the units it is made of."""
-        score, known = self.score(target, pack, inputs, arguments)
+        score, known = self.score(target, layout, inputs, arguments)
         return {"score": score, **known}
 
-    def gradients(self, target, pack, inputs, arguments):
+    def gradients(self, target, layout, inputs, arguments):
         """Returns the gradient with respect to those inputs that are not whole numbers."""
         floats = [i for i, tensor in enumerate(inputs) if keras.backend.is_float_dtype(_dtype(tensor))]
 
         def function(values):
             given = dict(zip(floats, values))
             whole = [given.get(i, tensor) for i, tensor in enumerate(inputs)]
-            return self.score(target, pack, whole, arguments)
+            return self.score(target, layout, whole, arguments)
 
         if not floats:
             raise NoGradientError(_no_gradient("the inputs"))
@@ -180,7 +183,7 @@ class Network:
         found = {i: ops.zeros_like(inputs[i]) if g is None else g for i, g in zip(floats, gradients)}
         return {"score": score, "gradients": [_float32(found[i]) for i in floats], **known}
 
-    def activations(self, at, pack, inputs):
+    def activations(self, at, layout, inputs):
         """Returns the output of a site."""
         seen, layer = [], at.layer(self.model)
 
@@ -188,12 +191,12 @@ class Network:
             seen.append(one_tensor_of(layer, output))
             return output
 
-        self.outputs(pack, inputs, [(layer, tap)])
+        self.outputs(layout, inputs, [(layer, tap)])
         value = _chosen(at, self.model, seen)
         self.calls[at] = len(seen)
         return {"activations": _float32(value)}
 
-    def site_gradients(self, at, target, pack, inputs, arguments):
+    def site_gradients(self, at, target, layout, inputs, arguments):
         """Returns the output of a site, and the gradient with respect to it."""
         layer = at.layer(self.model)
 
@@ -204,7 +207,7 @@ class Network:
                 seen.append(mark(one_tensor_of(layer, output)))
                 return seen[-1]
 
-            result = self.score(target, pack, inputs, arguments, [(layer, tap)])
+            result = self.score(target, layout, inputs, arguments, [(layer, tap)])
             _chosen(at, self.model, seen)
             return result
 
@@ -213,18 +216,18 @@ class Network:
             raise NoGradientError(_no_gradient(f"layer '{layer.name}'"))
         return {"score": score, "activations": _float32(value), "gradients": _float32(gradient), **known}
 
-    def gradients_at(self, at, value, target, pack, inputs, arguments):
+    def gradients_at(self, at, value, target, layout, inputs, arguments):
         """Returns the gradient with respect to a value put in the place of a site's output."""
 
         def function(value):
-            return self.score(target, pack, inputs, arguments, [self._replacing(at, lambda _: value)])
+            return self.score(target, layout, inputs, arguments, [self._replacing(at, lambda _: value)])
 
         score, known, gradient = backend.value_and_grad(function, value)
         if gradient is None:
             raise NoGradientError(_no_gradient(f"layer '{at.layer(self.model).name}'"))
         return {"score": score, "gradients": [_float32(gradient)], **known}
 
-    def scores_at(self, at, factors, target, pack, inputs, arguments):
+    def scores_at(self, at, factors, target, layout, inputs, arguments):
         """Returns the scores with a site's channels multiplied by factors `(B, channels)`."""
         form = data_format(at.layer(self.model))
 
@@ -234,7 +237,7 @@ class Network:
             shape = (-1, own.shape[-1], *ones) if form == "channels_first" else (-1, *ones, own.shape[-1])
             return output * ops.reshape(own, shape)
 
-        score, known = self.score(target, pack, inputs, arguments, [self._replacing(at, scaled)])
+        score, known = self.score(target, layout, inputs, arguments, [self._replacing(at, scaled)])
         return {"score": score, **known}
 
     def _replacing(self, at, change):
@@ -294,7 +297,8 @@ def _no_gradient(of_what):
     return (
         f"The target does not depend on {of_what}, so there is no gradient. Choose a layer between the input and what "
         "is explained; a `target` that is a function must be differentiable (no argmax, no rounding). Where whole "
-        "numbers come in (an embedding), there is no gradient: give the embedding as `input_layer=`."
+        "numbers come in (an embedding), there is no gradient: give the embedding as `input_layer=` of an explainer, "
+        "or its output as `wrt_tensor=` of a visualize function."
     )
 
 

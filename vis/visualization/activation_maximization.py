@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 
 from vis import descent
-from vis.energy import cached_energy, check_losses, energy_of, model_energy
+from vis.energy import cached, check_losses, energy_of, model_energy
 from vis.graph import find_layer
 from vis.losses import ActivationMaximization
 from vis.regularizers import LPNorm, TotalVariation
@@ -89,7 +89,7 @@ def visualize_activation(
         energy = energy_of(model, losses, wrt_tensor, rule, norm_grads=True)
     else:
         key = ("activation", id(layer), rule, tuple(loss.name for loss in losses))
-        energy = cached_energy(model, key, lambda: model_energy(model, losses, rule=rule, norm_grads=True))
+        energy = cached(model, key, lambda: model_energy(model, losses, rule=rule, norm_grads=True))
     params = add_defaults_to_kwargs({"grad_modifier": grad_modifier, "seed_input": seed_input}, **optimizer_params)
     return _image(energy, losses, weights, input_range, params)
 

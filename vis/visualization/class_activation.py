@@ -4,11 +4,21 @@ import keras
 import numpy as np
 from keras import layers
 
-from vis.energy import cached_energy, check_losses, energy_of, model_energy
+from vis.energy import cached, check_losses, energy_of
 from vis.graph import ancestors, find_layer, walk
-from vis.losses import ActivationMaximization, layer_output
+from vis.losses import layer_output
 from vis.utils.formats import data_format
-from vis.visualization.maps import check_model, gradient_of, modified, normalized, one_or_all
+from vis.utils.images import resize
+from vis.visualization.cam import GradCAM
+from vis.visualization.maps import (
+    check_model,
+    gradient_of,
+    modified,
+    modified_gradient,
+    normalized,
+    one_or_all,
+    task_of_filters,
+)
 
 _SPATIAL_LAYERS = (
     layers.Conv1D,
@@ -94,13 +104,16 @@ def visualize_cam(
     model, rule = modified(model, backprop_modifier)
     layer = find_layer(model, layer_idx)
     penultimate = find_penultimate_layer(model, layer, penultimate_layer_idx)
-    losses = [ActivationMaximization(layer, filter_indices)]
-    energy = cached_energy(
+    explainer = cached(
         model,
         ("cam", id(layer), id(penultimate), rule),
-        lambda: model_energy(model, losses, penultimate, rule),
+        lambda: GradCAM(model, penultimate, rule, output_layer=layer, logits=False).weak(),
     )
-    return _grad_cam(energy, losses, [-1.0], seed_input, penultimate, grad_modifier)
+    task = task_of_filters(explainer, layer, filter_indices, seed_input)
+    ((_, _, results),) = explainer.evaluated(task)
+    gradients = modified_gradient(results["gradients"], grad_modifier)
+    batch = task.batch.arrays[0]
+    return _grad_cam(results["activations"], gradients, batch, penultimate, task.batch.formats[0])
 
 
 def visualize_cam_with_losses(input_tensor, losses, seed_input, penultimate_layer, grad_modifier=None):
@@ -130,6 +143,7 @@ def visualize_cam_with_losses(input_tensor, losses, seed_input, penultimate_laye
         ...         keras.layers.Flatten(),
         ...     ]
         ... )
+        >>> from vis.losses import ActivationMaximization
         >>> losses = [(ActivationMaximization(model.layers[-1], 7), -1)]
         >>> image = np.random.default_rng(0).random((1, 8, 8, 3))
         >>> visualize_cam_with_losses(model.inputs[0], losses, image, model.layers[0]).shape
@@ -141,11 +155,11 @@ def visualize_cam_with_losses(input_tensor, losses, seed_input, penultimate_laye
         )
     losses, weights = check_losses(losses)
     energy = energy_of(input_tensor, losses, penultimate_layer)
-    return _grad_cam(energy, losses, weights, seed_input, penultimate_layer, grad_modifier)
-
-
-def _grad_cam(energy, losses, weights, seed_input, layer, grad_modifier):
     gradients, activations, batch = gradient_of(energy, losses, weights, seed_input, grad_modifier)
+    return _grad_cam(activations, gradients, batch, penultimate_layer, energy.reader.input_format)
+
+
+def _grad_cam(activations, gradients, batch, layer, input_form):
     if activations.ndim < 3:
         raise ValueError(
             "The feature map must be spatial (rank 3 or more). "
@@ -153,41 +167,17 @@ def _grad_cam(energy, losses, weights, seed_input, layer, grad_modifier):
         )
     if data_format(layer) == "channels_first":
         gradients, activations = np.moveaxis(gradients, 1, -1), np.moveaxis(activations, 1, -1)
-    maps = grad_cam(activations, gradients)
+    maps = GradCAM.formula(activations, gradients)
     if batch.ndim == maps.ndim:  # a text, or another input without channels
         sizes = batch.shape[1:]
     else:
-        sizes = batch.shape[2:] if energy.reader.input_format == "channels_first" else batch.shape[1:-1]
-    maps = resize(maps, sizes)
-    return one_or_all(normalized(maps, "class activation map"), batch)
-
-
-def grad_cam(activations, gradients) -> np.ndarray:
-    """Returns Grad-CAM maps at the layer's size.
-
-    Args:
-        activations: Feature maps `(N, *spatial, K)`.
-        gradients: Gradients of the score with respect to them, same shape.
-
-    Returns:
-        `(N, *spatial)`, values >= 0.
-    """
-    positions = tuple(range(1, gradients.ndim - 1))
-    weights = np.mean(gradients, axis=positions, keepdims=True)  # equation 1
-    return np.maximum(np.sum(weights * activations, axis=-1), 0)  # equation 2
-
-
-def resize(maps, sizes) -> np.ndarray:
-    """Resizes maps linearly, pixel centres on pixel centres, to the given spatial sizes."""
-    from scipy.ndimage import zoom
-
+        sizes = batch.shape[2:] if input_form == "channels_first" else batch.shape[1:-1]
     if len(sizes) != maps.ndim - 1:
         raise ValueError(
             f"The feature map must have as many spatial axes as the input. Received: {maps.ndim - 1} and {len(sizes)}. "
             "Choose another `penultimate_layer_idx`."
         )
-    factors = [size / given for size, given in zip(sizes, maps.shape[1:])]
-    return np.stack([zoom(one, factors, order=1, mode="nearest", grid_mode=True) for one in maps])
+    return one_or_all(normalized(resize(maps, sizes), "class activation map"), batch)
 
 
 def find_penultimate_layer(model, layer, chosen=None):

@@ -9,6 +9,11 @@ from keras import ops
 
 from vis import backprop_modifiers, grad_modifiers
 from vis.descent import channels_in_place
+from vis.explainer import Task
+from vis.inputs import read_inputs
+from vis.losses import ActivationMaximization
+from vis.readers import model_input_format, model_input_shape
+from vis.targets import Units
 from vis.utils.images import normalize
 from vis.utils.validation import VisualizationWarning
 
@@ -20,18 +25,42 @@ def gradient_of(energy, losses, weights, seed_input, grad_modifier):
         `(gradient, value, batch)`: the modified gradient, what it is taken of (both with the
         batch axis), and the checked input.
     """
-    modify = (lambda grads: grads) if grad_modifier is None else grad_modifiers.get(grad_modifier)
-    batch = channels_in_place("seed_input", seed_input, energy.reader)
+    reader = energy.reader
+    batch = channels_in_place("seed_input", seed_input, reader.input_shape, reader.input_format)
     _, gradient, value = energy.evaluate(losses, weights, batch)
+    return modified_gradient(gradient, grad_modifier), value, batch
+
+
+def modified_gradient(gradient, grad_modifier):
+    """Applies a gradient modifier, and raises where what comes or goes is not finite."""
+    modify = (lambda grads: grads) if grad_modifier is None else grad_modifiers.get(grad_modifier)
     if not np.isfinite(gradient).all():
         raise FloatingPointError(
             f"The gradient holds {int((~np.isfinite(gradient)).sum())} values that are NaN or infinite, for a finite "
             "input. Check the model's weights (`model.get_weights()`) and its layers for divisions and logarithms at 0."
         )
-    modified_gradient = np.asarray(ops.convert_to_numpy(grad_modifiers.apply(modify, gradient)))
-    if not np.isfinite(modified_gradient).all():
+    changed = np.asarray(ops.convert_to_numpy(grad_modifiers.apply(modify, gradient)))
+    if not np.isfinite(changed).all():
         raise FloatingPointError("`grad_modifier` made values that are NaN or infinite out of a finite gradient.")
-    return modified_gradient, value, batch
+    return changed
+
+
+def task_of_filters(explainer, layer, filter_indices, seed_input):
+    """Returns the task to explain the sum of some filters of a layer, as keras-vis asks for it.
+
+    Args:
+        explainer: An explainer with `layer` as its output layer.
+        layer: The layer object.
+        filter_indices: Index or indices of its filters; `None` for all.
+        seed_input: One input, or a batch.
+    """
+    model = explainer.model
+    array = channels_in_place("seed_input", seed_input, model_input_shape(model), model_input_format(model))
+    batch = read_inputs(model, array)
+    size = explainer.units(batch)
+    (indices,) = ActivationMaximization(layer, filter_indices).arguments([(None, size)])
+    weights = np.bincount(indices, minlength=size).astype("float32")
+    return Task(explainer, batch, Units(np.tile(weights, (batch.count, 1))), batch.count)
 
 
 def one_or_all(maps, batch):

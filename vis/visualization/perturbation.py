@@ -38,7 +38,7 @@ class PerturbationExplainer(Explainer):
         shape = batch.spatial_shape(index)
         if not shape:
             raise ValueError(
-                f"`{batch.names[index]}` must have at least one axis besides the batch, to hide parts of it. "
+                f"`{batch.layout.names[index]}` must have at least one axis besides the batch, to hide parts of it. "
                 f"Received: shape {batch.arrays[index].shape}."
             )
         return shape
@@ -192,7 +192,8 @@ class RISE(PerturbationExplainer):
         index = self.perturbed(task.batch)
         if not task.batch.is_float(index):
             raise ValueError(
-                f"`{task.batch.names[index]}` holds whole numbers, which cannot be faded by a mask. Use vis.Occlusion."
+                f"`{task.batch.layout.names[index]}` holds whole numbers, which cannot be faded by a mask. "
+                "Use vis.Occlusion."
             )
         shape, seed = self.spatial_shape(task.batch, index), fresh_seed(self._seed)
         task.settle_target()

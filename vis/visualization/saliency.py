@@ -2,12 +2,21 @@
 
 import numpy as np
 
-from vis.energy import cached_energy, check_losses, energy_of, model_energy
+from vis.energy import cached, check_losses, energy_of
 from vis.graph import find_layer
 from vis.losses import ActivationMaximization
 from vis.utils.formats import data_format, producer
 from vis.visualization.class_activation import visualize_cam, visualize_cam_with_losses
-from vis.visualization.maps import check_model, gradient_of, modified, normalized, one_or_all
+from vis.visualization.gradients import Saliency
+from vis.visualization.maps import (
+    check_model,
+    gradient_of,
+    modified,
+    modified_gradient,
+    normalized,
+    one_or_all,
+    task_of_filters,
+)
 
 # keras-vis had the class activation maps in this module.
 __all__ = [
@@ -82,14 +91,20 @@ def visualize_saliency(
     check_model(model)
     model, rule = modified(model, backprop_modifier)
     layer = find_layer(model, layer_idx)
-    losses = [ActivationMaximization(layer, filter_indices)]
     if wrt_tensor is not None:
+        losses = [ActivationMaximization(layer, filter_indices)]
         energy = energy_of(model, losses, wrt_tensor, rule)
-    else:
-        energy = cached_energy(model, ("saliency", id(layer), rule), lambda: model_energy(model, losses, rule=rule))
-    form = energy.reader.input_format if wrt_tensor is None else data_format(producer(wrt_tensor))
-    # The loss falls where the activation rises: weigh it by -1.
-    return _saliency(energy, losses, [-1.0], seed_input, grad_modifier, keepdims, form)
+        # The loss falls where the activation rises: weigh it by -1.
+        gradient, _, batch = gradient_of(energy, losses, [-1.0], seed_input, grad_modifier)
+        return _map(gradient, batch, keepdims, data_format(producer(wrt_tensor)))
+    explainer = cached(
+        model,
+        ("saliency", id(layer), rule),
+        lambda: Saliency(model, rule, output_layer=layer, logits=False).weak(),
+    )
+    task = task_of_filters(explainer, layer, filter_indices, seed_input)
+    (gradient,) = explainer.attributions(task)
+    return _map(modified_gradient(gradient, grad_modifier), task.batch.arrays[0], keepdims, task.batch.formats[0])
 
 
 def visualize_saliency_with_losses(
@@ -124,11 +139,11 @@ def visualize_saliency_with_losses(
     losses, weights = check_losses(losses)
     energy = energy_of(input_tensor, losses, wrt_tensor)
     form = energy.reader.input_format if wrt_tensor is None else data_format(producer(wrt_tensor))
-    return _saliency(energy, losses, weights, seed_input, grad_modifier, keepdims, form)
-
-
-def _saliency(energy, losses, weights, seed_input, grad_modifier, keepdims, form):
     gradient, _, batch = gradient_of(energy, losses, weights, seed_input, grad_modifier)
+    return _map(gradient, batch, keepdims, form)
+
+
+def _map(gradient, batch, keepdims, form):
     if not keepdims and gradient.ndim > 2:
         gradient = np.max(gradient, axis=1 if form == "channels_first" else -1)
     return one_or_all(normalized(gradient, "saliency map"), batch)
