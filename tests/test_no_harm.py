@@ -14,6 +14,7 @@ import pytest
 from conftest import reference_network, small_cnn, value_of
 from keras import layers
 
+import vis
 from vis import backend, energy
 from vis.backprop_modifiers import installed, rule
 from vis.graph import walk
@@ -57,6 +58,25 @@ CALLS = {
     ),
 }
 
+EXPLAINERS = {
+    "Saliency": lambda m: vis.Saliency(m, "guided"),
+    "GradientTimesInput": vis.GradientTimesInput,
+    "SmoothGrad": lambda m: vis.SmoothGrad(m, num_samples=2),
+    "IntegratedGradients": lambda m: vis.IntegratedGradients(m, steps=2, input_layer="conv2"),
+    "GradCAM": lambda m: vis.GradCAM(m, backprop_modifier="rectified"),
+    "GradCAMPlusPlus": vis.GradCAMPlusPlus,
+    "LayerCAM": vis.LayerCAM,
+    "HiResCAM": vis.HiResCAM,
+    "XGradCAM": vis.XGradCAM,
+    "EigenCAM": vis.EigenCAM,
+    "ScoreCAM": lambda m: vis.ScoreCAM(m, max_channels=2),
+    "AblationCAM": vis.AblationCAM,
+    "GuidedGradCAM": vis.GuidedGradCAM,
+    "Occlusion": lambda m: vis.Occlusion(m, patch=4),
+    "RISE": lambda m: vis.RISE(m, num_masks=3),
+}
+ALL_CALLS = {**CALLS, **{name: lambda m, x, make=make: make(m)(x[None], 1) for name, make in EXPLAINERS.items()}}
+
 
 def snapshot(model):
     """Everything of a model that could be disturbed."""
@@ -86,14 +106,14 @@ def same_snapshots(first, second):
     assert first == second
 
 
-@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("name", ALL_CALLS)
 def test_a_call_leaves_no_trace(name, rng):
     model = small_cnn()
     model.compile("adam", "mse")
     x = rng.random((9, 7, 3)).astype("float32")
     kept, before = x.copy(), snapshot(model)
-    for _ in range(3):  # eager, traced, compiled
-        CALLS[name](model, x)
+    for _ in range(3 if name in CALLS else 1):  # eager, traced, compiled
+        ALL_CALLS[name](model, x)
     same_snapshots(before, snapshot(model))
     np.testing.assert_array_equal(x, kept)
 
@@ -109,7 +129,7 @@ class Bomb(layers.Layer):
         return x
 
 
-@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("name", ALL_CALLS)
 def test_an_exception_inside_the_model_leaves_no_trace(name, rng):
     inputs = keras.Input((9, 7, 3))
     x = layers.Conv2D(4, 3, activation="relu", name="conv2")(inputs)
@@ -119,13 +139,13 @@ def test_an_exception_inside_the_model_leaves_no_trace(name, rng):
     before = snapshot(model)
     bomb.armed = True
     with pytest.raises(Exception, match="on purpose"):
-        CALLS[name](model, image)
+        ALL_CALLS[name](model, image)
     bomb.armed = False
     del before["state"][[op for _, op in walk(model)].index(bomb) + 1]
     after = snapshot(model)
     del after["state"][[op for _, op in walk(model)].index(bomb) + 1]
     same_snapshots(before, after)
-    CALLS[name](model, image)  # and works when the fault is mended
+    ALL_CALLS[name](model, image)  # and works when the fault is mended
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -244,3 +264,109 @@ def test_a_rule_stays_in_its_thread():
         gradient()
     np.testing.assert_array_equal(results[0], results[1])
     assert np.abs(results[2]).max() == 0
+
+
+@pytest.mark.parametrize("name", EXPLAINERS)
+def test_an_explainer_leaves_no_trace_in_eager_traced_and_compiled_calls(name, rng):
+    model, x = small_cnn(), rng.random((5, 9, 7, 3)).astype("float32")
+    kept, before = x.copy(), snapshot(model)
+    explainer = EXPLAINERS[name](model)
+    for target in (None, 1, [0, 1, 2, 0, 1]):
+        explainer(x, target, batch_size=2)
+    same_snapshots(before, snapshot(model))
+    np.testing.assert_array_equal(x, kept)
+
+
+def traced(explainer, monkeypatch, calls):
+    """Counts how often the model runs in Python while `calls` are made: eagerly, or to be traced."""
+    runs = []
+    original = Network.outputs
+    monkeypatch.setattr(Network, "outputs", lambda *args, **kwargs: runs.append(1) or original(*args, **kwargs))
+    counts = []
+    for call in calls:
+        call(explainer)
+        counts.append(len(runs))
+        runs.clear()
+    return counts
+
+
+@pytest.mark.parametrize("name", EXPLAINERS)
+def test_nothing_is_traced_anew_for_another_target_seed_or_a_last_partial_batch(name, rng, monkeypatch):
+    if keras.config.backend() == "torch":
+        pytest.skip("PyTorch does not trace")
+    model, x = small_cnn(), rng.random((7, 9, 7, 3)).astype("float32")
+    calls = [
+        lambda e: e(x, batch_size=3),  # the last batch is a partial one
+        lambda e: e(x, batch_size=3),
+        lambda e: e(x, 1, batch_size=3),
+        lambda e: e(x[::-1], [0, 1, 2, 2, 1, 0, 0], batch_size=3),
+        lambda e: e(x, [[0, 1]] * 7, batch_size=3),
+    ]
+    first, second, *others = traced(EXPLAINERS[name](model), monkeypatch, calls)
+    assert first > 0
+    assert others == [0, 0, 0]
+
+
+def test_the_first_small_call_is_eager_and_the_second_compiles(rng, monkeypatch):
+    if keras.config.backend() != "tensorflow":
+        pytest.skip("only TensorFlow gains by it")
+    model, x = small_cnn(), rng.random((2, 9, 7, 3)).astype("float32")
+    explainer = vis.Saliency(model)
+    counts = traced(explainer, monkeypatch, [lambda e: e(x)] * 4)
+    assert counts == [1, 1, 0, 0]
+    compiled = next(iter(explainer._compiled.values()))
+    assert compiled.graph.experimental_get_tracing_count() == 1
+
+
+def test_an_explainer_does_not_grow(rng):
+    model, x = small_cnn(), rng.random((1, 9, 7, 3)).astype("float32")
+    explainer = vis.GradCAM(model)
+    for target in (None, 0, 1):
+        explainer(x, target)
+    gc.collect()
+    tracemalloc.start()
+    sizes = []
+    for _ in range(3):  # the first two fill the caches of the framework
+        for i in range(100):
+            explainer(x, i % 3)
+        gc.collect()
+        sizes.append(tracemalloc.get_traced_memory()[0])
+    tracemalloc.stop()
+    assert sizes[2] - sizes[1] < 100 * 252  # the size of a map
+    for _ in range(20):  # functions are compiled anew, and old ones dropped
+        explainer(x, lambda outputs: outputs[:, 0])
+    assert len(explainer._compiled) <= 16
+
+
+def test_an_explainer_dies_with_its_last_reference(rng):
+    model = small_cnn()
+    explainer = vis.Saliency(model)
+    explainer(rng.random((1, 9, 7, 3)))
+    explainer(rng.random((1, 9, 7, 3)))
+    gone = weakref.ref(model)
+    del model, explainer
+    gc.collect()
+    assert gone() is None
+
+
+def test_an_explainer_sees_changed_weights_and_activations(rng):
+    model, x = small_cnn(), rng.random((2, 9, 7, 3)).astype("float32")
+    explainer = vis.Saliency(model)
+    for _ in range(3):
+        before = explainer(x, 1)
+    model.get_layer("preds").set_weights([2 * w for w in model.get_layer("preds").get_weights()])
+    np.testing.assert_allclose(explainer(x, 1), 2 * before, rtol=1e-5, atol=1e-6)
+    model.get_layer("conv2").activation = keras.activations.linear
+    changed = explainer(x, 1)
+    assert np.abs(changed - 2 * before).max() > 1e-3
+    np.testing.assert_allclose(changed, vis.Saliency(model)(x, 1), rtol=1e-5, atol=1e-6)
+
+
+def test_explainers_are_independent_of_the_global_data_format(rng):
+    model, x = small_cnn(), rng.random((2, 9, 7, 3)).astype("float32")
+    expected = vis.GradCAM(model)(x, 1)
+    keras.config.set_image_data_format("channels_first")
+    try:
+        np.testing.assert_array_equal(vis.GradCAM(model)(x, 1), expected)
+    finally:
+        keras.config.set_image_data_format("channels_last")

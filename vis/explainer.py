@@ -122,7 +122,7 @@ class Explainer:
         batch = read_inputs(self.model, inputs)
         self._ready(batch)
         goal = read_target(target, batch.count, lambda: self.units(batch), self._words_output())
-        return _finite(self.explain(Task(self, batch, goal, batch_size, verbose)))
+        return check_finite(self.explain(Task(self, batch, goal, batch_size, verbose)))
 
     def stream(self, dataset, target=None, batch_size=32, verbose=0):
         """Explains a data set batch by batch, in constant memory.
@@ -243,11 +243,12 @@ class Explainer:
         )
 
 
-def _finite(maps):
+def check_finite(maps):
+    """Returns arrays, or raises if they hold NaN or infinite values."""
     bad = sum(int((~np.isfinite(array)).sum()) for array in tree.flatten(maps))
     if bad:
         raise FloatingPointError(
-            f"The explanation holds {bad} values that are NaN or infinite, for a finite input. Check the model's "
+            f"The model makes {bad} values of the explanation NaN or infinite, for a finite input. Check the model's "
             "weights (`model.get_weights()`) and its layers for divisions and logarithms at 0."
         )
     return maps

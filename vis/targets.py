@@ -61,7 +61,7 @@ class Custom:
         if not ops.is_tensor(score) or tuple(score.shape) != expected:
             raise ValueError(
                 f"`target` must return one number for each sample, a tensor of shape {expected} made with `keras.ops`. "
-                f"Received: {type(score).__name__} of shape {getattr(score, 'shape', None)}. Take the mean or the sum "
+                f"Received: {type(score).__name__} of shape {tuple(getattr(score, 'shape', ()))}. Take the mean or the sum "
                 "over all axes but the first."
             )
         return ops.cast(score, "float32"), {}

@@ -8,7 +8,7 @@ import itertools
 
 import numpy as np
 
-from vis.explainer import Explainer, gathered
+from vis.explainer import Explainer, check_finite, gathered
 from vis.feature_maps import feature_map_sites, known_shape, restore_grid
 from vis.graph import layers
 from vis.network import NoGradientError
@@ -102,7 +102,7 @@ class ClassActivationMap(Explainer):
     def grids(self, task, at, results):
         """Returns the activations (and gradients) of a site as `(N, *spatial, K)`."""
         layer = at.layer(self.model)
-        arrays = [results[name] for name in ("activations", "gradients") if name in results]
+        arrays = check_finite([results[name] for name in ("activations", "gradients") if name in results])
         if self._reshape == "tokens":
             return [restore_grid(array, layer, task.batch.spatial_shape(0)) for array in arrays]
         self._check_spatial(task, arrays[0].shape)

@@ -1,0 +1,204 @@
+"""Bad input to the explainers: one sentence that says what came, what was expected, how to mend it."""
+
+import keras
+import numpy as np
+import pytest
+import zoo
+from conftest import small_cnn
+from keras import layers, ops
+
+import vis
+
+
+@pytest.fixture(scope="module")
+def model():
+    return small_cnn()
+
+
+X = zoo.draw(3, 9, 7, 3)
+
+INPUTS = [
+    (X[0], r"inputs\[None\]"),
+    (X[..., :1], r"\(N, 9, 7, 3\).*Received: shape \(3, 9, 7, 1\)"),
+    (np.moveaxis(X, -1, 1), "channels last"),
+    (X[:0], "at least one sample"),
+    (np.where(X > 2, np.nan, X), "NaN or infinite"),
+    (np.where(X > 2, np.inf, X), "NaN or infinite"),
+    ("photo.jpg", "load_img"),
+    (None, "must be numbers"),
+    (np.array(["a"]), "must be numbers"),
+    ([X, X], "Received: shape"),
+    ({"a": X}, "must have the keys"),
+    ([X[0], X[1, :3]], "could not be read|common shape"),
+]
+
+
+@pytest.mark.parametrize("inputs, message", INPUTS)
+@pytest.mark.parametrize("method", [vis.Saliency, vis.GradCAM, vis.Occlusion])
+def test_inputs(model, method, inputs, message):
+    with pytest.raises(ValueError, match=message):
+        method(model)(inputs)
+
+
+TARGETS = [
+    (3, ValueError, "3 classes: choose from 0 to 2"),
+    (-1, ValueError, "choose from 0 to 2"),
+    ([0, 1], ValueError, "Received: 2 for 3 samples"),
+    ([0, 1, 5], ValueError, "Received: 5"),
+    ([[0], [1], []], ValueError, "at least one class"),
+    (1.5, TypeError, "Received: 1.5"),
+    ([0, 1.5, 2], TypeError, "must hold integers"),
+    ("cat", TypeError, "Received: 'cat'"),
+    (lambda outputs: outputs, ValueError, r"one number for each sample.*, 3\)"),
+    (lambda outputs: np.ones(3), ValueError, "Received: ndarray"),
+    (lambda outputs: ops.sum(outputs), ValueError, "one number for each sample"),
+]
+
+
+@pytest.mark.parametrize("target, error, message", TARGETS)
+@pytest.mark.parametrize("method", [vis.Saliency, vis.GradCAM, vis.RISE])
+def test_targets(model, method, target, error, message):
+    with pytest.raises(error, match=message):
+        method(model)(X, target)
+
+
+@pytest.mark.parametrize("method", [vis.Saliency, vis.GradCAM, vis.IntegratedGradients])
+def test_a_target_that_cannot_be_differentiated(model, method):
+    with pytest.raises(ValueError, match="must be differentiable"):
+        method(model)(X, lambda outputs: ops.cast(ops.argmax(outputs, axis=-1), "float32"))
+
+
+def dead_branch():
+    inputs = keras.Input((9, 7, 3))
+    x = layers.Conv2D(2, 3, name="alive")(inputs)
+    y = layers.Conv2D(2, 3, name="other")(inputs)
+    outputs = [layers.GlobalAveragePooling2D(name="one")(x), layers.GlobalAveragePooling2D(name="two")(y)]
+    return keras.Model(inputs, outputs)
+
+
+def test_a_layer_that_the_target_does_not_depend_on():
+    with pytest.raises(ValueError, match="does not depend on layer 'other'"):
+        vis.GradCAM(dead_branch(), "other", output_layer="one")(X)
+
+
+def test_layers_that_do_not_matter_are_passed_over():
+    model = dead_branch()
+    for output, layer in (("one", "alive"), ("two", "other")):
+        got = vis.GradCAM(model, output_layer=output)(X, 1)
+        np.testing.assert_array_equal(got, vis.GradCAM(model, layer, output_layer=output)(X, 1))
+
+
+CONSTRUCTORS = [
+    (lambda m: vis.Saliency("model"), TypeError, "`model` must be a Keras 3 model"),
+    (lambda m: vis.Saliency(m, "guide"), ValueError, "Did you mean: 'guided'"),
+    (lambda m: vis.GradCAM(m, "conv9"), ValueError, "Did you mean: 'conv[12]'"),
+    (lambda m: vis.GradCAM(m, 99), ValueError, "out of range"),
+    (lambda m: vis.GradCAM(m, layers.Dense(3)), ValueError, "must belong to the model"),
+    (lambda m: vis.GradCAM(m, 1.5), TypeError, "name, path or index"),
+    (lambda m: vis.GradCAM(m, reshape="grid"), ValueError, "reshape"),
+    (lambda m: vis.EigenCAM(m, backprop_modifier="guided"), ValueError, "no gradient"),
+    (lambda m: vis.SmoothGrad(m, num_samples=0), ValueError, "num_samples=0"),
+    (lambda m: vis.SmoothGrad(m, num_samples=1, statistic="variance"), ValueError, "at least 2"),
+    (lambda m: vis.SmoothGrad(m, noise_level=-1), ValueError, "noise_level=-1"),
+    (lambda m: vis.SmoothGrad(m, noise_level="a"), TypeError, "noise_level"),
+    (lambda m: vis.SmoothGrad(m, statistic="median"), ValueError, "Unknown statistic"),
+    (lambda m: vis.SmoothGrad(m, seed=-1), ValueError, "seed"),
+    (lambda m: vis.IntegratedGradients(m, steps=0), ValueError, "steps=0"),
+    (lambda m: vis.IntegratedGradients(m, steps=2.5), TypeError, "steps=2.5"),
+    (lambda m: vis.ScoreCAM(m, max_channels=0), ValueError, "max_channels=0"),
+    (lambda m: vis.Occlusion(m, patch=0), ValueError, "patch=0"),
+    (lambda m: vis.Occlusion(m, patch="a"), TypeError, "patch"),
+    (lambda m: vis.RISE(m, num_masks=0), ValueError, "num_masks=0"),
+    (lambda m: vis.RISE(m, grid=0), ValueError, "grid=0"),
+    (lambda m: vis.RISE(m, probability=0), ValueError, "probability"),
+    (lambda m: vis.RISE(m, probability=1.5), ValueError, "probability"),
+]
+
+
+@pytest.mark.parametrize("make, error, message", CONSTRUCTORS)
+def test_constructors(model, make, error, message):
+    with pytest.raises(error, match=message):
+        make(model)
+
+
+CALLS = [
+    (lambda m: vis.Saliency(m)(X, batch_size=0), ValueError, "batch_size=0"),
+    (lambda m: vis.Saliency(m)(X, batch_size=2.0), TypeError, "batch_size"),
+    (lambda m: vis.GradCAM(m, "preds")(X), ValueError, "must have spatial output.*'conv2', 'conv1'"),
+    (lambda m: vis.GradCAM(m, "conv1", reshape="tokens")(X), ValueError, "square grid"),
+    (lambda m: vis.Occlusion(m, patch=8)(X), ValueError, r"larger than the input. Received: \[8, 8\]"),
+    (lambda m: vis.Occlusion(m, patch=2, stride=3)(X), ValueError, "places are left out"),
+    (lambda m: vis.Occlusion(m, patch=(2, 2, 2))(X), ValueError, "each of 2 spatial axes"),
+    (lambda m: vis.Occlusion(m, baseline=np.ones(5))(X), ValueError, "baseline"),
+    (lambda m: vis.IntegratedGradients(m, baseline=np.ones((4, 4)))(X), ValueError, "baseline"),
+    (lambda m: vis.IntegratedGradients(m, baseline=np.nan)(X), ValueError, "baseline"),
+    (lambda m: vis.Saliency(m).stream(X), TypeError, "call the explainer itself"),
+    (lambda m: vis.Saliency(m).stream([X], target=[0, 1, 2]), TypeError, "target"),
+    (lambda m: vis.Saliency(m).stream(3), TypeError, "iterable"),
+]
+
+
+@pytest.mark.parametrize("call, error, message", CALLS)
+def test_calls(model, call, error, message):
+    with pytest.raises(error, match=message):
+        call(model)
+
+
+def test_a_model_without_feature_maps():
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(3)])
+    with pytest.raises(ValueError, match="no layer with spatial output"):
+        vis.GradCAM(model)(zoo.draw(2, 4))
+
+
+def test_several_inputs_must_fit_together():
+    model, (image, vector) = zoo.two_inputs_list()
+    explainer = vis.Saliency(model)
+    for inputs, message in [
+        (image, "2 arrays"),
+        ([image], "2 arrays"),
+        ([image, vector[:2]], "same number of samples"),
+        ([vector, image], "must have the shape"),
+        ({"image": image, "vectr": vector}, r"must have the keys \['image', 'vector'\]"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            explainer(inputs)
+
+
+def test_whole_numbers_where_whole_numbers_belong():
+    model, words = zoo.text(False)
+    with pytest.raises(ValueError, match="whole numbers"):
+        vis.Occlusion(model, patch=1)(words + 0.5)
+
+
+def test_a_network_that_makes_nan():
+    model = small_cnn()
+    model.set_weights([w * np.nan for w in model.get_weights()])
+    for method in (vis.Saliency, vis.GradCAM, vis.Occlusion, vis.EigenCAM):
+        with pytest.raises(FloatingPointError, match="NaN"):
+            method(model)(X, 1)
+
+
+def test_after_an_error_the_explainer_works(model):
+    explainer = vis.GradCAM(model)
+    expected = explainer(X, 1)
+    for inputs, target in [(X[0], 1), (X, 7), (X, lambda outputs: outputs)]:
+        with pytest.raises(ValueError):
+            explainer(inputs, target)
+    np.testing.assert_array_equal(explainer(X, 1), expected)
+
+
+HEATMAPS = [
+    (lambda: vis.heatmap(X, percentile=0), ValueError, "percentile"),
+    (lambda: vis.heatmap(X, reduce="median"), ValueError, "Unknown reduce"),
+    (lambda: vis.heatmap(X, sign="plus"), ValueError, "Unknown sign"),
+    (lambda: vis.heatmap(X * np.nan), ValueError, "finite"),
+    (lambda: vis.heatmap(np.ones(3)), ValueError, "at least one sample"),
+    (lambda: vis.heatmap(X, channel_axis=0), ValueError, "channel_axis"),
+    (lambda: vis.heatmap("map"), ValueError, "must be numbers"),
+]
+
+
+@pytest.mark.parametrize("call, error, message", HEATMAPS)
+def test_heatmaps(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
