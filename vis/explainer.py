@@ -120,7 +120,7 @@ class Explainer:
         """
         batch_size = check_count("batch_size", batch_size, 1)
         batch = read_inputs(self.model, inputs)
-        self._ready(batch)
+        self.ready(batch)
         goal = read_target(target, batch.count, lambda: self.units(batch), self._words_output())
         return check_finite(self.explain(Task(self, batch, goal, batch_size, verbose)))
 
@@ -166,10 +166,10 @@ class Explainer:
 
     def adopt(self, task):
         """Makes another explainer's task its own."""
-        self._ready(task.batch)
+        self.ready(task.batch)
         return Task(self, task.batch, task.target, task.batch_size, task.verbose)
 
-    def _ready(self, batch):
+    def ready(self, batch):
         """Makes sure that the model is built, its layers found, and that what is compiled fits it."""
         with self._lock:
             if not self.model.built:
@@ -186,7 +186,6 @@ class Explainer:
 
     def units(self, batch) -> int:
         """Returns the number of output units; a model without a graph is run on one sample."""
-        self._ready(batch)
         known = self.network.known_units()
         if known is not None:
             return known

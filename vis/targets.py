@@ -58,11 +58,11 @@ class Custom:
         """Returns `(score (B,), nothing)`."""
         score = self.key(outputs)
         expected = (tree.flatten(outputs)[0].shape[0],)
-        if not ops.is_tensor(score) or tuple(score.shape) != expected:
+        shape = tuple(getattr(score, "shape", ()))
+        if not ops.is_tensor(score) or shape != expected:
             raise ValueError(
                 f"`target` must return one number for each sample, a tensor of shape {expected} made with `keras.ops`. "
-                f"Received: {type(score).__name__} of shape {tuple(getattr(score, 'shape', ()))}. Take the mean or the sum "
-                "over all axes but the first."
+                f"Received: {type(score).__name__} of shape {shape}. Take the mean or sum over all axes but the first."
             )
         return ops.cast(score, "float32"), {}
 

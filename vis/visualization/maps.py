@@ -57,6 +57,7 @@ def task_of_filters(explainer, layer, filter_indices, seed_input):
     model = explainer.model
     array = channels_in_place("seed_input", seed_input, model_input_shape(model), model_input_format(model))
     batch = read_inputs(model, array)
+    explainer.ready(batch)
     size = explainer.units(batch)
     (indices,) = ActivationMaximization(layer, filter_indices).arguments([(None, size)])
     weights = np.bincount(indices, minlength=size).astype("float32")

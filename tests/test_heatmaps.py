@@ -1,0 +1,86 @@
+"""From attributions to maps that can be drawn."""
+
+import numpy as np
+import pytest
+
+import vis
+from vis.utils.validation import VisualizationWarning
+
+# One sample, 2x2, two channels: strong and negative, then weak and positive.
+ONE = np.array([[[[-4.0, 1.0], [2.0, 0.5]], [[0.0, 0.0], [1.0, -1.5]]]])
+
+
+@pytest.mark.parametrize(
+    "sign, reduce, expected",
+    [
+        ("absolute", "max", [[4.0, 2.0], [0.0, 1.5]]),
+        ("positive", "max", [[1.0, 2.0], [0.0, 1.0]]),
+        ("negative", "max", [[4.0, 0.0], [0.0, 1.5]]),
+        ("signed", "max", [[-4.0, 2.0], [0.0, -1.5]]),
+        ("signed", "sum", [[-3.0, 2.5], [0.0, -0.5]]),
+        ("absolute", "mean", [[2.5, 1.25], [0.0, 1.25]]),
+        ("absolute", "norm", [[17**0.5, 4.25**0.5], [0.0, 3.25**0.5]]),
+    ],
+)
+def test_signs_and_reductions(sign, reduce, expected):
+    got = vis.heatmap(ONE, reduce=reduce, sign=sign, percentile=100)
+    np.testing.assert_allclose(got[0], np.array(expected) / np.abs(expected).max(), rtol=1e-6)
+    assert got.dtype == "float32"
+
+
+def test_every_sample_is_scaled_by_itself():
+    two = np.concatenate([ONE, 10 * ONE])
+    first, second = vis.heatmap(two)
+    np.testing.assert_array_equal(first, second)
+
+
+def test_what_is_above_the_percentile_is_clipped():
+    line = np.arange(1, 102, dtype="float32")[None]
+    got = vis.heatmap(line, percentile=50)
+    np.testing.assert_allclose(got[0, :51], np.arange(1, 52) / 51, rtol=1e-6)
+    np.testing.assert_array_equal(got[0, 51:], 1)
+    signed = vis.heatmap(-line, percentile=50, sign="signed")
+    np.testing.assert_allclose(signed, -got)
+
+
+def test_a_few_strong_places_among_zeros_stay_visible():
+    sparse = np.zeros((1, 50, 50))
+    sparse[0, 3, 4] = 5.0
+    assert vis.heatmap(sparse)[0, 3, 4] == 1
+
+
+@pytest.mark.parametrize(
+    "shape, axis, expected",
+    [
+        ((2, 5, 6, 3), "auto", (2, 5, 6)),
+        ((2, 5, 6), "auto", (2, 5, 6)),
+        ((2, 50, 2), "auto", (2, 50)),
+        ((2, 5, 6, 7, 1), "auto", (2, 5, 6, 7)),
+        ((2, 5), "auto", (2, 5)),
+        ((2, 5, 6, 7), None, (2, 5, 6, 7)),
+        ((2, 50, 12), -1, (2, 50)),
+        ((2, 3, 5, 6), 1, (2, 5, 6)),
+    ],
+)
+def test_where_the_channels_are(shape, axis, expected):
+    values = np.random.default_rng(0).normal(size=shape)
+    got = vis.heatmap(values, channel_axis=axis, percentile=100)
+    assert got.shape == expected
+    if len(expected) < len(shape):
+        strongest = np.abs(values).max(axis=-1 if axis == "auto" else axis)
+        scale = strongest.reshape(2, -1).max(axis=1).reshape(2, *[1] * (len(expected) - 1))
+        np.testing.assert_allclose(got, strongest / scale, rtol=1e-5)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.3])
+def test_a_flat_map_becomes_zeros_and_says_why(value):
+    maps = np.concatenate([np.full((1, 4, 5), value), np.random.default_rng(0).random((1, 4, 5))])
+    with pytest.warns(VisualizationWarning, match="sample 0 is flat.*softmax"):
+        got = vis.heatmap(maps)
+    assert not got[0].any() and got[1].max() == 1
+
+
+def test_the_attributions_are_not_changed():
+    values = ONE.copy()
+    vis.heatmap(values)
+    np.testing.assert_array_equal(values, ONE)
