@@ -2,9 +2,6 @@
 
 import os
 import statistics
-import subprocess
-import sys
-import time
 
 if os.environ.get("KERAS_BACKEND") == "torch":
     import torch
@@ -12,6 +9,7 @@ if os.environ.get("KERAS_BACKEND") == "torch":
 import keras
 import numpy as np
 from keras import layers, ops
+from timing import compare, measure_elsewhere
 
 from vis.visualization import visualize_activation, visualize_cam, visualize_saliency
 
@@ -142,29 +140,10 @@ class EveryStep:
         """Does nothing."""
 
 
-def compare(name, ours, bare, calls, rounds):
-    """Prints the medians of two functions of an index, called in turn, and their ratio."""
-    for index in range(3):  # eager call, trace, compiled
-        ours(index), bare(index)
-    times = {ours: [], bare: []}
-    for r in range(rounds):
-        for function in (ours, bare) if r % 2 else (bare, ours):
-            start = time.perf_counter()
-            for index in range(calls):
-                function(index % 10)
-            times[function].append((time.perf_counter() - start) / calls)
-    first, second = (1000 * statistics.median(times[f]) for f in (ours, bare))
-    ratio = statistics.median(a / b for a, b in zip(times[ours], times[bare]))
-    print(f"{name:44s} {first:9.2f} ms   bare {second:9.2f} ms   ratio {ratio:5.2f}")
-
-
 def import_cost():
     """Prints what importing vis adds to importing Keras."""
     code = "import time, keras; start = time.perf_counter(); import vis; print(1000 * (time.perf_counter() - start))"
-    runs = []
-    for _ in range(5):
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        runs.append(float(done.stdout))
+    runs = [measure_elsewhere("-c", code) for _ in range(5)]
     print(f"{'import vis, after import keras':44s} {statistics.median(runs):9.2f} ms")
 
 

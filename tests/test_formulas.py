@@ -710,7 +710,6 @@ def test_occlusion_of_five_by_five():
 
 GRADIENT = [
     {"backprop_modifier": "guided"},
-    {"backprop_modifier": "deconv"},
     {"input_layer": "conv1"},
     {"output_layer": "conv2"},
     {"logits": False},
@@ -723,7 +722,7 @@ CAM = [
     {"logits": False},
 ]
 PARAMETERS = {  # what the method starts from, and what changes its answer
-    vis.Saliency: ({}, GRADIENT),
+    vis.Saliency: ({}, [*GRADIENT, {"backprop_modifier": "deconv"}]),
     vis.GradientTimesInput: ({}, GRADIENT),
     vis.SmoothGrad: (
         {"num_samples": 3, "seed": 0},
