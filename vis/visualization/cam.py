@@ -542,36 +542,31 @@ class ScoreCAM(ChannelCAM):
         super().__init__(model, layer, None, upsample, output_layer=output_layer, logits=logits)
 
     def weights(self, task, at, activations):
-        """Returns the softmax over the channels of f(x * mask) - f(0)."""
+        """Returns the softmax over the channels of f(x * mask); f(0), the same for all, cancels in it."""
         index, sizes = target_size(task.batch, activations.ndim - 2)
         positions = tuple(range(1, activations.ndim - 1))
-        low, high = activations.min(axis=positions), activations.max(axis=positions)
-        order = np.argsort(-activations.var(axis=positions), axis=-1, kind="stable")[:, : self._max_channels]
-        scale = np.where(high > low, high - low, 1)
+        variances, live = activations.var(axis=positions), np.ptp(activations, axis=positions) > 0
+        order = np.argsort(-variances, axis=-1, kind="stable")[:, : self._max_channels]
 
         def masked(images, numbers):
-            channel = order[images, numbers]
-            mask = activations[images, ..., channel]
-            shape = (-1, *[1] * (mask.ndim - 1))
-            mask = (mask - low[images, channel].reshape(shape)) / scale[images, channel].reshape(shape)
+            masks = _stretched(resize(activations[images, ..., order[images, numbers]], sizes))
             rows = task.batch.rows(images)
-            rows[index] = rows[index] * task.batch.with_channels(index, resize(mask, sizes))
+            rows[index] = rows[index] * task.batch.with_channels(index, masks)
             return rows
 
-        rises = self._scores(task, masked, order.shape[1]) - self._scores(task, _blank(task.batch), 1)
-        rises = np.where(np.take_along_axis(high > low, order, axis=-1), rises, -np.inf)
-        weights = np.zeros_like(low)
-        np.put_along_axis(weights, order, _softmax(rises), axis=-1)
+        parts = [results["score"] for _, _, results in task.rows("scores", order.shape[1], inputs=masked)]
+        scores = np.concatenate(parts).reshape(order.shape)
+        scores = np.where(np.take_along_axis(live, order, axis=-1), scores, -np.inf)
+        weights = np.zeros_like(variances)
+        np.put_along_axis(weights, order, _softmax(scores), axis=-1)
         return weights
 
-    @staticmethod
-    def _scores(task, inputs, samples):
-        parts = [results["score"] for _, _, results in task.rows("scores", samples, inputs=inputs)]
-        return np.concatenate(parts).reshape(-1, samples)
 
-
-def _blank(batch):
-    return lambda images, numbers: [np.zeros_like(rows) for rows in batch.rows(images)]
+def _stretched(masks):
+    """Scales each mask to [0, 1]."""
+    positions = tuple(range(1, masks.ndim))
+    low, high = masks.min(axis=positions, keepdims=True), masks.max(axis=positions, keepdims=True)
+    return (masks - low) / np.where(high > low, high - low, 1)
 
 
 def _softmax(values):
