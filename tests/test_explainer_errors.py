@@ -46,6 +46,7 @@ TARGETS = [
     ([0, 1], ValueError, "Received: 2 for 3 samples"),
     ([0, 1, 5], ValueError, "Received: 5"),
     ([[0], [1], []], ValueError, "at least one class"),
+    (np.eye(3, dtype="int32"), ValueError, "one-hot"),
     (1.5, TypeError, "Received: 1.5"),
     ([0, 1.5, 2], TypeError, "must hold integers"),
     ("cat", TypeError, "Received: 'cat'"),
@@ -194,6 +195,7 @@ HEATMAPS = [
     (lambda: vis.heatmap(X * np.nan), ValueError, "finite"),
     (lambda: vis.heatmap(np.ones(3)), ValueError, "at least one sample"),
     (lambda: vis.heatmap(X, channel_axis=0), ValueError, "channel_axis"),
+    (lambda: vis.heatmap([X, X[:, 0, 0]]), ValueError, "one at a time"),
     (lambda: vis.heatmap("map"), ValueError, "must be numbers"),
 ]
 

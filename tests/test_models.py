@@ -249,10 +249,12 @@ def test_tokens_are_put_back_on_their_grid():
     assert tokens.shape == (3, 3, 3)
     row = vis.HiResCAM(model, "embedded", upsample=False)(x, 1)  # taken for a signal of ten places
     np.testing.assert_array_equal(tokens, row[:, 1:].reshape(3, 3, 3))
-    np.testing.assert_array_equal(
-        vis.GradCAM(model, reshape="tokens")(x[:, ::-1], 1).shape,
-        vis.GradCAM(model, "mixed", reshape="tokens")(x).shape,
-    )
+    # Of the last layers only the class token goes on: the last one whose patches matter is picked.
+    picked = vis.GradCAM(model, reshape="tokens")(x, 1)
+    assert np.abs(picked).max() > 0
+    np.testing.assert_array_equal(picked, vis.GradCAM(model, "normal", reshape="tokens")(x, 1))
+    for method in (vis.ScoreCAM, vis.AblationCAM, vis.EigenCAM):
+        assert np.abs(method(model, "embedded", reshape="tokens", upsample=False)(x, 1)).max() > 0
 
 
 def test_tokens_of_no_square_grid_are_refused():
@@ -271,6 +273,16 @@ def test_probabilities_that_no_layer_makes_are_explained_as_they_are_and_said_so
         maps = explainer(x, 1)
     np.testing.assert_allclose(explainer(x, 1), maps, rtol=1e-4, atol=1e-7)  # a second warning would be an error
     np.testing.assert_allclose(vis.Saliency(model, logits=False)(x, 1), maps, rtol=1e-4, atol=1e-7)
+
+
+def test_probabilities_may_be_rearranged():
+    inputs = keras.Input((9, 7, 3))
+    x = layers.Flatten()(layers.Conv2D(4, 3, activation="relu")(inputs))
+    straight = keras.Model(inputs, layers.Dense(6, activation="sigmoid")(x))
+    reshaped = keras.Sequential([straight, layers.Reshape((2, 3)), layers.Permute((2, 1)), layers.Flatten()])
+    zoo.set_weights(straight)
+    x = zoo.draw(3, 9, 7, 3)
+    np.testing.assert_allclose(vis.Saliency(reshaped)(x, 1), vis.Saliency(straight)(x, 3), rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("activation", ["sigmoid", None])

@@ -1,4 +1,4 @@
-"""Look inside Keras models: saliency, Grad-CAM and activation maximisation on Keras 3."""
+"""Look inside Keras models: attribution maps and activation maximisation on Keras 3."""
 
 from vis import backend
 from vis.backprop_modifiers import modify_model_backprop

@@ -52,12 +52,19 @@ def _positive(tensor, upstream):
     return ops.cast(tensor > 0, upstream.dtype)
 
 
-# Springenberg et al. 2015, section 3.4. The derivative stays, so that what saturates
-# (ReLU6) still blocks the gradient.
-_GUIDED = Rule("guided", lambda x, y, upstream: upstream * _positive(upstream, upstream) * _positive(y, upstream), True)
+def _guide(x, y, upstream):
+    """Springenberg et al. 2015, section 3.4."""
+    return upstream * _positive(upstream, upstream) * _positive(y, upstream)
 
-# Zeiler & Fergus 2014, section 2.1: the rectification itself, with no forward gate.
-_RECTIFIED = Rule("rectified", lambda x, y, upstream: upstream * _positive(upstream, upstream))
+
+def _rectify(x, y, upstream):
+    """Zeiler & Fergus 2014, section 2.1: the rectification itself, with no forward gate."""
+    return upstream * _positive(upstream, upstream)
+
+
+# The derivative stays, so that what saturates (ReLU6) still blocks the gradient.
+_GUIDED = Rule("guided", _guide, keeps_derivative=True)
+_RECTIFIED = Rule("rectified", _rectify)
 
 _RULES = {"guided": _GUIDED, "rectified": _RECTIFIED, "relu": _RECTIFIED, "deconv": _RECTIFIED}
 

@@ -240,11 +240,13 @@ def fingerprint(model) -> list:
     """Returns the objects that decide what a trace of the model looks like.
 
     Compare with `same`: a replaced layer or activation makes a difference, new weights do not.
+    Waits while another thread has its wrappers on the layers.
     """
     parts = []
-    for _, operation in walk(model):
-        parts += [operation, getattr(operation, "activation", None)]
-        parts += [getattr(operation, "dtype_policy", None), vars(operation).get("call")]
+    with _surgery:
+        for _, operation in walk(model):
+            parts += [operation, getattr(operation, "activation", None)]
+            parts += [getattr(operation, "dtype_policy", None), vars(operation).get("call")]
     return parts
 
 

@@ -29,6 +29,7 @@ from vis.utils.formats import channels_last, data_format, producer
 from vis.utils.validation import is_integer
 
 _PROBABILITIES = ("softmax", "log_softmax", "sigmoid")
+_REARRANGING = (keras.layers.Reshape, keras.layers.Flatten, keras.layers.Permute)
 _PROBABILITY_OPERATIONS = ("Softmax", "LogSoftmax", "Sigmoid")
 
 
@@ -241,6 +242,8 @@ class Network:
         return {"score": score, **known}
 
     def _replacing(self, at, change):
+        if at not in self.calls:
+            raise RuntimeError('Evaluate the "activations" of a site first: they tell how often its layer runs.')
         counter = iter(range(self.calls[at]))
         wanted = range(self.calls[at])[at.call]
 
@@ -263,7 +266,7 @@ def _chosen(at, model, seen):
 
 @contextlib.contextmanager
 def _noted(model, notes):
-    """Notes for a while what goes into every softmax and sigmoid of a model.
+    """Notes for a while what goes into every softmax and sigmoid of a model, also if it is rearranged afterwards.
 
     Args:
         model: The model.
@@ -276,7 +279,15 @@ def _noted(model, notes):
         return y
 
     operations = [operation for _, operation in walk(model)] if notes is not None else []
+
+    def carry(function, x, *args, **kwargs):
+        y = function(x, *args, **kwargs)
+        if id(x) in notes:
+            notes[id(y)] = (y, function(notes[id(x)][1], *args, **kwargs))
+        return y
+
     calls = [(op, note) for op in operations if is_probability_operation(op)]
+    calls += [(op, carry) for op in operations if isinstance(op, _REARRANGING)]
     swaps = [
         (op, "activation", in_this_thread(op.activation, note))
         for op in operations
@@ -297,7 +308,8 @@ def _no_gradient(of_what):
     return (
         f"The target does not depend on {of_what}, so there is no gradient. Choose a layer between the input and what "
         "is explained; a `target` that is a function must be differentiable (no argmax, no rounding). Where whole "
-        "numbers come in (an embedding), there is no gradient: give the embedding as `input_layer=` of an explainer, "
+        "numbers come in (an embedding, bytes that a layer rescales), there is no gradient: give that layer as "
+        "`input_layer=` of an explainer, "
         "or its output as `wrt_tensor=` of a visualize function."
     )
 

@@ -44,8 +44,10 @@ def _results(dataset, inputs, verbose, function):
             raise ValueError(f"Batch {number} of the data set could not be read: {error}") from error
         try:
             result = function(_inputs_of(item, inputs))
-        except (ValueError, TypeError, FloatingPointError) as error:
-            raise type(error)(f"Batch {number} of the data set: {error}") from error
+        except Exception as error:  # the user's model, too, may raise anything
+            kinds = (FloatingPointError, TypeError, ValueError)
+            kind = next((kind for kind in kinds if isinstance(error, kind)), RuntimeError)
+            raise kind(f"Batch {number} of the data set: {error}") from error
         yield result
         number += 1
         if bar is not None:

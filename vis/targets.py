@@ -119,6 +119,11 @@ def _indices_of_samples(target, count):
     rows = [listify(one) for one in target]
     if any(not row for row in rows):
         raise ValueError("`target` must hold at least one class for each sample. Received: an empty list.")
+    if any(len(set(map(str, row))) < len(row) for row in rows):
+        raise ValueError(
+            "`target` must not name a class twice for one sample. Received: repeated classes. It takes the indices of "
+            "classes, not one-hot rows: give `labels.argmax(axis=-1)`."
+        )
     return rows
 
 

@@ -78,9 +78,10 @@ def compile_rows(function, variables):
     """
     compiled = compile(function, variables)
 
-    @tf.function(autograph=False)
     def on_replicas(shares):
         return _strategy(variables).run(functools.partial(function), args=shares)
+
+    on_replicas = tf.function(functools.partial(on_replicas), autograph=False)  # see `compile`
 
     def call(*args):
         strategy = _strategy(variables)

@@ -80,10 +80,18 @@ class ClassActivationMap(Explainer):
                 if at is sites[-1]:
                     raise
                 continue
+            if at is not sites[-1] and self._is_passed_by(task, at, first[-1]):
+                continue
             self.memory[key] = sites.index(at)
             for images, _, results in itertools.chain([first], chunks):
                 yield at, images, results
             return
+
+    def _is_passed_by(self, task, at, results):
+        """Tells whether only the class token goes on from a row of tokens: the patches have no gradient."""
+        if self._reshape != "tokens" or "gradients" not in results:
+            return False
+        return not np.any(self.grids(task, at, results)[1])
 
     def sites(self, task):
         """Returns the sites that may have the feature map, the best first."""
@@ -474,6 +482,7 @@ class AblationCAM(ChannelCAM):
         upsample: See `GradCAM`.
         output_layer: See `GradCAM`.
         logits: See `GradCAM`.
+        reshape: See `GradCAM`.
 
     Returns:
         When called: float32 `(N, *spatial)`, values >= 0.
@@ -490,8 +499,8 @@ class AblationCAM(ChannelCAM):
         [[1.0, 0.0], [0.0, 1.0]]
     """
 
-    def __init__(self, model, layer=None, *, upsample=True, output_layer=None, logits=True):
-        super().__init__(model, layer, None, upsample, output_layer=output_layer, logits=logits)
+    def __init__(self, model, layer=None, *, upsample=True, output_layer=None, logits=True, reshape=None):
+        super().__init__(model, layer, None, upsample, output_layer=output_layer, logits=logits, reshape=reshape)
 
     def weights(self, task, at, activations):
         """Returns (S - S without the channel) / S."""
@@ -521,6 +530,7 @@ class ScoreCAM(ChannelCAM):
         upsample: See `GradCAM`.
         output_layer: See `GradCAM`.
         logits: Whether the score before a final softmax or sigmoid is explained. Default `False`.
+        reshape: See `GradCAM`.
 
     Returns:
         When called: float32 `(N, *spatial)`, values >= 0.
@@ -537,9 +547,11 @@ class ScoreCAM(ChannelCAM):
         [[1.0, 0.0], [0.0, 1.0]]
     """
 
-    def __init__(self, model, layer=None, max_channels=None, *, upsample=True, output_layer=None, logits=False):
+    def __init__(
+        self, model, layer=None, max_channels=None, *, upsample=True, output_layer=None, logits=False, reshape=None
+    ):
         self._max_channels = None if max_channels is None else check_count("max_channels", max_channels, 1)
-        super().__init__(model, layer, None, upsample, output_layer=output_layer, logits=logits)
+        super().__init__(model, layer, None, upsample, output_layer=output_layer, logits=logits, reshape=reshape)
 
     def weights(self, task, at, activations):
         """Returns the softmax over the channels of f(x * mask); f(0), the same for all, cancels in it."""

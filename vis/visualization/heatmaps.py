@@ -37,9 +37,9 @@ def heatmap(attributions, reduce="max", sign="absolute", percentile=99.0, *, cha
         percentile: Values above this percentile of a map's strengths are clipped, in (0, 100].
             Default 99.
         channel_axis: Where the channels are: -1, 1 for channels_first, `None` if there are none.
-            Default `"auto"`: last for 4 axes and more, also for 3 axes if it is no longer than 4;
-            none otherwise. So a volume's class activation maps `(N, D, H, W)` need `None`, and
-            the attributions of a signal or text with more than 4 channels need -1.
+            Default `"auto"`: last for 4 axes and more; for 3 axes `(N, T, C)` if C is at most 4 and
+            T at least 8 C; none otherwise. So a volume's class activation maps `(N, D, H, W)` need
+            `None`, and the attributions of a signal or text with more channels need -1.
 
     Returns:
         float32 `(N, ...)`: in [0, 1], or in [-1, 1] with 0 at 0 for `"signed"`.
@@ -52,9 +52,13 @@ def heatmap(attributions, reduce="max", sign="absolute", percentile=99.0, *, cha
         VisualizationWarning: A map is flat; it becomes zeros.
 
     Example:
-        >>> heatmap(np.array([[[1.0, -4.0], [2.0, 0.0]]]), sign="signed", percentile=100).tolist()
-        [[-1.0, 0.5]]
+        >>> heatmap(np.array([[[[1.0, -4.0], [2.0, 0.0]]]]), sign="signed", percentile=100).tolist()
+        [[[-1.0, 0.5]]]
     """
+    if isinstance(attributions, dict) or (isinstance(attributions, (list, tuple)) and _has_several(attributions)):
+        raise ValueError(
+            "`attributions` must be one array. Received: those of several inputs. Make a map of one at a time."
+        )
     values = check_numeric("attributions", attributions)
     if values.ndim < 2 or values.size == 0:
         raise ValueError(f"`attributions` must be (N, ...), with at least one sample. Received: shape {values.shape}.")
@@ -76,11 +80,16 @@ def heatmap(attributions, reduce="max", sign="absolute", percentile=99.0, *, cha
     return np.stack([np.zeros_like(one) if s is None else s for one, s in zip(maps, scaled)]).astype("float32")
 
 
+def _has_several(arrays):
+    return len({np.shape(array) for array in arrays}) > 1
+
+
 def _channel_axis(values, axis):
     if axis is None:
         return None
     if axis == "auto":
-        return -1 if values.ndim > 3 or (values.ndim == 3 and values.shape[-1] <= 4) else None
+        line, channels = values.shape[-2:]
+        return -1 if values.ndim > 3 or (values.ndim == 3 and channels <= 4 and line >= 8 * channels) else None
     if not is_integer(axis) or axis % values.ndim == 0 or not -values.ndim <= axis < values.ndim:
         raise ValueError(f'`channel_axis` must be "auto", None or an axis after the first. Received: {axis!r}.')
     return axis

@@ -166,7 +166,8 @@ class RISE(PerturbationExplainer):
 
     Returns:
         When called (see `vis.explainer.Explainer.__call__`): float32 `(N, *spatial)`, in units of the score:
-        the expected score given that a place is visible.
+        the expected score given that a place is visible. It is above 0 all over: to draw it, subtract each map's
+        minimum first.
 
     Raises:
         ValueError: An argument is wrong, or the input holds whole numbers, which have no half.
