@@ -213,20 +213,13 @@ class GradCAMPlusPlus(ClassActivationMap):
     Source: Chattopadhay et al. 2018, "Grad-CAM++", equations 5, 6 and 19.
 
     Args:
-        model: See `GradCAM`.
-        layer: See `GradCAM`.
-        backprop_modifier: See `GradCAM`.
-        upsample: See `GradCAM`.
-        output_layer: See `GradCAM`.
-        logits: See `GradCAM`.
-        reshape: See `GradCAM`.
+        model, layer, backprop_modifier, upsample, output_layer, logits, reshape: As of `GradCAM`.
 
     Returns:
         When called: float32 `(N, *spatial)`, values >= 0.
 
     Raises:
-        ValueError: See `GradCAM`.
-        TypeError: See `GradCAM`.
+        ValueError, TypeError: As of `GradCAM`.
 
     Example:
         >>> grads, ones = np.full((1, 2, 2, 1), 0.25), np.ones((1, 2, 2, 1))
@@ -252,20 +245,13 @@ class LayerCAM(ClassActivationMap):
     Source: Jiang et al. 2021, "LayerCAM", equations 6 to 8.
 
     Args:
-        model: See `GradCAM`.
-        layer: See `GradCAM`.
-        backprop_modifier: See `GradCAM`.
-        upsample: See `GradCAM`.
-        output_layer: See `GradCAM`.
-        logits: See `GradCAM`.
-        reshape: See `GradCAM`.
+        model, layer, backprop_modifier, upsample, output_layer, logits, reshape: As of `GradCAM`.
 
     Returns:
         When called: float32 `(N, *spatial)`, values >= 0.
 
     Raises:
-        ValueError: See `GradCAM`.
-        TypeError: See `GradCAM`.
+        ValueError, TypeError: As of `GradCAM`.
 
     Example:
         >>> LayerCAM.formula(np.array([[[[1.0, 2.0]]]]), np.array([[[[3.0, -1.0]]]])).tolist()
@@ -286,20 +272,13 @@ class HiResCAM(ClassActivationMap):
     Source: Draelos & Carin 2020, "Use HiResCAM instead of Grad-CAM", section 3.
 
     Args:
-        model: See `GradCAM`.
-        layer: See `GradCAM`.
-        backprop_modifier: See `GradCAM`.
-        upsample: See `GradCAM`.
-        output_layer: See `GradCAM`.
-        logits: See `GradCAM`.
-        reshape: See `GradCAM`.
+        model, layer, backprop_modifier, upsample, output_layer, logits, reshape: As of `GradCAM`.
 
     Returns:
         When called: float32 `(N, *spatial)`, values >= 0.
 
     Raises:
-        ValueError: See `GradCAM`.
-        TypeError: See `GradCAM`.
+        ValueError, TypeError: As of `GradCAM`.
 
     Example:
         >>> HiResCAM.formula(np.array([[[[1.0, 2.0]]]]), np.array([[[[3.0, -1.0]]]])).tolist()
@@ -318,20 +297,13 @@ class XGradCAM(ClassActivationMap):
     Source: Fu et al. 2020, "Axiom-based Grad-CAM", equation 7.
 
     Args:
-        model: See `GradCAM`.
-        layer: See `GradCAM`.
-        backprop_modifier: See `GradCAM`.
-        upsample: See `GradCAM`.
-        output_layer: See `GradCAM`.
-        logits: See `GradCAM`.
-        reshape: See `GradCAM`.
+        model, layer, backprop_modifier, upsample, output_layer, logits, reshape: As of `GradCAM`.
 
     Returns:
         When called: float32 `(N, *spatial)`, values >= 0.
 
     Raises:
-        ValueError: See `GradCAM`.
-        TypeError: See `GradCAM`.
+        ValueError, TypeError: As of `GradCAM`.
 
     Example:
         >>> XGradCAM.formula(np.array([[[[1.0, 2.0]]]]), np.array([[[[3.0, -1.0]]]])).round(4).tolist()
@@ -488,8 +460,7 @@ class AblationCAM(ChannelCAM):
         When called: float32 `(N, *spatial)`, values >= 0.
 
     Raises:
-        ValueError: See `GradCAM`.
-        TypeError: See `GradCAM`.
+        ValueError, TypeError: As of `GradCAM`.
 
     Example:
         >>> import keras
@@ -536,8 +507,7 @@ class ScoreCAM(ChannelCAM):
         When called: float32 `(N, *spatial)`, values >= 0.
 
     Raises:
-        ValueError: See `GradCAM`.
-        TypeError: See `GradCAM`.
+        ValueError, TypeError: As of `GradCAM`.
 
     Example:
         >>> import keras

@@ -3,6 +3,7 @@
 import numpy as np
 
 from vis.explainer import Explainer, gathered
+from vis.utils.formats import data_format
 from vis.utils.validation import check_count, check_nonnegative, check_numeric, pick
 
 
@@ -64,6 +65,10 @@ class GradientExplainer(Explainer):
         for image, numbers, results in chunks:
             gradients = results["gradients"]
             yield image, numbers, _for_all(task.batch, gradients) if self.site is None else gradients
+
+    def formats(self, task) -> list:
+        """Returns the data formats of the values."""
+        return task.batch.formats if self.site is None else [data_format(self.site.layer(self.model))]
 
     def is_changeable(self, task, index) -> bool:
         """Tells whether noise or a baseline make sense for one of the values."""
@@ -133,10 +138,7 @@ class GradientTimesInput(GradientExplainer):
 
     Args:
         model: See `Saliency`.
-        backprop_modifier: See `Saliency`.
-        input_layer: See `Saliency`.
-        output_layer: See `Saliency`.
-        logits: See `Saliency`.
+        backprop_modifier, input_layer, output_layer, logits: As of `Saliency`.
 
     Returns:
         When called: float32, signed, in the shape and structure of the inputs.
@@ -190,10 +192,7 @@ class SmoothGrad(GradientExplainer):
             `"variance"`.
         seed: Seed of the noise, which is the same for every sample and backend. Default `None`: another
             at each call.
-        backprop_modifier: See `Saliency`.
-        input_layer: See `Saliency`.
-        output_layer: See `Saliency`.
-        logits: See `Saliency`.
+        backprop_modifier, input_layer, output_layer, logits: As of `Saliency`.
 
     Returns:
         When called: float32 in the shape and structure of the inputs, signed for `"mean"`.
@@ -237,12 +236,13 @@ class SmoothGrad(GradientExplainer):
         samples = self._num_samples if self._noise_level else 1
 
         def noisy(images, numbers):
-            return [
-                _add_noise(value[images], spread[images], seed, numbers, i)
-                if self.is_changeable(task, i)
-                else value[images]
-                for i, (value, spread) in enumerate(zip(values, spreads))
-            ]
+            rows = [value[images] for value in values]
+            for i, form in enumerate(self.formats(task)):
+                if self.is_changeable(task, i):
+                    rows[i] += spreads[i][images].reshape(-1, *[1] * (rows[i].ndim - 1)) * _noise(
+                        rows[i].shape, form, seed, i, numbers
+                    )
+            return rows
 
         return gathered(task.count, self._statistics(task, samples, noisy))
 
@@ -263,12 +263,13 @@ def fresh_seed(seed) -> int:
     return int(np.random.SeedSequence().entropy % 2**63) if seed is None else seed
 
 
-def _add_noise(values, spreads, seed, numbers, index):
-    """Adds to each row the noise of its number, the same whatever else is in the chunk."""
-    for row, (value, spread, number) in enumerate(zip(values, spreads, numbers)):
-        draw = np.random.Generator(np.random.SFC64([seed, index, number]))
-        values[row] = value + spread * draw.standard_normal(value.shape, "float32")
-    return values
+def _noise(shape, form, seed, index, numbers):
+    """Draws rows by their numbers: the same whatever else is in the chunk and wherever the channels are."""
+    first = form == "channels_first" and len(shape) > 2
+    rows = np.empty((shape[0], *shape[2:], shape[1]) if first else shape, "float32")
+    for row, number in zip(rows, numbers):
+        np.random.Generator(np.random.SFC64([seed, index, number])).standard_normal(out=row, dtype="float32")
+    return np.moveaxis(rows, -1, 1) if first else rows
 
 
 class IntegratedGradients(GradientExplainer):
@@ -286,10 +287,7 @@ class IntegratedGradients(GradientExplainer):
         steps: How many gradients, at least 1. Default 50.
         baseline: A number, an array that fits one sample or the batch, or a list or dict of those for
             several inputs; for `input_layer`, of the shape of its output. Default `None`: zeros.
-        backprop_modifier: See `Saliency`.
-        input_layer: See `Saliency`.
-        output_layer: See `Saliency`.
-        logits: See `Saliency`.
+        backprop_modifier, input_layer, output_layer, logits: As of `Saliency`.
 
     Returns:
         When called: float32, signed, in the shape and structure of the inputs, in units of the score.
