@@ -245,8 +245,9 @@ class Explainer:
 
 def check_finite(maps):
     """Returns arrays, or raises if they hold NaN or infinite values."""
-    bad = sum(int((~np.isfinite(array)).sum()) for array in tree.flatten(maps))
-    if bad:
+    arrays = [array for array in tree.flatten(maps) if not np.isfinite([array.min(), array.max()]).all()]
+    if arrays:
+        bad = sum(int((~np.isfinite(array)).sum()) for array in arrays)
         raise FloatingPointError(
             f"The model makes {bad} values of the explanation NaN or infinite, for a finite input. Check the model's "
             "weights (`model.get_weights()`) and its layers for divisions and logarithms at 0."
@@ -317,7 +318,7 @@ class Task:
         for start in range(0, total, size):
             rows = np.minimum(np.arange(start, start + size), total - 1)  # the last chunk is filled up
             images, numbers = rows // samples, rows % samples
-            given = self.batch.rows(images) if inputs is None else inputs(images, numbers)
+            given = self._plain_rows(images) if inputs is None else inputs(images, numbers)
             arguments = [] if target is None else target.rows(images)
             results = function(given, arguments, *(extra(images, numbers) if extra else ()))
             kept = min(size, total - start)
@@ -326,6 +327,12 @@ class Task:
             yield images[:kept], numbers[:kept], results
             if bar is not None:
                 bar.add(1)
+
+    def _plain_rows(self, images):
+        first, last = images[0], images[-1]
+        if last - first == len(images) - 1:  # in a row: no copy is needed
+            return self.batch.rows(slice(first, last + 1))
+        return self.batch.rows(images)
 
     def by_sample(self, kind, samples, **how):
         """As `rows`, but each chunk is cut where another sample of the batch begins.

@@ -130,8 +130,8 @@ def check_numeric(name: str, value) -> np.ndarray:
         raise ValueError(
             f"`{name}` must be numbers. Received: dtype {array.dtype}. Lists of arrays must have one common shape."
         )
-    array = array.astype("float32")
-    if not np.isfinite(array).all():
+    array = array.astype("float32", copy=False)
+    if array.size and not (np.isfinite(array.min()) and np.isfinite(array.max())):
         bad = int(array.size - np.isfinite(array).sum())
         raise ValueError(
             f"`{name}` must be finite numbers. Received: {bad} values that are NaN or infinite. "
