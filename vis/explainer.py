@@ -320,7 +320,7 @@ class Task:
             images, numbers = rows // samples, rows % samples
             given = self._plain_rows(images) if inputs is None else inputs(images, numbers)
             arguments = [] if target is None else target.rows(images)
-            results = function(given, arguments, *(extra(images, numbers) if extra else ()))
+            results = function(given, arguments, *(extra(images, numbers) if extra else ()), once=total <= size)
             kept = min(size, total - start)
             results = tree.map_structure(lambda tensor, kept=kept: ops.convert_to_numpy(tensor)[:kept], results)
             self.explainer.tell_if_probable(results)

@@ -3,6 +3,7 @@
 import numpy as np
 from keras import ops, tree
 
+from vis import backend
 from vis.utils.validation import is_integer, listify
 
 
@@ -30,10 +31,11 @@ class Units:
     @staticmethod
     def score(outputs, arguments):
         """Returns `(score (B,), chosen weights (B, units))` of outputs `(B, units)`."""
-        (weights,) = arguments
-        units = outputs.shape[-1]
-        best = ops.one_hot(ops.argmax(outputs, axis=-1), units, dtype="float32")
-        chosen = ops.stop_gradient(ops.where(ops.any(weights != 0, axis=-1, keepdims=True), weights, best))
+        (chosen,) = arguments
+        known = backend.concrete(chosen)
+        if known is None or not Units(known).is_settled:  # run step by step, a known target needs no search
+            best = ops.one_hot(ops.argmax(outputs, axis=-1), outputs.shape[-1], dtype="float32")
+            chosen = ops.stop_gradient(ops.where(ops.any(chosen != 0, axis=-1, keepdims=True), chosen, best))
         # Not a plain product: another unit may be infinite.
         return ops.sum(ops.where(chosen != 0, outputs, 0.0) * chosen, axis=-1), chosen
 

@@ -81,6 +81,10 @@ def compile_rows(function, variables):
         function: Pure function from structures of tensors to structures of tensors, all with
             as many rows, which do not depend on one another.
         variables: The Keras variables it reads.
+
+    Returns:
+        The function. With `once=True` it expects no second call soon, and runs the first one of
+        each signature eagerly where that saves time.
     """
     return _framework.compile_rows(function, list(variables))
 
@@ -88,6 +92,11 @@ def compile_rows(function, variables):
 def device_count(variables) -> int:
     """Returns the number of devices that rows are spread over: their number must be a multiple."""
     return _framework.device_count(list(variables))
+
+
+def concrete(tensor):
+    """Returns a tensor's value as an array, or `None` while a function is traced for compilation."""
+    return _framework.concrete(tensor)
 
 
 def set_random_seed(seed_value=1337) -> None:

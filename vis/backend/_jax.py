@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import keras
-from keras import tree
+from keras import ops, tree
 
 
 def value_and_grad(function, inputs):
@@ -98,7 +98,7 @@ def compile_rows(function, variables):
     """
     compiled = compile(function, variables)
 
-    def call(*args):
+    def call(*args, once=False):
         distribution = keras.distribution.distribution()
         if distribution is not None:
             args = tree.map_structure(lambda rows: _laid_out(distribution, rows), args)
@@ -142,3 +142,8 @@ def _reaches(program, start):
 
 def _is_in(variable, reached):
     return not hasattr(variable, "val") and variable in reached  # literals are not hashable
+
+
+def concrete(tensor):
+    """Returns a tensor's value, see `vis.backend.concrete`."""
+    return None if isinstance(tensor, jax.core.Tracer) else ops.convert_to_numpy(tensor)

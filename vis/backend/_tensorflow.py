@@ -58,10 +58,10 @@ def compile(function, variables, eager_first=True):
     graph = tf.function(functools.partial(function), autograph=False)
     seen = set()
 
-    def call(*args):
+    def call(*args, once=eager_first):
         args = tree.map_structure(ops.convert_to_tensor, args)
         signature = tuple((tuple(t.shape), t.dtype) for t in tree.flatten(args))
-        if signature in seen or not eager_first:
+        if signature in seen or not once:
             return graph(*args)
         result = function(*args)
         seen.add(signature)
@@ -83,10 +83,10 @@ def compile_rows(function, variables):
 
     on_replicas = tf.function(functools.partial(on_replicas), autograph=False)  # see `compile`
 
-    def call(*args):
+    def call(*args, once=False):
         strategy = _strategy(variables)
         if strategy.num_replicas_in_sync == 1:
-            return compiled(*args)
+            return compiled(*args, once=once)
         results = on_replicas(_shares(strategy, tree.map_structure(ops.convert_to_tensor, args)))
         return tree.map_structure(lambda parts: tf.concat(strategy.experimental_local_results(parts), axis=0), results)
 
@@ -114,3 +114,8 @@ def _strategy(variables):
 def device_count(variables):
     """Returns the number of replicas of the strategy in use."""
     return _strategy(variables).num_replicas_in_sync
+
+
+def concrete(tensor):
+    """Returns a tensor's value, see `vis.backend.concrete`."""
+    return tensor.numpy() if tf.executing_eagerly() else None

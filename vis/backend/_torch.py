@@ -80,9 +80,20 @@ def compile(function, variables, eager_first=True):
 
 def compile_rows(function, variables):
     """See `vis.backend.compile_rows`."""
-    return compile(function, variables)
+    compiled = compile(function, variables)
+
+    def call(*args, once=False):
+        return compiled(*args)
+
+    call.graph = None
+    return call
 
 
 def device_count(variables):
     """Returns 1: rows go to the device that Keras uses."""
     return 1
+
+
+def concrete(tensor):
+    """Returns a tensor's value, see `vis.backend.concrete`."""
+    return tensor.detach().cpu().numpy()
