@@ -213,7 +213,7 @@ class Rows:
 
         With the number of batches it grows a little on either side: the backend's allocator.
         """
-        for ours, bare, few, many in (("SmoothGrad", "gradient", 25, 200), ("RISE", "forward", 100, 1000)):
+        for ours, bare, few, many in (("SmoothGrad", "gradient", 40, 200), ("RISE", "forward", 104, 1000)):
             for name in (ours, bare):
                 first, second = (measure_elsewhere(__file__, "--measure", "peak_memory", name, n) for n in (few, many))
                 label = f"{name}, peak memory" if name == ours else f"  bare {name}, peak memory"

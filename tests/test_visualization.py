@@ -577,7 +577,7 @@ def test_activation_dtypes_follow_the_range():
         {"optimizer": keras.optimizers.Adam(0.1)},
         {"layer_idx": "conv2"},
     ],
-    ids=str,
+    ids=lambda params: "-".join(params),
 )
 def test_every_parameter_of_activation_matters(params):
     model = small_cnn()
