@@ -204,3 +204,32 @@ HEATMAPS = [
 def test_heatmaps(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_words_are_not_faded_and_not_hidden_by_half_words():
+    model, words = zoo.text(False)
+    with pytest.raises(ValueError, match="whole numbers"):
+        vis.ScoreCAM(model)(words)
+    for baseline in (0.5, 1e12):
+        with pytest.raises(ValueError, match="`baseline` must hold whole numbers"):
+            vis.Occlusion(model, patch=1, baseline=baseline)(words)
+
+
+@pytest.mark.parametrize("method", [vis.GradCAM, vis.EigenCAM, vis.AblationCAM, vis.ScoreCAM])
+@pytest.mark.parametrize("output, layer", [("one", "alive"), ("two", "other")])
+def test_no_method_takes_the_feature_map_of_another_branch(method, output, layer):
+    model = zoo.set_weights(dead_branch())
+    got = method(model, output_layer=output)(X, 1)
+    np.testing.assert_array_equal(got, method(model, layer, output_layer=output)(X, 1))
+
+
+def test_flags_are_flags(model):
+    for make in (lambda: vis.Saliency(model, logits="no"), lambda: vis.GradCAM(model, upsample="no")):
+        with pytest.raises(TypeError, match="must be True or False"):
+            make()
+
+
+def test_images_without_a_channel_axis():
+    model = keras.Sequential([keras.Input((6, 5)), layers.Flatten(), layers.Dense(2)])
+    assert vis.Occlusion(model, patch=(2, 2))(zoo.draw(3, 6, 5), 1).shape == (3, 6, 5)
+    assert vis.Occlusion(model)(zoo.draw(3, 6, 5), 1).shape == (3, 6)  # taken for a signal

@@ -370,3 +370,37 @@ def test_explainers_are_independent_of_the_global_data_format(rng):
         np.testing.assert_array_equal(vis.GradCAM(model)(x, 1), expected)
     finally:
         keras.config.set_image_data_format("channels_last")
+
+
+class Counter(layers.Layer):
+    """Counts its calls, in inference too."""
+
+    def build(self, shape):
+        self.calls = self.add_weight(shape=(), initializer="zeros", trainable=False, name="calls")
+
+    def call(self, x):
+        self.calls.assign(self.calls + 1.0)
+        return x
+
+
+@pytest.mark.parametrize("name", EXPLAINERS)
+def test_what_layers_assign_in_inference_is_dropped(name, rng):
+    inputs = keras.Input((9, 7, 3))
+    x = Counter(name="counter")(layers.Conv2D(4, 3, activation="relu", name="conv2")(inputs))
+    model = keras.Model(inputs, layers.Dense(3, name="preds")(layers.Flatten()(x)))
+    explainer, x = EXPLAINERS[name](model), rng.random((2, 9, 7, 3)).astype("float32")
+    for _ in range(3):
+        explainer(x, 1)
+    assert value_of(model.get_layer("counter").calls.value) == 0
+    model(x)
+    assert value_of(model.get_layer("counter").calls.value) == 1
+
+
+def test_the_state_of_a_recurrent_layer_is_kept(rng):
+    model = keras.Sequential([keras.Input((5, 3), batch_size=2), layers.GRU(4, stateful=True), layers.Dense(2)])
+    x = rng.random((3, 5, 3)).astype("float32")  # of another number than the model was made for
+    explainer = vis.Saliency(model)
+    maps = [explainer(x, 1) for _ in range(3)]
+    for one in maps[1:]:
+        np.testing.assert_allclose(one, maps[0], rtol=1e-4, atol=1e-6)
+    assert not any(value_of(v.value).any() for v in model.layers[0].states)

@@ -217,7 +217,7 @@ class Short(list):
 
 
 ENDINGS = {
-    "generator raises": (broken, "Batch 2 of the data set could not be read: the disk is gone"),
+    "generator raises": (broken, "Batch 2 of the data set could not be read: OSError: the disk is gone"),
     "PyDataset is short": (lambda: Batches(batched(images())[:2], 3), "Batch 2 .* could not be read: .*out of range"),
     "DataLoader is short": (short_loader, "ended early. Received: 2 batches, expected: 3"),
     "iterable is short": (lambda: Short(batched(images())[:2]), "ended early. Received: 2 batches, expected: 3"),

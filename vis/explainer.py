@@ -22,7 +22,7 @@ from vis.inputs import read_inputs
 from vis.network import Network, site
 from vis.streams import batches
 from vis.targets import Units, read_target
-from vis.utils.validation import VisualizationWarning, check_count
+from vis.utils.validation import VisualizationWarning, check_count, check_flag
 
 _COMPILED_PER_EXPLAINER = 16
 
@@ -50,7 +50,7 @@ class Explainer:
         if not isinstance(model, keras.Layer):
             raise TypeError(f"`model` must be a Keras 3 model. Received: {model!r} ({type(model).__name__}).")
         self._model = model
-        self._logits = bool(logits)
+        self._logits = check_flag("logits", logits)
         self._rule = rule(backprop_modifier)
         self._layers = {"output": output_layer, "site": site_layer}
         self._sites = None
@@ -174,7 +174,7 @@ class Explainer:
         """Makes sure that the model is built, its layers found, and that what is compiled fits it."""
         with self._lock:
             if not self.model.built:
-                self._try_model(batch)
+                self._build(batch)
             if self._sites is None:
                 self._locate()
             current = fingerprint(self.model)
@@ -182,8 +182,8 @@ class Explainer:
                 self.network = Network(self.model, self._sites["output"], self._logits, self._rule)
                 self._compiled, self.memory, self._fingerprint = {}, {}, current
 
-    def _try_model(self, batch):
-        batch.layout.call(self.model, [ops.convert_to_tensor(array[:1]) for array in batch.arrays])
+    def _build(self, batch):
+        batch.layout.build(self.model, [ops.convert_to_tensor(array[:1]) for array in batch.arrays])
 
     def units(self, batch) -> int:
         """Returns the number of output units; a model without a graph is run on one sample."""
@@ -313,7 +313,8 @@ class Task:
         target = None if kind == "activations" else self.target
         function = self.explainer.compiled(kind, target, self.batch.layout, at)
         total = self.count * samples
-        size = _chunk_size(total, self.batch_size, backend.device_count(self.explainer.model.variables))
+        devices = backend.device_count(self.explainer.model.variables)
+        size = self.batch.layout.fixed_size or _chunk_size(total, self.batch_size, devices)
         bar = keras.utils.Progbar(-(-total // size)) if self.verbose and not quiet else None
         for start in range(0, total, size):
             rows = np.minimum(np.arange(start, start + size), total - 1)  # the last chunk is filled up
@@ -346,10 +347,11 @@ class Task:
                 part = tree.map_structure(lambda array, low=low, high=high: array[low:high], results)
                 yield images[low], numbers[low:high], part
 
-    def groups(self):
-        """Yields `(indices, task)` for groups of at most `batch_size` samples."""
-        for start in range(0, self.count, self.batch_size):
-            indices = np.arange(start, min(start + self.batch_size, self.count))
+    def groups(self, size=None):
+        """Yields `(indices, task)` for groups of at most `size` samples, by default `batch_size`."""
+        size = size or self.batch_size
+        for start in range(0, self.count, size):
+            indices = np.arange(start, min(start + size, self.count))
             part = dataclasses.replace(self.batch, arrays=self.batch.rows(indices))
             target = Units(self.target.weights[indices]) if isinstance(self.target, Units) else self.target
             yield indices, Task(self.explainer, part, target, self.batch_size, self.verbose)

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import tree
 
+from vis import backend
 from vis.readers import model_input_format, model_input_shape
 from vis.utils.formats import input_data_format
 from vis.utils.validation import check_numeric, words_shape
@@ -21,11 +22,13 @@ class Layout:
         nest: The structure in which the model takes its inputs, of anything.
         names: How messages call them.
         is_checked: Whether their shapes are known to be right.
+        fixed_size: The batch size that the model was made for, if it takes no other.
     """
 
     nest: object
     names: list
     is_checked: bool
+    fixed_size: int | None = None
 
     @property
     def key(self) -> str:
@@ -33,11 +36,16 @@ class Layout:
         return str(tree.map_structure(lambda _: "", self.nest))
 
     def call(self, model, inputs):
-        """Calls a model on tensors, flat, in inference mode.
+        """Calls a model on tensors, flat, in inference mode; what it assigns to its variables is dropped.
 
         Raises:
             ValueError: The model refuses inputs whose shapes could not be checked beforehand.
         """
+        with backend.untouched(model):
+            return self.build(model, inputs)
+
+    def build(self, model, inputs):
+        """Calls a model as `call` does, but for good: one without weights gets them."""
         packed = tree.pack_sequence_as(self.nest, inputs)
         if self.is_checked:
             return model(packed, training=False)  # an error is the model's own
@@ -117,7 +125,8 @@ def read_inputs(model, inputs) -> Batch:
     nest = tree.map_structure(lambda _: 0, model.input) if isinstance(model, keras.Function) else 0
     known = all(size is not None for tensor in own for size in tensor.shape[1:])
     formats = [input_data_format(tensor) for tensor in own]
-    return _of_one_length(Batch(arrays, formats, pack, Layout(nest, names, known)))
+    fixed = next((tensor.shape[0] for tensor in own if tensor.shape[0] is not None), None)
+    return _of_one_length(Batch(arrays, formats, pack, Layout(nest, names, known, fixed)))
 
 
 def _of_unknown_shape(model, inputs):

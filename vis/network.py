@@ -30,6 +30,7 @@ from vis.utils.validation import is_integer
 
 _PROBABILITIES = ("softmax", "log_softmax", "sigmoid")
 _REARRANGING = (keras.layers.Reshape, keras.layers.Flatten, keras.layers.Permute)
+_REARRANGING_OPERATIONS = ("Squeeze", "ExpandDims", "Reshape", "Transpose")
 _PROBABILITY_OPERATIONS = ("Softmax", "LogSoftmax", "Sigmoid")
 
 
@@ -125,6 +126,10 @@ class Network:
                 "Give `output_layer=`, or a `target` that is a function of the outputs."
             )
         output = ops.cast(output[0], "float32")
+        if not output.shape:
+            raise ValueError(
+                f"Model '{self.model.name}' must give one output for each sample. Received: a single number."
+            )
         if len(output.shape) == 1:
             return output[:, None]
         output = channels_last(output, self.output_format())
@@ -287,7 +292,7 @@ def _noted(model, notes):
         return y
 
     calls = [(op, note) for op in operations if is_probability_operation(op)]
-    calls += [(op, carry) for op in operations if isinstance(op, _REARRANGING)]
+    calls += [(op, carry) for op in operations if _is_rearranging(op)]
     swaps = [
         (op, "activation", in_this_thread(op.activation, note))
         for op in operations
@@ -295,6 +300,12 @@ def _noted(model, notes):
     ]
     with patched_calls(calls), shadowed(swaps):
         yield
+
+
+def _is_rearranging(operation):
+    if isinstance(operation, keras.Layer):
+        return isinstance(operation, _REARRANGING)
+    return type(operation).__name__ in _REARRANGING_OPERATIONS
 
 
 def is_probability_operation(operation) -> bool:

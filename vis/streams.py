@@ -41,7 +41,9 @@ def _results(dataset, inputs, verbose, function):
         except StopIteration:
             break
         except Exception as error:  # the user's data set, it may raise anything
-            raise ValueError(f"Batch {number} of the data set could not be read: {error}") from error
+            raise ValueError(
+                f"Batch {number} of the data set could not be read: {type(error).__name__}: {error}"
+            ) from error
         try:
             result = function(_inputs_of(item, inputs))
         except Exception as error:  # the user's model, too, may raise anything

@@ -99,6 +99,11 @@ def concrete(tensor):
     return _framework.concrete(tensor)
 
 
+def untouched(model):
+    """Returns a context in which what a model assigns to its variables is dropped at the end."""
+    return _framework.untouched(model)
+
+
 def set_random_seed(seed_value=1337) -> None:
     """Seeds Python, NumPy, the backend and the package's own random generator.
 

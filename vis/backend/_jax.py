@@ -147,3 +147,8 @@ def _is_in(variable, reached):
 def concrete(tensor):
     """Returns a tensor's value, see `vis.backend.concrete`."""
     return None if isinstance(tensor, jax.core.Tracer) else ops.convert_to_numpy(tensor)
+
+
+def untouched(model):
+    """Keeps a model's variables as they are, see `vis.backend.untouched`."""
+    return keras.StatelessScope(state_mapping=[(v, v.value) for v in model.variables])

@@ -2,6 +2,7 @@
 
 import functools
 
+import keras
 import tensorflow as tf
 from keras import ops, tree
 
@@ -119,3 +120,8 @@ def device_count(variables):
 def concrete(tensor):
     """Returns a tensor's value, see `vis.backend.concrete`."""
     return tensor.numpy() if tf.executing_eagerly() else None
+
+
+def untouched(model):
+    """Keeps a model's variables as they are, see `vis.backend.untouched`."""
+    return keras.StatelessScope()

@@ -1,5 +1,6 @@
 """The seam on PyTorch."""
 
+import keras
 import torch
 from keras import ops, tree
 
@@ -97,3 +98,8 @@ def device_count(variables):
 def concrete(tensor):
     """Returns a tensor's value, see `vis.backend.concrete`."""
     return tensor.detach().cpu().numpy()
+
+
+def untouched(model):
+    """Keeps a model's variables as they are, see `vis.backend.untouched`."""
+    return keras.StatelessScope()

@@ -72,6 +72,13 @@ def check_count(name: str, value, minimum: int = 0) -> int:
     return int(value)
 
 
+def check_flag(name: str, value) -> bool:
+    """Returns `value` as a bool, or raises if it is none."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"`{name}` must be True or False. Received: {name}={value!r} ({type(value).__name__}).")
+    return bool(value)
+
+
 def check_nonnegative(name: str, value) -> float:
     """Returns `value` as a finite float of at least 0, or raises."""
     if not isinstance(value, numbers.Real) or isinstance(value, bool):

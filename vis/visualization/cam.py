@@ -14,7 +14,7 @@ from vis.graph import layers
 from vis.network import NoGradientError
 from vis.utils.formats import data_format
 from vis.utils.images import resize
-from vis.utils.validation import check_count, words_shape
+from vis.utils.validation import check_count, check_flag, words_shape
 from vis.visualization.gradients import Saliency
 
 
@@ -49,7 +49,7 @@ class ClassActivationMap(Explainer):
     ):
         if reshape not in (None, "tokens"):
             raise ValueError(f'`reshape` must be None or "tokens". Received: {reshape!r}.')
-        self._upsample, self._reshape = bool(upsample), reshape
+        self._upsample, self._reshape = check_flag("upsample", upsample), reshape
         super().__init__(model, output_layer, logits, backprop_modifier, layer)
 
     @staticmethod
@@ -72,6 +72,8 @@ class ClassActivationMap(Explainer):
         """
         sites = self.sites(task)
         key = ("feature map", task.target.key)
+        if self.evaluation == "activations" and len(sites) > 1 and key not in self.memory:
+            self.memory[key] = self._first_that_matters(task, sites)
         for at in sites[self.memory.get(key, 0) :]:
             chunks = task.rows(self.evaluation, at=at)
             try:
@@ -86,6 +88,17 @@ class ClassActivationMap(Explainer):
             for images, _, results in itertools.chain([first], chunks):
                 yield at, images, results
             return
+
+    def _first_that_matters(self, task, sites):
+        """Returns the number of the first site that the score depends on, by the gradient of one sample."""
+        (_, one), *_ = task.groups(1)
+        for number, at in enumerate(sites):
+            try:
+                next(one.rows("site_gradients", at=at, quiet=True))
+                return number
+            except NoGradientError:
+                continue
+        return 0  # no gradient anywhere: the target is not differentiable
 
     def _is_passed_by(self, task, at, results):
         """Tells whether only the class token goes on from a row of tokens: the patches have no gradient."""
@@ -526,6 +539,11 @@ class ScoreCAM(ChannelCAM):
     def weights(self, task, at, activations):
         """Returns the softmax over the channels of f(x * mask); f(0), the same for all, cancels in it."""
         index, sizes = target_size(task.batch, activations.ndim - 2)
+        if not task.batch.is_float(index):
+            raise ValueError(
+                f"`{task.batch.layout.names[index]}` holds whole numbers, which cannot be faded by a mask. Use "
+                "vis.AblationCAM or vis.GradCAM."
+            )
         positions = tuple(range(1, activations.ndim - 1))
         variances, live = activations.var(axis=positions), np.ptp(activations, axis=positions) > 0
         order = np.argsort(-variances, axis=-1, kind="stable")[:, : self._max_channels]

@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 
-from vis.utils.validation import VisualizationWarning, check_numeric, is_integer, pick
+from vis.utils.validation import VisualizationWarning, check_nonnegative, check_numeric, is_integer, pick
 
 _REDUCTIONS = {
     "max": lambda values, axis: np.take_along_axis(
@@ -62,7 +62,7 @@ def heatmap(attributions, reduce="max", sign="absolute", percentile=99.0, *, cha
     values = check_numeric("attributions", attributions)
     if values.ndim < 2 or values.size == 0:
         raise ValueError(f"`attributions` must be (N, ...), with at least one sample. Received: shape {values.shape}.")
-    if not 0 < percentile <= 100:
+    if not 0 < check_nonnegative("percentile", percentile) <= 100:
         raise ValueError(f"`percentile` must be in (0, 100]. Received: {percentile}.")
     combine, values = pick("reduce", reduce, _REDUCTIONS), pick("sign", sign, _SIGNS)(values)
     axis = _channel_axis(values, channel_axis)

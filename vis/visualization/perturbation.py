@@ -55,7 +55,8 @@ class Occlusion(PerturbationExplainer):
     Args:
         model: Any built or callable Keras model. Not changed.
         patch: Size of the window in pixels: a number, or one for each spatial axis. Default `None`: an
-            eighth of each axis.
+            eighth of each axis. Inputs `(N, H, W)` are taken for signals of W channels; a pair makes
+            them images without a channel axis.
         stride: Step between windows, at most `patch`, in the same form. Default `None`: half the patch.
             The last window of an axis reaches its end, whatever the stride.
         baseline: What stands in the window: a number, or an array that fits one sample or the batch.
@@ -89,7 +90,9 @@ class Occlusion(PerturbationExplainer):
         index = self.perturbed(task.batch)
         array = task.batch.arrays[index]
         shape = self.spatial_shape(task.batch, index)
-        hidden = read_baseline(self._baseline, array)
+        if array.ndim == 3 and isinstance(self._patch, list) and len(self._patch) == 2:
+            shape = array.shape[1:]  # images without a channel axis
+        hidden = _fitting(read_baseline(self._baseline, array), array.dtype)
         windows = self._windows(shape)
         scores = task.settle()
 
@@ -125,6 +128,19 @@ class Occlusion(PerturbationExplainer):
             )
         starts = [sorted({*range(0, size - p + 1, s), size - p}) for size, p, s in zip(shape, patch, stride)]
         return [tuple(slice(a, a + p) for a, p in zip(corner, patch)) for corner in itertools.product(*starts)]
+
+
+def _fitting(baseline, dtype):
+    """Raises unless an input of whole numbers can hold a baseline."""
+    if dtype.kind == "f":
+        return baseline
+    low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
+    if (baseline != np.round(baseline)).any() or baseline.min() < low or baseline.max() > high:
+        raise ValueError(
+            f"`baseline` must hold whole numbers from {low} to {high}, as the model takes {dtype}. "
+            f"Received: values from {baseline.min():g} to {baseline.max():g}."
+        )
+    return baseline
 
 
 def _read_sizes(name, value):
