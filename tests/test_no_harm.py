@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import pytest
 from conftest import reference_network, small_cnn, value_of
-from keras import layers
+from keras import layers, ops
 
 import vis
 from vis import backend, energy
@@ -392,6 +392,21 @@ def test_what_layers_assign_in_inference_is_dropped(name, rng):
     assert value_of(model.get_layer("counter").calls.value) == 0
     model(x)
     assert value_of(model.get_layer("counter").calls.value) == 1
+
+
+@pytest.mark.parametrize("name", EXPLAINERS)
+def test_a_model_of_a_fixed_batch_size_takes_any_number(name, rng):
+    free = small_cnn()
+    inputs = keras.Input((9, 7, 3), batch_size=2)
+    x = inputs
+    for layer in free.layers[1:]:
+        x = layer(ops.reshape(x, (2, 9, 7, 3)) if x is inputs else x)
+    images = rng.random((5, 9, 7, 3)).astype("float32")
+    if name in ("SmoothGrad", "RISE"):  # of these, only that they run: each call draws anew
+        EXPLAINERS[name](keras.Model(inputs, x))(images, 1)
+        return
+    got, expected = EXPLAINERS[name](keras.Model(inputs, x))(images, 1), EXPLAINERS[name](free)(images, 1)
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_the_state_of_a_recurrent_layer_is_kept(rng):

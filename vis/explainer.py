@@ -123,7 +123,7 @@ class Explainer:
         batch = read_inputs(self.model, inputs)
         self.ready(batch)
         goal = read_target(target, batch.count, lambda: self.units(batch), self._words_output())
-        return check_finite(self.explain(Task(self, batch, goal, batch_size, verbose)))
+        return check_finite(self.explain(Task(self, batch, goal, batch.layout.fixed_size or batch_size, verbose)))
 
     def stream(self, dataset, target=None, batch_size=32, verbose=0):
         """Explains a data set batch by batch, in constant memory.
