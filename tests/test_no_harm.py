@@ -334,6 +334,7 @@ def test_an_explainer_does_not_grow(rng):
     for _ in range(20):  # functions are compiled anew, and old ones dropped
         explainer(x, lambda outputs: outputs[:, 0])
     assert len(explainer._compiled) <= 16
+    assert len(explainer.memory["picked"]) <= 16
 
 
 def test_an_explainer_dies_with_its_last_reference(rng):

@@ -17,6 +17,8 @@ from vis.utils.images import resize
 from vis.utils.validation import check_count, check_flag, words_shape
 from vis.visualization.gradients import Saliency
 
+_PICKED_PER_EXPLAINER = 16
+
 
 class ClassActivationMap(Explainer):
     """Base class of the class activation maps.
@@ -71,10 +73,12 @@ class ClassActivationMap(Explainer):
         The feature map is the user's choice, or the last one that the score depends on.
         """
         sites = self.sites(task)
-        key = ("feature map", task.target.key)
-        if self.evaluation == "activations" and len(sites) > 1 and key not in self.memory:
-            self.memory[key] = self._first_that_matters(task, sites)
-        for at in sites[self.memory.get(key, 0) :]:
+        picked, key = self.memory.setdefault("picked", {}), task.target.key
+        while len(picked) >= _PICKED_PER_EXPLAINER:  # a function given anew with each call is a new key
+            picked.pop(next(iter(picked)), None)
+        if self.evaluation == "activations" and len(sites) > 1 and key not in picked:
+            picked[key] = self._first_that_matters(task, sites)
+        for at in sites[picked.get(key, 0) :]:
             chunks = task.rows(self.evaluation, at=at)
             try:
                 first = next(chunks)
@@ -84,7 +88,7 @@ class ClassActivationMap(Explainer):
                 continue
             if at is not sites[-1] and self._is_passed_by(task, at, first[-1]):
                 continue
-            self.memory[key] = sites.index(at)
+            picked[key] = sites.index(at)
             for images, _, results in itertools.chain([first], chunks):
                 yield at, images, results
             return
@@ -438,7 +442,6 @@ class ChannelCAM(ClassActivationMap):
 
     def explain(self, task):
         """Returns relu of the sum of w A, group by group of samples."""
-        task.settle_target()
         return gathered(task.count, ((images, [self._explain_group(part)]) for images, part in task.groups()))[0]
 
     def _explain_group(self, task):
@@ -538,6 +541,7 @@ class ScoreCAM(ChannelCAM):
 
     def weights(self, task, at, activations):
         """Returns the softmax over the channels of f(x * mask); f(0), the same for all, cancels in it."""
+        task.settle_target()
         index, sizes = target_size(task.batch, activations.ndim - 2)
         if not task.batch.is_float(index):
             raise ValueError(
