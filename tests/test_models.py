@@ -338,3 +338,19 @@ def test_a_film_is_explained_frame_by_frame():
     maps = vis.LayerCAM(model, upsample=False)(x, 1)
     assert maps.shape == (2, 4, 6, 6)
     assert np.abs(vis.Saliency(model)(x, 1)).reshape(8, -1).max(axis=1).min() > 0
+
+
+def test_the_activations_of_a_shared_layer_are_those_of_the_call_that_is_asked_for():
+    model, x = zoo.make("shared layer")
+    conv, inputs = model.get_layer("shared"), keras.Input((9, 7, 3))
+    hidden = conv(inputs)
+    for call, output in ((0, hidden), (1, conv(hidden)), (-1, conv(hidden))):
+        maps = vis.EigenCAM(model, ("shared", call), upsample=False)(x)
+        expected = vis.EigenCAM.formula(value_of(keras.Model(inputs, output)(x)))
+        np.testing.assert_allclose(maps, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_what_fills_up_the_last_chunk_is_left_out():
+    model, x = zoo.make("signal")
+    x = np.concatenate([x, -x])[:5]
+    np.testing.assert_allclose(vis.Saliency(model)(x, 1, batch_size=4), vis.Saliency(model)(x, 1), rtol=1e-4, atol=1e-6)
