@@ -26,9 +26,9 @@ from vis.graph import (
 )
 from vis.losses import layer_output
 from vis.utils.formats import channels_last, data_format, producer
+from vis.utils.utils import activates_to_probabilities
 from vis.utils.validation import is_integer
 
-_PROBABILITIES = ("softmax", "log_softmax", "sigmoid")
 _REARRANGING = (keras.layers.Reshape, keras.layers.Flatten, keras.layers.Permute)
 _REARRANGING_OPERATIONS = ("Squeeze", "ExpandDims", "Reshape", "Transpose")
 _PROBABILITY_OPERATIONS = ("Softmax", "LogSoftmax", "Sigmoid")
@@ -294,9 +294,7 @@ def _noted(model, notes):
     calls = [(op, note) for op in operations if is_probability_operation(op)]
     calls += [(op, carry) for op in operations if _is_rearranging(op)]
     swaps = [
-        (op, "activation", in_this_thread(op.activation, note))
-        for op in operations
-        if getattr(getattr(op, "activation", None), "__name__", None) in _PROBABILITIES
+        (op, "activation", in_this_thread(op.activation, note)) for op in operations if activates_to_probabilities(op)
     ]
     with patched_calls(calls), shadowed(swaps):
         yield
@@ -320,8 +318,7 @@ def _no_gradient(of_what):
         f"The target does not depend on {of_what}, so there is no gradient. Choose a layer between the input and what "
         "is explained; a `target` that is a function must be differentiable (no argmax, no rounding). Where whole "
         "numbers come in (an embedding, bytes that a layer rescales), there is no gradient: give that layer as "
-        "`input_layer=` of an explainer, "
-        "or its output as `wrt_tensor=` of a visualize function."
+        "`input_layer=` of an explainer, or its output as `wrt_tensor=` of a visualize function."
     )
 
 

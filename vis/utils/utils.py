@@ -204,8 +204,13 @@ def last_layers(model):
 
 
 def _ends_in_probabilities(layer):
-    name = getattr(getattr(layer, "activation", None), "__name__", None)
-    return isinstance(layer, keras.layers.Softmax) or name in ("softmax", "log_softmax", "sigmoid")
+    return isinstance(layer, keras.layers.Softmax) or activates_to_probabilities(layer)
+
+
+def activates_to_probabilities(operation) -> bool:
+    """Tells whether the activation function of a layer is a softmax or sigmoid."""
+    name = getattr(getattr(operation, "activation", None), "__name__", None)
+    return name in ("softmax", "log_softmax", "sigmoid")
 
 
 def _linear(layer):

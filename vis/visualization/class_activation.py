@@ -5,8 +5,8 @@ import numpy as np
 from keras import layers
 
 from vis.energy import cached, check_losses, energy_of
+from vis.feature_maps import known_shape, spatial_shape
 from vis.graph import ancestors, find_layer, walk
-from vis.losses import layer_output
 from vis.utils.formats import data_format
 from vis.utils.images import resize
 from vis.visualization.cam import GradCAM
@@ -239,9 +239,6 @@ def _has_feature_map(layer):
     inner = getattr(layer, "layer", None) if isinstance(layer, keras.layers.Wrapper) else layer
     if not isinstance(inner, _SPATIAL_LAYERS):
         return False
-    try:
-        shape = tuple(layer_output(layer).shape)
-    except ValueError:  # a layer of a subclassed model does not tell its shape beforehand
-        return True
-    spatial = shape[2:] if data_format(layer) == "channels_first" else shape[1:-1]
-    return any(size != 1 for size in spatial)
+    shape = known_shape(layer)
+    # A layer of a subclassed model does not tell its shape beforehand.
+    return shape is None or any(size != 1 for size in spatial_shape(layer, shape))
