@@ -370,7 +370,10 @@ class Task:
 
 
 def _chunk_size(total, batch_size, devices):
-    """Returns the chunk, at most `batch_size`, that needs least filling up; the largest such."""
+    """Returns the cheapest size of chunks, at most `batch_size`.
+
+    Rows that fill up the last chunk are paid for as well, and each chunk costs about one row more.
+    """
     sizes = range(min(total, batch_size), max(batch_size // 2, 1) - 1, -1) if total > batch_size else [total]
-    best = min(sizes, key=lambda size: -(-total // size) * size)
+    best = min(sizes, key=lambda size: -(-total // size) * (size + 1))
     return -(-best // devices) * devices

@@ -84,6 +84,15 @@ class Batch:
         """Returns some samples, flat."""
         return [array[indices] for array in self.arrays]
 
+    def masked_rows(self, indices, index, masks) -> list:
+        """Returns some samples, flat, with one input multiplied by masks `(B, *spatial)`."""
+        rows = self.rows(indices)
+        array = rows[index]
+        axis = 1 if self.formats[index] == "channels_first" else -1
+        for channel in [array] if masks.ndim == array.ndim else np.moveaxis(array, axis, 0):  # faster than broadcasting
+            channel *= masks
+        return rows
+
     def is_float(self, index) -> bool:
         """Tells whether an input has a gradient."""
         return self.arrays[index].dtype.kind == "f"

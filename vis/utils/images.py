@@ -55,12 +55,6 @@ def normalize(array, min_value=0.0, max_value=1.0) -> np.ndarray:
     return (max_value - min_value) * ((array - low) / (high - low + EPSILON)) + min_value
 
 
-def interpolation(size, given) -> np.ndarray:
-    """Returns the matrix `(size, given)` that resizes a line linearly, pixel centres on centres."""
-    places = np.clip((np.arange(size) + 0.5) * given / size - 0.5, 0, given - 1)
-    return np.maximum(1 - np.abs(places[:, None] - np.arange(given)), 0).astype("float32")
-
-
 def resize(maps, sizes) -> np.ndarray:
     """Resizes maps linearly, pixel centres on pixel centres.
 
@@ -71,10 +65,24 @@ def resize(maps, sizes) -> np.ndarray:
     Returns:
         New float32 array `(N, *sizes)`.
     """
+    maps = np.array(maps, "float32")
     for axis, size in enumerate(sizes, start=1):
-        matrix = interpolation(size, maps.shape[axis])
-        maps = np.moveaxis(np.moveaxis(maps, axis, -1) @ matrix.T, -1, axis)
-    return np.ascontiguousarray(maps, dtype="float32")
+        maps = read_between(maps, axis, (np.arange(size) + 0.5) * maps.shape[axis] / size - 0.5)
+    return maps
+
+
+def read_between(array, axis, places) -> np.ndarray:
+    """Reads a float32 array at places between its entries along an axis, linearly; beyond the ends it goes on flat."""
+    last = array.shape[axis] - 1
+    places = np.clip(places, 0, last)
+    below = places.astype(int)
+    part = (places - below).astype("float32").reshape(-1, *[1] * (array.ndim - 1 - axis))
+    start = np.take(array, below, axis)
+    step = np.take(array, np.minimum(below + 1, last), axis)
+    step -= start
+    step *= part
+    step += start
+    return step
 
 
 def deprocess_input(input_array, input_range=(0, 255)) -> np.ndarray:

@@ -554,9 +554,7 @@ class ScoreCAM(ChannelCAM):
 
         def masked(images, numbers):
             masks = _stretched(resize(activations[images, ..., order[images, numbers]], sizes))
-            rows = task.batch.rows(images)
-            rows[index] = rows[index] * task.batch.with_channels(index, masks)
-            return rows
+            return task.batch.masked_rows(images, index, masks)
 
         parts = [results["score"] for _, _, results in task.rows("scores", order.shape[1], inputs=masked)]
         scores = np.concatenate(parts).reshape(order.shape)

@@ -3,12 +3,13 @@
 These need no gradient, only the model's output, which is explained as it is by default.
 """
 
+import functools
 import itertools
 
 import numpy as np
 
 from vis.explainer import Explainer
-from vis.utils.images import resize
+from vis.utils.images import read_between
 from vis.utils.validation import check_count, check_fraction, is_integer
 from vis.visualization.gradients import fresh_seed, read_baseline
 
@@ -215,24 +216,26 @@ class RISE(PerturbationExplainer):
         shape, seed = self.spatial_shape(task.batch, index), fresh_seed(self._seed)
         task.settle_target()
 
+        @functools.lru_cache(3 * task.batch_size)  # each mask is used again when its score is known
+        def mask(number):
+            return self._mask(shape, seed, number)
+
         def masks(numbers):
-            return np.stack([self._mask(shape, seed, number) for number in numbers])
+            return np.stack([mask(number) for number in numbers])
 
         def masked(images, numbers):
-            rows = task.batch.rows(images)
-            rows[index] = rows[index] * task.batch.with_channels(index, masks(numbers))
-            return rows
+            return task.batch.masked_rows(images, index, masks(numbers))
 
         totals = np.zeros((task.count, *shape))
         for image, numbers, results in task.by_sample("scores", self._num_masks, inputs=masked):
-            totals[image] += np.tensordot(results["score"], masks(numbers), axes=1)
+            totals[image] += np.einsum("r,r...->...", results["score"], masks(numbers))
         return (totals / (self._num_masks * self._probability)).astype("float32")
 
     def _mask(self, shape, seed, number):
         """Returns one mask: a random grid one cell larger than the image, resized and shifted."""
         draw = np.random.Generator(np.random.SFC64([seed, number]))
-        grid = draw.random([self._grid + 1] * len(shape)) < self._probability
+        mask = (draw.random([self._grid + 1] * len(shape)) < self._probability).astype("float32")
         cells = [-(-size // self._grid) for size in shape]
-        mask = resize(grid[None].astype("float32"), [(self._grid + 1) * cell for cell in cells])[0]
-        shifts = [int(draw.integers(cell)) for cell in cells]
-        return mask[tuple(slice(shift, shift + size) for shift, size in zip(shifts, shape))]
+        for axis, (size, cell) in enumerate(zip(shape, cells)):
+            mask = read_between(mask, axis, (np.arange(size) + draw.integers(cell) + 0.5) / cell - 0.5)
+        return mask
