@@ -20,6 +20,7 @@ FLOORS = {
     "vis.regularizers": 1,
     "vis.grad_modifiers": 1,
     "vis.input_modifiers": 1,
+    "vis.parameterizations": 1,
     "vis.backend": 2,
     "vis.backend._tensorflow": 2,
     "vis.backend._jax": 2,
@@ -36,6 +37,7 @@ FLOORS = {
     "vis.energy": 4,
     "vis.descent": 4,
     "vis.optimizer": 4,
+    "vis.synthesis": 4,
     "vis.explainer": 4,
     "vis.feature_maps": 4,
     "vis.visualization.maps": 5,
@@ -46,6 +48,7 @@ FLOORS = {
     "vis.visualization.saliency": 5,
     "vis.visualization.class_activation": 5,
     "vis.visualization.activation_maximization": 5,
+    "vis.visualization.feature_visualization": 5,
     "vis.visualization": 6,
     "vis": 6,
 }

@@ -31,6 +31,7 @@ DOCUMENTED = [
     "vis.grad_modifiers",
     "vis.backprop_modifiers",
     "vis.input_modifiers",
+    "vis.parameterizations",
     "vis.utils.utils",
 ]
 

@@ -6,6 +6,7 @@ from vis.visualization import (
     RISE,
     AblationCAM,
     EigenCAM,
+    FeatureVisualization,
     GradCAM,
     GradCAMPlusPlus,
     GradientTimesInput,
@@ -36,6 +37,7 @@ backend.modify_model_backprop = modify_model_backprop
 __all__ = [
     "AblationCAM",
     "EigenCAM",
+    "FeatureVisualization",
     "GradCAM",
     "GradCAMPlusPlus",
     "GradientTimesInput",

@@ -66,16 +66,39 @@ def _rectify(x, y, upstream):
 _GUIDED = Rule("guided", _guide, keeps_derivative=True)
 _RECTIFIED = Rule("rectified", _rectify)
 
-_RULES = {"guided": _GUIDED, "rectified": _RECTIFIED, "relu": _RECTIFIED, "deconv": _RECTIFIED}
+
+def _redirect(x, y, upstream):
+    """Olah et al. 2017, "Feature Visualization", as in Lucid.
+
+    Where a sample gets no gradient at all through a ReLU, it gets the one that does not push units further into
+    what is cut off. For losses that are minimised.
+    """
+    slope = ops.where(x < 0, y / ops.where(x < 0, x, 1), ops.cast(x == y, upstream.dtype))
+    plain = upstream * ops.cast(slope, upstream.dtype)
+    pushed_out = ops.logical_or(ops.logical_and(x < 0, upstream > 0), ops.logical_and(y < x, upstream < 0))
+    axes = tuple(range(1, len(x.shape)))
+    alive = ops.any(plain != 0, axis=axes, keepdims=True) if axes else plain != 0
+    return ops.where(alive, plain, ops.where(pushed_out, ops.zeros_like(upstream), upstream))
+
+
+REDIRECTED = Rule("redirected", _redirect)
+
+_RULES = {
+    "guided": _GUIDED,
+    "redirected": REDIRECTED,
+    "rectified": _RECTIFIED,
+    "relu": _RECTIFIED,
+    "deconv": _RECTIFIED,
+}
 
 
 def rule(identifier) -> Rule | None:
     """Returns the backward rule meant by `identifier`.
 
     Args:
-        identifier: `None`, `"guided"`, `"rectified"` (also called `"relu"`, `"deconv"`), one of
-            this module's functions of those names, a `Rule`, or a function
-            `(x, y, upstream) -> gradient`, which then replaces the activation's derivative.
+        identifier: `None`, `"guided"`, `"rectified"` (also called `"relu"`, `"deconv"`), `"redirected"` (for
+            losses that are minimised: wakes dead units), one of this module's functions of those names, a
+            `Rule`, or a function `(x, y, upstream) -> gradient`, which then replaces the activation's derivative.
 
     Returns:
         A `Rule`, or `None` for `None`.

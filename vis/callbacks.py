@@ -8,13 +8,17 @@ import numpy as np
 
 from vis.utils.images import deprocess_input, to_bytes
 from vis.utils.utils import draw_text
-from vis.utils.validation import check_input_range
+from vis.utils.validation import check_count, check_flag, check_input_range
 
 _CAPTION_WIDTH = 64  # pixels
 
 
 class OptimizerCallback:
-    """Watches `Optimizer.minimize`; subclass it and override `callback`.
+    """Watches `Optimizer.minimize` or `vis.FeatureVisualization`; subclass it and override `callback`.
+
+    Attributes:
+        every: It is called for every so many-th iteration. Default 1. Large numbers let the optimisation
+            run on without a stop.
 
     Example:
         >>> class Count(OptimizerCallback):
@@ -26,6 +30,8 @@ class OptimizerCallback:
         0
     """
 
+    every = 1
+
     def callback(self, i, named_losses, overall_loss, grads, wrt_value):
         """Is called for every iteration, in order.
 
@@ -34,8 +40,9 @@ class OptimizerCallback:
             named_losses: List of `(name, weighted value)`, one for each loss.
             overall_loss: Their sum.
             grads: Gradient with respect to `wrt_value`, after the gradient modifier, batch
-                axis first.
-            wrt_value: The value that it is the gradient at, batch axis first.
+                axis first. `vis.FeatureVisualization` gives `None`.
+            wrt_value: The value that it is the gradient at, batch axis first. `vis.FeatureVisualization`
+                gives the images after the step, in the input's range.
         """
         raise NotImplementedError(f"{type(self).__name__} must override `callback`.")
 
@@ -44,7 +51,18 @@ class OptimizerCallback:
 
 
 class Print(OptimizerCallback):
-    """Prints the losses of every iteration: shows whether their weights are in balance."""
+    """Prints the losses of every iteration: shows whether their weights are in balance.
+
+    Args:
+        every: Prints every so many-th iteration only, at least 1. Default 1.
+
+    Example:
+        >>> Print(every=10).callback(9, [("TV Loss", 0.5)], 0.5, None, None)
+        Iteration: 10, named_losses: [('TV Loss', 0.5)], overall loss: 0.5
+    """
+
+    def __init__(self, every=1):
+        self.every = check_count("every", every, 1)
 
     def callback(self, i, named_losses, overall_loss, grads, wrt_value):
         """Prints one line."""
@@ -59,6 +77,9 @@ class GifGenerator(OptimizerCallback):
         path: The file; ".gif" is added if it is missing. It is opened at once, so that an
             unwritable path fails before the work, not after.
         input_range: `(low, high)` of the model's input. Default (0, 255).
+        every: Takes every so many-th iteration only, at least 1. Default 1.
+        deprocess: Whether images are centred and scaled as `deprocess_input` does. Default `True`. Use
+            `False` with `vis.FeatureVisualization`, whose images are in the range already.
 
     Raises:
         ValueError: The path cannot be written to, or `input_range` is upside down.
@@ -72,10 +93,11 @@ class GifGenerator(OptimizerCallback):
         'progress.gif'
     """
 
-    def __init__(self, path, input_range=(0, 255)):
+    def __init__(self, path, input_range=(0, 255), every=1, deprocess=True):
         import imageio.v2 as imageio
 
         self.input_range = check_input_range(input_range)
+        self.every, self._deprocess = check_count("every", every, 1), check_flag("deprocess", deprocess)
         path = str(path)
         self.path = pathlib.Path(path if path.endswith(".gif") else path + ".gif")
         try:
@@ -90,7 +112,7 @@ class GifGenerator(OptimizerCallback):
     def callback(self, i, named_losses, overall_loss, grads, wrt_value):
         """Appends one frame, with the step written on it where it is 64 pixels wide or more."""
         image = _picture(np.asarray(wrt_value)[0])
-        frame = to_bytes(deprocess_input(image, self.input_range), self.input_range)
+        frame = to_bytes(deprocess_input(image, self.input_range) if self._deprocess else image, self.input_range)
         if frame.shape[1] >= _CAPTION_WIDTH:  # on a smaller one the caption would hide the image
             frame = draw_text(frame, f"Step {i + 1}", position=(2, 2), font_size=10)
         self.writer.append_data(frame)

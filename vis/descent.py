@@ -12,8 +12,9 @@ from keras import ops
 
 from vis import grad_modifiers
 from vis.callbacks import Print
+from vis.utils.formats import channels_in_place
 from vis.utils.images import EPSILON, deprocess_input, random_array
-from vis.utils.validation import check_count, check_input, check_input_range, listify
+from vis.utils.validation import check_count, check_input_range, listify
 
 _DECAY = 0.95
 _FEW_STEPS = 10  # up to so many, compiling the loop costs more than it saves
@@ -56,18 +57,6 @@ def seed_array(seed_input, reader, input_range, seed=None):
     return random_array((1, *shape[1:]), mean=(low + high) / 2, std=0.05 * (high - low), seed=seed)
 
 
-def channels_in_place(name, value, shape, form):
-    """Returns `check_input`, with the channels moved forward for a channels_first model."""
-    if shape is not None and len(shape) > 2 and form == "channels_first":
-        array = np.asarray(value)
-        given = array.shape[-(len(shape) - 1) :]
-        wanted = shape[1:]
-        fits = all(w is None or g == w for g, w in zip(given, wanted))
-        if not fits and len(given) == len(wanted) and given[-1] == wanted[0]:
-            value = np.moveaxis(array, -1, array.ndim - len(wanted))
-    return check_input(name, value, shape)
-
-
 def minimize(
     energy,
     losses,
@@ -83,7 +72,7 @@ def minimize(
     seed=None,
 ):
     """Runs the descent; see `vis.optimizer.Optimizer.minimize`."""
-    with _ended(callbacks, verbose) as watchers:
+    with ended(callbacks, verbose) as watchers:
         input_range = check_input_range(input_range)
         max_iter = check_count("max_iter", max_iter)
         modifiers = _check_modifiers(input_modifiers)
@@ -101,7 +90,7 @@ def minimize(
 
 
 @contextlib.contextmanager
-def _ended(callbacks, verbose):
+def ended(callbacks, verbose):
     """Yields the callbacks and ends every one of them, whatever happens."""
     watchers = [] if callbacks is None else listify(callbacks)
     for watcher in watchers:
@@ -235,16 +224,31 @@ class _Descent:
             self._report(start + i, *(array[i] for array in arrays))
 
     def _report(self, i, terms, *rest):
-        if not np.isfinite(terms).all():
-            bad = [name for name, term in zip(self._names, terms) if not np.isfinite(term)]
-            raise FloatingPointError(
-                f"The loss became {terms[~np.isfinite(terms)][0]} at iteration {i + 1}, in: {', '.join(bad)}. "
-                "Lower its weight, choose another `input_range`, or start from another `seed_input`."
-            )
-        if self._watchers:
-            named = list(zip(self._names, terms))
-            for watcher in self._watchers:
-                watcher.callback(i, named, terms.sum(), *rest)
+        check_terms(i, self._names, terms)
+        tell(self._watchers, i, self._names, terms, *rest)
+
+
+def check_terms(i, names, terms):
+    """Raises if a loss is not finite.
+
+    Args:
+        i: The iteration, from 0.
+        names: Names of the losses.
+        terms: One number for each.
+    """
+    if not np.isfinite(terms).all():
+        bad = [name for name, term in zip(names, terms) if not np.isfinite(term)]
+        raise FloatingPointError(
+            f"The loss became {terms[~np.isfinite(terms)][0]} at iteration {i + 1}, in: {', '.join(bad)}. "
+            "Lower its weight, choose another `input_range`, or start from another `seed_input`."
+        )
+
+
+def tell(watchers, i, names, terms, *rest):
+    """Calls those callbacks that want to hear of an iteration."""
+    due = [watcher for watcher in watchers if (i + 1) % getattr(watcher, "every", 1) == 0]
+    for watcher in due:
+        watcher.callback(i, list(zip(names, terms)), terms.sum(), *rest)
 
 
 def _written(record, i, tensor):

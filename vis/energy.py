@@ -17,7 +17,7 @@ from vis.backprop_modifiers import installed
 from vis.graph import find_layer, fingerprint, preserved_nodes, same
 from vis.losses import layer_output
 from vis.readers import ModelReader, SymbolReader, model_input
-from vis.utils.formats import channels_last
+from vis.utils.formats import channels_in_place, channels_last
 from vis.utils.images import EPSILON
 
 
@@ -49,13 +49,31 @@ class Energy:
         self._compiled, self._fingerprint = {}, []
         self._lock = threading.Lock()
 
+    @property
+    def size(self) -> int:
+        """The number of losses."""
+        return len(self._values)
+
     def arguments(self, losses, x):
         """Returns the losses' tensor arguments, checked against the layers' shapes."""
         if self._shapes is None:
             self._shapes = self.reader.shapes(x)
         shapes = iter(self._shapes)
         taken = [[next(shapes) for _ in range(count)] for count in self._counts]
-        return [[] if is_symbolic(loss) else loss.arguments(own) for loss, own in zip(losses, taken)]
+        found = [[] if is_symbolic(loss) else list(loss.arguments(own)) for loss, own in zip(losses, taken)]
+        return [own + self._on_image(i, loss) for i, (own, loss) in enumerate(zip(found, losses))]
+
+    def _on_image(self, index, loss):
+        """Returns what a loss's sources are on its own image, where it has one."""
+        if getattr(loss, "image", None) is None:
+            return []
+        image = channels_in_place("image", loss.image, self.reader.input_shape, self.reader.input_format)
+        read = self.compiled("read", lambda: self._read)
+        start = sum(self._counts[:index])
+        return [ops.convert_to_numpy(t) for t in read(image)[start : start + self._counts[index]]]
+
+    def _read(self, x):
+        return [channels_last(ops.cast(t, "float32"), f) for t, f in zip(self.reader.read(x), self.reader.formats)]
 
     def evaluate(self, losses, weights, x):
         """Evaluates the losses once.
@@ -99,16 +117,31 @@ class Energy:
         with installed(self.reader.root, self._rule):
             _, terms, value, gradient = self.reader.differentiate(score, ops.convert_to_tensor(x))
         if gradient is None:
-            raise ValueError(
-                f"The losses do not depend on {self.reader.words_wrt()}, so there is no gradient to show. Choose a "
-                "layer between the input and the output that is explained. Where whole numbers come in (an "
-                "embedding), there is no gradient: give the embedding's output as `wrt_tensor`."
-            )
+            raise self.no_gradient()
         value, gradient = ops.cast(value, "float32"), ops.cast(gradient, "float32")
         if self._norm_grads:
             axes = tuple(range(1, len(gradient.shape)))
             gradient = gradient / (ops.sqrt(ops.mean(ops.square(gradient), axis=axes, keepdims=True)) + EPSILON)
         return terms, gradient, value
+
+    def no_gradient(self):
+        """Returns the error for losses that do not depend on what the gradient is taken of."""
+        return ValueError(
+            f"The losses do not depend on {self.reader.words_wrt()}, so there is no gradient to show. Choose a "
+            "layer between the input and the output that is explained. Where whole numbers come in (an "
+            "embedding), there is no gradient: give the embedding's output as `wrt_tensor`."
+        )
+
+    def terms(self, arguments, x, rule=None):
+        """Computes the losses `(K, N)`, for use inside compiled functions.
+
+        Args:
+            arguments: As `arguments` returns them.
+            x: Input batch, a tensor.
+            rule: Backward rule that is used instead of the energy's own.
+        """
+        with installed(self.reader.root, rule or self._rule):
+            return self._terms(self.reader.read(x), arguments, ops.shape(x)[0])
 
     def _terms(self, tensors, arguments, count):
         tensors = [channels_last(ops.cast(t, "float32"), f) for t, f in zip(tensors, self.reader.formats)]
@@ -170,7 +203,7 @@ def check_losses(losses):
         if weight is not None and not np.isfinite(weight):
             raise ValueError(f"The weight of '{loss.name}' must be a finite number. Received: {weight}.")
         if weight:
-            pairs.append((loss, float(weight)))
+            pairs += [(term, float(weight) * own) for term, own in getattr(loss, "terms", [(loss, 1.0)]) if own]
     if not pairs:
         raise ValueError("`losses` must hold at least one loss with a weight other than 0. Received: none.")
     return [loss for loss, _ in pairs], [weight for _, weight in pairs]

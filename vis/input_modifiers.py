@@ -1,10 +1,18 @@
-"""Input modifiers: what is done to an input before and after each optimisation step."""
+"""Input modifiers: what is done to an input before and after each optimisation step.
+
+Those that are a `Transform` also run inside the compiled loop of `vis.FeatureVisualization`, where the
+gradient goes through them: they are asked for the random numbers of each step beforehand.
+"""
+
+import math
 
 import keras
 import numpy as np
+from keras import ops
 
+from vis.utils.formats import along_axis
 from vis.utils.images import generator
-from vis.utils.validation import listify
+from vis.utils.validation import check_count, check_nonnegative, check_number, is_integer, listify
 
 
 class InputModifier:
@@ -37,7 +45,73 @@ class InputModifier:
         return inp
 
 
-class Jitter(InputModifier):
+class Transform(InputModifier):
+    """A random, differentiable change of images: override `apply`, and `draw` if it takes random numbers.
+
+    What a network likes under many small changes is no accident of single pixels.
+
+    Args:
+        seed: Integer for repeatable changes in `Optimizer.minimize`. `vis.FeatureVisualization` draws with
+            its own seed. Default `None`.
+
+    Example:
+        >>> class Darken(Transform):
+        ...     def draw(self, generator, shape):
+        ...         return [generator.uniform(0.5, 1)]
+        ...
+        ...     def apply(self, images, numbers):
+        ...         return images * numbers[0]
+        >>> Darken().apply(np.ones((1, 2, 2, 1)), [0.5]).ravel().tolist()
+        [0.5, 0.5, 0.5, 0.5]
+    """
+
+    def __init__(self, seed=None):
+        self._generator = None if seed is None else generator(seed)
+
+    def draw(self, generator, shape) -> list:
+        """Draws the random numbers of one step.
+
+        Args:
+            generator: NumPy's random generator.
+            shape: Shape of the images, `(N, *spatial, channels)`.
+
+        Returns:
+            List of numbers and arrays, of the same kinds and shapes at each step.
+        """
+        return []
+
+    def apply(self, images, numbers):
+        """Changes images.
+
+        Args:
+            images: Tensor `(N, *spatial, channels)`.
+            numbers: What `draw` returned, as tensors.
+
+        Returns:
+            Tensor `(N, *new spatial, channels)`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define `apply(images, numbers)`.")
+
+    def spatial(self, sizes) -> list:
+        """Returns the spatial sizes that images of given ones have afterwards."""
+        return list(sizes)
+
+    def pre(self, inp):
+        """Returns the input, changed; for `Optimizer.minimize`, which does not take it back."""
+        inp = np.asarray(inp, "float32")
+        first = inp.ndim > 2 and keras.config.image_data_format() == "channels_first"
+        images = np.moveaxis(inp, 1, -1) if first else inp
+        if self.spatial(images.shape[1:-1]) != list(images.shape[1:-1]):
+            raise ValueError(
+                f"{type(self).__name__} changes the size of the input, which `Optimizer.minimize` cannot follow. Use "
+                "`vis.FeatureVisualization`, or a modifier that keeps the size."
+            )
+        numbers = self.draw(self._generator or generator(), images.shape)
+        images = ops.convert_to_numpy(self.apply(ops.convert_to_tensor(images), numbers))
+        return np.moveaxis(images, -1, 1) if first else images
+
+
+class Jitter(Transform):
     """Rolls the input by a random offset before each step, which gives crisper images.
 
     What leaves on one side comes back on the other: no value is lost or made up.
@@ -71,7 +145,17 @@ class Jitter(InputModifier):
             )
         self.jitter = values.astype("float64")
         self._data_format = data_format
-        self._generator = None if seed is None else generator(seed)
+        super().__init__(seed)
+
+    def draw(self, generator, shape):
+        """Draws a whole number for each spatial axis."""
+        return [np.int32(generator.integers(-most, most + 1)) for most in self.pixels(shape[1:-1])]
+
+    def apply(self, images, numbers):
+        """Rolls images."""
+        for axis, (size, offset) in enumerate(zip(images.shape[1:-1], numbers), start=1):
+            images = ops.take(images, ops.mod(ops.arange(size, dtype="int32") - offset, size), axis=axis)
+        return images
 
     def pre(self, inp):
         """Returns the input, rolled."""
@@ -96,3 +180,353 @@ class Jitter(InputModifier):
                 f"Received: {len(values)} numbers, {values.tolist()}."
             )
         return [int(v * size if v < 1 else v) for v, size in zip(values, sizes)]
+
+
+class Scale(Transform):
+    """Enlarges or shrinks what is in the image, about its centre; the image keeps its size.
+
+    Beyond the edges the outermost values go on. For any number of spatial axes.
+
+    Args:
+        low: Smallest factor, above 0. Default 0.9.
+        high: Largest factor, at least `low`. Default 1.1.
+        seed: See `Transform`.
+
+    Raises:
+        ValueError: The factors are not in order, or not above 0.
+        TypeError: They are no numbers.
+
+    Example:
+        >>> image = np.array([1.0, 2.0, 3.0, 4.0], "float32").reshape(1, 4, 1)
+        >>> np.ravel(Scale().apply(image, [2.0])).tolist()
+        [1.75, 2.25, 2.75, 3.25]
+    """
+
+    def __init__(self, low=0.9, high=1.1, seed=None):
+        super().__init__(seed)
+        self._range = _in_order("low", low, "high", high)
+        if not self._range[0] > 0:
+            raise ValueError(f"`low` must be above 0. Received: low={low}.")
+
+    def draw(self, generator, shape):
+        """Draws a factor, as likely large as small."""
+        low, high = np.log(self._range)
+        return [np.float32(np.exp(generator.uniform(low, high)))]
+
+    def apply(self, images, numbers):
+        """Resizes images about their centre."""
+        for axis, size in enumerate(images.shape[1:-1], start=1):
+            centre = (size - 1) / 2
+            places = ops.clip((ops.arange(size, dtype="float32") - centre) / numbers[0] + centre, 0, size - 1)
+            distances = ops.absolute(places[:, None] - ops.arange(size, dtype="float32"))
+            images = along_axis(ops.maximum(1 - distances, 0), images, axis)
+        return images
+
+
+class Rotate(Transform):
+    """Turns the image about its centre; of a volume, each slice of its last two spatial axes.
+
+    Beyond the edges the outermost values go on.
+
+    Args:
+        degrees: Largest angle either way, at least 0. Default 10.
+        seed: See `Transform`.
+
+    Raises:
+        ValueError: The angle is negative; or, once an image is seen, it has less than two spatial axes.
+        TypeError: It is no number.
+
+    Example:
+        >>> image = np.array([[1.0, 2.0], [3.0, 4.0]], "float32").reshape(1, 2, 2, 1)
+        >>> np.round(np.ravel(Rotate().apply(image, [np.pi / 2])), 5).tolist()
+        [3.0, 1.0, 4.0, 2.0]
+    """
+
+    def __init__(self, degrees=10.0, seed=None):
+        super().__init__(seed)
+        self._degrees = check_nonnegative("degrees", degrees)
+
+    def draw(self, generator, shape):
+        """Draws an angle in radians, clockwise."""
+        if len(shape) < 4:
+            raise ValueError(f"Rotate needs two spatial axes. Received: images of shape {tuple(shape)}. Leave it out.")
+        return [np.float32(math.radians(generator.uniform(-self._degrees, self._degrees)))]
+
+    def apply(self, images, numbers):
+        """Turns images, linearly between the pixels."""
+        height, width = images.shape[-3:-1]
+        angle = ops.cast(numbers[0], "float32")
+        y = (ops.arange(height, dtype="float32") - (height - 1) / 2)[:, None]
+        x = (ops.arange(width, dtype="float32") - (width - 1) / 2)[None]
+        from_y = ops.cos(angle) * y - ops.sin(angle) * x + (height - 1) / 2
+        from_x = ops.sin(angle) * y + ops.cos(angle) * x + (width - 1) / 2
+        return _read_at(images, ops.clip(from_y, 0, height - 1), ops.clip(from_x, 0, width - 1))
+
+
+def _read_at(images, y, x):
+    """Reads images `(..., H, W, C)` at places `(H, W)` between their pixels."""
+    *rest, height, width, channels = images.shape
+    lines = ops.reshape(images, (-1, height * width, channels))
+    result = 0.0
+    for row, part_y in _neighbours(y, height):
+        for column, part_x in _neighbours(x, width):
+            found = ops.take(lines, ops.reshape(row * width + column, (-1,)), axis=1)
+            result = result + found * ops.reshape(part_y * part_x, (1, -1, 1))
+    return ops.reshape(result, (-1, *rest[1:], height, width, channels))
+
+
+def _neighbours(places, size):
+    below = ops.floor(places)
+    index = ops.cast(below, "int32")
+    part = places - below
+    return [(index, 1 - part), (ops.minimum(index + 1, size - 1), part)]
+
+
+class Blur(Transform):
+    """Blurs the image by a Gaussian. For any number of spatial axes.
+
+    Args:
+        sigma: Standard deviation in pixels, at least 0. Default 1.
+        seed: Not used; here so that all transforms take one.
+
+    Raises:
+        ValueError: `sigma` is negative.
+        TypeError: It is no number.
+
+    Example:
+        >>> image = np.array([0.0, 0.0, 1.0, 0.0, 0.0], "float32").reshape(1, 5, 1)
+        >>> [round(float(x), 2) for x in np.ravel(Blur(0.5).apply(image, []))]
+        [0.0, 0.11, 0.79, 0.11, 0.0]
+    """
+
+    def __init__(self, sigma=1.0, seed=None):
+        super().__init__(seed)
+        self._sigma = check_nonnegative("sigma", sigma)
+
+    def apply(self, images, numbers):
+        """Blurs images; near the edges the weights within the image sum to 1."""
+        for axis, size in enumerate(images.shape[1:-1], start=1):
+            if self._sigma:
+                distances = np.arange(size)[:, None] - np.arange(size)
+                weights = np.exp(-0.5 * (distances / self._sigma) ** 2)
+                images = along_axis((weights / weights.sum(axis=1, keepdims=True)).astype("float32"), images, axis)
+        return images
+
+
+class Flip(Transform):
+    """Mirrors the image along a spatial axis, in half of the steps.
+
+    Args:
+        axis: Which spatial axis, from 0. Default -1: the last, which exchanges left and right.
+        seed: See `Transform`.
+
+    Raises:
+        TypeError: `axis` is not an integer.
+        ValueError: There is no such axis (once an image is seen).
+
+    Example:
+        >>> image = np.array([1.0, 2.0, 3.0], "float32").reshape(1, 3, 1)
+        >>> np.ravel(Flip().apply(image, [1.0])).tolist()
+        [3.0, 2.0, 1.0]
+    """
+
+    def __init__(self, axis=-1, seed=None):
+        super().__init__(seed)
+        if not is_integer(axis):
+            raise TypeError(f"`axis` must be an integer. Received: axis={axis!r}.")
+        self._axis = axis
+
+    def draw(self, generator, shape):
+        """Draws 0 or 1."""
+        return [np.float32(generator.integers(2))]
+
+    def apply(self, images, numbers):
+        """Mirrors images where the number is 1."""
+        count = len(images.shape) - 2
+        if not -count <= self._axis < count:
+            raise ValueError(f"`axis` must be one of {count} spatial axes. Received: axis={self._axis}.")
+        return ops.where(numbers[0] > 0.5, ops.flip(images, axis=1 + self._axis % count), images)
+
+
+class Pad(Transform):
+    """Adds a border, so that what comes after it has something beyond the edge to look at.
+
+    Args:
+        width: Pixels on each side of each spatial axis; below 1 a fraction of the axis. At least 0.
+            Default 0.05.
+        value: What the border is filled with. Default `None`: each image's mean, channel by channel.
+        seed: Not used; here so that all transforms take one.
+
+    Raises:
+        ValueError: `width` is negative.
+        TypeError: An argument is no number.
+
+    Example:
+        >>> image = np.array([1.0, 3.0], "float32").reshape(1, 2, 1)
+        >>> np.ravel(Pad(1).apply(image, [])).tolist()
+        [2.0, 1.0, 3.0, 2.0]
+    """
+
+    def __init__(self, width=0.05, value=None, seed=None):
+        super().__init__(seed)
+        self._width = check_nonnegative("width", width)
+        self._value = None if value is None else check_number("value", value)
+
+    def spatial(self, sizes):
+        """Returns the sizes with the border."""
+        return [size + 2 * _pixels(self._width, size) for size in sizes]
+
+    def apply(self, images, numbers):
+        """Adds the border."""
+        sizes = images.shape[1:-1]
+        fill = ops.mean(images, axis=tuple(range(1, 1 + len(sizes))), keepdims=True)
+        fill = fill if self._value is None else ops.full_like(fill, self._value)
+        borders = [(0, 0), *((_pixels(self._width, size),) * 2 for size in sizes), (0, 0)]
+        return ops.pad(ops.subtract(images, fill), borders) + fill
+
+
+class Crop(Transform):
+    """Cuts a random piece out of the image.
+
+    Args:
+        size: Length of the piece along each spatial axis in pixels, above 0; up to 1 a fraction of the axis.
+            Default 0.9.
+        seed: See `Transform`.
+
+    Raises:
+        ValueError: The piece is larger than the image (once it is seen), or has no pixel.
+        TypeError: An argument is no number.
+
+    Example:
+        >>> image = np.arange(4, dtype="float32").reshape(1, 4, 1)
+        >>> np.ravel(Crop(2).apply(image, [1])).tolist()
+        [1.0, 2.0]
+    """
+
+    def __init__(self, size=0.9, seed=None):
+        super().__init__(seed)
+        self._size = check_nonnegative("size", size)
+
+    def spatial(self, sizes):
+        """Returns the sizes of the piece."""
+        pieces = [size if self._size == 1 else _pixels(self._size, size) for size in sizes]
+        if any(not 0 < piece <= size for piece, size in zip(pieces, sizes)):
+            raise ValueError(
+                f"Crop must leave a piece of the image. Received: size={self._size:g} for images of {tuple(sizes)}, "
+                f"which makes {tuple(pieces)}."
+            )
+        return pieces
+
+    def draw(self, generator, shape):
+        """Draws where the piece begins along each spatial axis."""
+        sizes = shape[1:-1]
+        return [np.int32(generator.integers(size - piece + 1)) for size, piece in zip(sizes, self.spatial(sizes))]
+
+    def apply(self, images, numbers):
+        """Cuts the piece out."""
+        for axis, (piece, start) in enumerate(zip(self.spatial(images.shape[1:-1]), numbers), start=1):
+            images = ops.take(images, ops.arange(piece, dtype="int32") + start, axis=axis)
+        return images
+
+
+class Noise(Transform):
+    """Adds normal noise.
+
+    Args:
+        std: Standard deviation, in the units of the image; at least 0. Default 0.05.
+        seed: See `Transform`.
+
+    Raises:
+        ValueError: `std` is negative.
+        TypeError: It is no number.
+
+    Example:
+        >>> Noise(0.1, seed=0).pre(np.zeros((1, 2, 2, 1))).shape
+        (1, 2, 2, 1)
+    """
+
+    def __init__(self, std=0.05, seed=None):
+        super().__init__(seed)
+        self._std = check_nonnegative("std", std)
+
+    def draw(self, generator, shape):
+        """Draws the noise."""
+        return [self._std * generator.standard_normal(shape, "float32")]
+
+    def apply(self, images, numbers):
+        """Adds the noise."""
+        return images + numbers[0]
+
+
+class Compose(Transform):
+    """Several transforms, one after the other.
+
+    Args:
+        transforms: List of `Transform`.
+        seed: See `Transform`.
+
+    Raises:
+        TypeError: Something else is in the list.
+
+    Example:
+        >>> Compose([Pad(2), Crop(8)]).spatial([8, 8])
+        [8, 8]
+    """
+
+    def __init__(self, transforms, seed=None):
+        super().__init__(seed)
+        self._transforms = listify(transforms)
+        for transform in self._transforms:
+            if not isinstance(transform, Transform):
+                raise TypeError(
+                    "`transforms` must hold transforms, such as `vis.input_modifiers.Jitter(8)`. Received: "
+                    f"{transform!r}. A modifier with only `pre` and `post` is for `Optimizer.minimize`."
+                )
+
+    def spatial(self, sizes):
+        """Returns the sizes after the last transform."""
+        for transform in self._transforms:
+            sizes = transform.spatial(sizes)
+        return list(sizes)
+
+    def draw(self, generator, shape):
+        """Draws the numbers of each transform in turn."""
+        drawn = []
+        for transform in self._transforms:
+            drawn.append(transform.draw(generator, shape))
+            shape = (shape[0], *transform.spatial(shape[1:-1]), shape[-1])
+        return drawn
+
+    def apply(self, images, numbers):
+        """Applies the transforms in turn."""
+        for transform, own in zip(self._transforms, numbers):
+            images = transform.apply(images, own)
+        return images
+
+
+def standard_transforms(spatial_axes=2) -> Compose:
+    """Returns what images are put through by default: a border, jitter, scale, rotation, jitter.
+
+    Source: Olah et al. 2017, "Feature Visualization", section "Transformation Robustness"; the amounts
+    are those of Lucid at 224 pixels, as fractions of the image.
+
+    Args:
+        spatial_axes: 1 for signals, 2 for images, 3 for volumes. Default 2. Signals are not rotated.
+
+    Example:
+        >>> standard_transforms().spatial([224, 224])
+        [246, 246]
+    """
+    rotation = [Rotate(5.0)] if check_count("spatial_axes", spatial_axes, 1) > 1 else []
+    return Compose([Pad(0.05), Jitter(0.035), Scale(0.9, 1.1), *rotation, Jitter(0.018)])
+
+
+def _pixels(length, size):
+    return int(length * size if length < 1 else length)
+
+
+def _in_order(low_name, low, high_name, high):
+    low, high = check_nonnegative(low_name, low), check_nonnegative(high_name, high)
+    if low > high:
+        raise ValueError(f"`{low_name}` must not be above `{high_name}`. Received: {low} and {high}.")
+    return low, high

@@ -30,6 +30,7 @@ class ModelReader:
         self._model = weakref.ref(model)
         self._sources = [None if s is None else find_layer(model, s) for s in sources]
         self._wrt_layer = wrt_layer
+        self._calls = {}  # how often each layer runs, known after the first time
         self.input_format = model_input_format(model)
         self.formats = [self.input_format if s is None else data_format(s) for s in self._sources]
         self.wrt_is_input = wrt_layer is None
@@ -50,13 +51,19 @@ class ModelReader:
     def differentiate(self, function, x):
         """Returns `(score, aux, value, gradient)` of `function(tensors) -> (score, aux)`."""
         if self._wrt_layer is None:
-            score, aux, gradient = backend.value_and_grad(lambda x: function(self._read(x)), x)
+            score, aux, gradient = backend.value_and_grad(lambda x: function(self.read(x)), x)
             return score, aux, x, gradient
-        return backend.value_and_grad_at(lambda mark: function(self._read(x, mark)))
+        return backend.value_and_grad_at(lambda mark: function(self.read(x, mark)))
 
-    def _read(self, x, mark=None):
+    def read(self, x, mark=None):
+        """Returns the sources on an input.
+
+        Args:
+            x: Input batch, a tensor.
+            mark: Function that the output of `wrt_layer` is passed through, see `vis.graph.record`.
+        """
         wanted = [layer for layer in self._sources if layer is not None]
-        outputs = iter(record(lambda: self._call(x), wanted, self._wrt_layer if mark else None, mark))
+        outputs = iter(record(lambda: self._call(x), wanted, self._wrt_layer if mark else None, mark, self._calls))
         return [x if layer is None else next(outputs) for layer in self._sources]
 
     def shapes(self, x):
@@ -66,7 +73,7 @@ class ModelReader:
         """
         known = [x if s is None else _symbolic_output(s) for s in self._sources]
         if any(tensor is None for tensor in known):
-            known = self._read(ops.convert_to_tensor(x))
+            known = self.read(ops.convert_to_tensor(x))
         return [shape_channels_last(tensor.shape, form) for tensor, form in zip(known, self.formats)]
 
     def _call(self, x):
@@ -126,10 +133,14 @@ class SymbolReader:
         """What backward rules are installed in."""
         return self._function
 
+    def read(self, x):
+        """Returns the tensors on an input."""
+        return self._function([x])
+
     def differentiate(self, function, x):
         """Returns `(score, aux, value, gradient)` of `function(tensors) -> (score, aux)`."""
         if self._wrt is None:
-            score, aux, gradient = backend.value_and_grad(lambda x: function(self._function([x])), x)
+            score, aux, gradient = backend.value_and_grad(lambda x: function(self.read(x)), x)
             return score, aux, x, gradient
         value = self._head([x])[0]
         score, aux, gradient = backend.value_and_grad(lambda value: function(self._function([x, value])), value)

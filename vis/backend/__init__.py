@@ -74,6 +74,17 @@ def compile(function, variables, eager_first=True):
     return _framework.compile(function, variables, eager_first)
 
 
+def compile_loop(step, variables, written):
+    """Returns a compiled `run(count, *tensors)` that calls `step(i, *tensors)` for i from 0 to count - 1.
+
+    Args:
+        step: Function of a number and structures of tensors that assigns to variables and returns nothing.
+        variables: The Keras variables it reads.
+        written: Those it assigns to.
+    """
+    return _framework.compile_loop(step, list(variables), list(written))
+
+
 def compile_rows(function, variables):
     """Returns a compiled `function(*tensors)` whose rows are spread over the devices in use.
 

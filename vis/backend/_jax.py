@@ -91,6 +91,32 @@ def compile(function, variables, eager_first=True):
     return call
 
 
+def compile_loop(step, variables, written):
+    """Compiles a loop, see `vis.backend.compile_loop`.
+
+    Within it, the values of the written variables are handed from step to step.
+    """
+    places = {id(v) for v in written}
+    read = [v for v in variables if id(v) not in places]
+
+    @jax.jit
+    def pure(values, state, count, args):
+        def body(i, state):
+            with keras.StatelessScope(state_mapping=[*zip(read, values), *zip(written, state)]) as scope:
+                step(i, *args)
+            return [scope.get_current_value(v) for v in written]
+
+        return jax.lax.fori_loop(0, count, body, state)
+
+    def call(count, *args):
+        state = pure([v.value for v in read], [v.value for v in written], count, args)
+        for variable, value in zip(written, state):
+            variable.assign(value)
+
+    call.graph = pure
+    return call
+
+
 def compile_rows(function, variables):
     """Compiles a function of rows, see `vis.backend.compile_rows`.
 

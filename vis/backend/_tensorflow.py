@@ -72,6 +72,25 @@ def compile(function, variables, eager_first=True):
     return call
 
 
+def compile_loop(step, variables, written):
+    """Compiles a loop, see `vis.backend.compile_loop`."""
+
+    def run(count, args):
+        def body(i):
+            step(i, *args)
+            return (i + 1,)
+
+        tf.while_loop(lambda i: i < count, body, [tf.constant(0)], parallel_iterations=1)
+
+    graph = tf.function(functools.partial(run), autograph=False)
+
+    def call(count, *args):
+        graph(tf.constant(count), tree.map_structure(ops.convert_to_tensor, args))
+
+    call.graph = graph
+    return call
+
+
 def compile_rows(function, variables):
     """Compiles a function of rows, see `vis.backend.compile_rows`.
 

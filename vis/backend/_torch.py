@@ -79,6 +79,19 @@ def compile(function, variables, eager_first=True):
     return call
 
 
+def compile_loop(step, variables, written):
+    """Returns the loop as it is, see `vis.backend.compile_loop`."""
+
+    def call(count, *args):
+        with torch.inference_mode(False), torch.no_grad():
+            args = tree.map_structure(ops.convert_to_tensor, args)
+            for i in range(count):
+                step(i, *args)
+
+    call.graph = None
+    return call
+
+
 def compile_rows(function, variables):
     """See `vis.backend.compile_rows`."""
     compiled = compile(function, variables)

@@ -6,7 +6,11 @@ global setting only where none does.
 """
 
 import keras
+import numpy as np
 from keras import ops
+
+from vis.utils.images import interpolation
+from vis.utils.validation import check_input
 
 
 def data_format(layer) -> str:
@@ -27,6 +31,41 @@ def channel_axis(layer, rank: int) -> int:
 def channels_last(tensor, form: str):
     """Moves the channel axis of a batch to the end, if it is not there already."""
     return ops.moveaxis(tensor, 1, -1) if form == "channels_first" and len(tensor.shape) > 2 else tensor
+
+
+def channels_in_place(name, value, shape, form):
+    """Returns `check_input`, with the channels moved forward for a channels_first model.
+
+    Args:
+        name: The argument's name, for messages.
+        value: One sample or a batch, channels last or where the model wants them.
+        shape: The model's input shape, or `None`.
+        form: The model's data format.
+    """
+    if shape is not None and len(shape) > 2 and form == "channels_first":
+        array = np.asarray(value)
+        given = array.shape[-(len(shape) - 1) :]
+        wanted = shape[1:]
+        fits = all(w is None or g == w for g, w in zip(given, wanted))
+        if not fits and len(given) == len(wanted) and given[-1] == wanted[0]:
+            value = np.moveaxis(array, -1, array.ndim - len(wanted))
+    return check_input(name, value, shape)
+
+
+def along_axis(matrix, tensor, axis):
+    """Multiplies a matrix `(m, n)` with every line of a tensor along an axis of length n."""
+    letters = "abcdefg"[: len(tensor.shape)]
+    return ops.einsum(
+        f"zy,{letters.replace(letters[axis], 'y')}->{letters.replace(letters[axis], 'z')}", matrix, tensor
+    )
+
+
+def resized(images, sizes):
+    """Resizes images `(N, *spatial, channels)` linearly, pixel centres on pixel centres."""
+    for axis, size in enumerate(sizes, start=1):
+        if images.shape[axis] != size:
+            images = along_axis(interpolation(size, images.shape[axis]), images, axis)
+    return images
 
 
 def _nearest(start, neighbours) -> str:

@@ -55,6 +55,12 @@ def normalize(array, min_value=0.0, max_value=1.0) -> np.ndarray:
     return (max_value - min_value) * ((array - low) / (high - low + EPSILON)) + min_value
 
 
+def interpolation(size, given) -> np.ndarray:
+    """Returns the matrix `(size, given)` that resizes a line linearly, pixel centres on pixel centres."""
+    places = np.clip((np.arange(size) + 0.5) * given / size - 0.5, 0, given - 1)
+    return np.maximum(1 - np.abs(places[:, None] - np.arange(given)), 0).astype("float32")
+
+
 def resize(maps, sizes) -> np.ndarray:
     """Resizes maps linearly, pixel centres on pixel centres.
 

@@ -79,6 +79,15 @@ def check_flag(name: str, value) -> bool:
     return bool(value)
 
 
+def check_number(name: str, value) -> float:
+    """Returns `value` as a finite float, or raises."""
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        raise TypeError(f"`{name}` must be a number. Received: {name}={value!r} ({type(value).__name__}).")
+    if not math.isfinite(value):
+        raise ValueError(f"`{name}` must be a finite number. Received: {name}={value}.")
+    return float(value)
+
+
 def check_nonnegative(name: str, value) -> float:
     """Returns `value` as a finite float of at least 0, or raises."""
     if not isinstance(value, numbers.Real) or isinstance(value, bool):

@@ -19,6 +19,7 @@ from vis.visualization.cam import (
     XGradCAM,
 )
 from vis.visualization.class_activation import visualize_cam, visualize_cam_with_losses
+from vis.visualization.feature_visualization import FeatureVisualization
 from vis.visualization.gradients import GradientTimesInput, IntegratedGradients, Saliency, SmoothGrad
 from vis.visualization.heatmaps import heatmap
 from vis.visualization.perturbation import RISE, Occlusion
@@ -27,6 +28,7 @@ from vis.visualization.saliency import visualize_saliency, visualize_saliency_wi
 __all__ = [
     "AblationCAM",
     "EigenCAM",
+    "FeatureVisualization",
     "GradCAM",
     "GradCAMPlusPlus",
     "GradientTimesInput",

@@ -8,12 +8,12 @@ import numpy as np
 from keras import ops
 
 from vis import backprop_modifiers, grad_modifiers
-from vis.descent import channels_in_place
 from vis.explainer import Task
 from vis.inputs import read_inputs
 from vis.losses import ActivationMaximization
 from vis.readers import model_input_format, model_input_shape
 from vis.targets import Units
+from vis.utils.formats import channels_in_place
 from vis.utils.images import normalize
 from vis.utils.validation import VisualizationWarning
 

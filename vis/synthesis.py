@@ -1,0 +1,138 @@
+"""The loop of feature visualisation: parameters make images, images make losses, losses move parameters.
+
+It knows nothing of what the losses, the parameterization, the transforms and the optimizer are made of.
+"""
+
+import keras
+import numpy as np
+from keras import ops, tree
+
+from vis import backend
+from vis.utils.formats import resized
+
+CHUNK = 50  # steps of one compiled call, at most
+_DRAWN_VALUES = 2**22  # random numbers that one chunk takes, at most
+
+
+class Loop:
+    """A compiled loop over optimisation steps, with variables of its own.
+
+    Args:
+        energy: The losses of the network, a `vis.energy.Energy`.
+        regularizers: Losses of the image itself.
+        parameterization: What images are made of.
+        transform: What they are put through, a `vis.input_modifiers.Transform`.
+        optimizer: A Keras optimizer, of which a copy is used.
+        shape: Shape of the images, `(N, *spatial, channels)`.
+        input_range: `(low, high)`.
+    """
+
+    def __init__(self, energy, regularizers, parameterization, transform, optimizer, shape, input_range):
+        self._energy, self._regularizers = energy, regularizers
+        self._parameterization, self._transform = parameterization, transform
+        self.shape, self._range = tuple(shape), input_range
+        example = parameterization.initial(self.shape, np.random.default_rng(0))
+        self._parameters = [keras.Variable(array) for array in example]
+        self._optimizer = type(optimizer).from_config(optimizer.get_config())
+        self._optimizer.build(self._parameters)
+        self._fresh = [ops.convert_to_numpy(v.value) for v in self._optimizer.variables]
+        drawn = sum(np.size(array) for array in tree.flatten(transform.draw(np.random.default_rng(0), self.shape)))
+        self.length = int(np.clip(_DRAWN_VALUES // max(drawn, 1), 1, CHUNK))
+        terms = energy.size + len(regularizers)
+        self._history = _zeros((self.length, terms, self.shape[0]))
+        self._strength = _zeros((self.length, self.shape[0]))
+        self._importance = _zeros(self.shape[:-1])
+        self._compiled = {}
+
+    def start(self, parameters):
+        """Begins anew with parameters."""
+        self._begun_with = parameters
+        state = [*self._parameters, *self._optimizer.variables, self._importance]
+        for variable, array in zip(state, [*parameters, *self._fresh, np.zeros(self.shape[:-1], "float32")]):
+            variable.assign(array)
+
+    def restart(self):
+        """Begins anew with the same parameters."""
+        self.start(self._begun_with)
+
+    def advance(self, count, generator, weights, arguments, rule=None):
+        """Runs some steps.
+
+        Args:
+            count: How many, at most `length`.
+            generator: NumPy's random generator for the transforms.
+            weights: One number for each loss and regularizer.
+            arguments: Pair of the arguments of the losses and of the regularizers.
+            rule: Backward rule, or `None`.
+
+        Returns:
+            `(terms, strength)`: the weighted losses `(count, terms, N)`, and the root mean square of the
+            images' gradients `(count, N)`.
+        """
+        drawn = [self._transform.draw(generator, self.shape) for _ in range(count)]
+        drawn += drawn[-1:] * (self.length - count)  # one shape, one compilation
+        numbers = tree.map_structure(lambda *parts: np.stack(parts), *drawn)
+        self._run(rule)(count, numbers, weights, arguments)
+        return ops.convert_to_numpy(self._history.value)[:count], ops.convert_to_numpy(self._strength.value)[:count]
+
+    def images(self) -> np.ndarray:
+        """Returns the images of the parameters as they are now."""
+        if "images" not in self._compiled:
+            self._compiled["images"] = backend.compile(self._decode, [])
+        return np.array(ops.convert_to_numpy(self._compiled["images"]([p.value for p in self._parameters])))
+
+    def importance(self) -> np.ndarray:
+        """Returns the sum over the steps of the gradient's size at each place, `(N, *spatial)`."""
+        return np.array(ops.convert_to_numpy(self._importance.value))
+
+    def _decode(self, parameters):
+        return ops.cast(self._parameterization.decode(parameters, self.shape, self._range), "float32")
+
+    def _run(self, rule):
+        if rule not in self._compiled:
+
+            def step(i, numbers, weights, arguments):
+                self._step(
+                    i, tree.map_structure(lambda array: ops.take(array, i, axis=0), numbers), weights, arguments, rule
+                )
+
+            own = [*self._parameters, *self._optimizer.variables, self._history, self._strength, self._importance]
+            self._compiled[rule] = backend.compile_loop(step, [*self._energy.reader.variables, *own], own)
+        return self._compiled[rule]
+
+    def _step(self, i, numbers, weights, arguments, rule):
+        def score(values):
+            image = self._decode(values[:-1]) + values[-1]
+            terms = self._terms(image, numbers, arguments, rule) * weights[:, None]
+            return ops.sum(terms, axis=0), terms
+
+        nothing = ops.zeros(self.shape)  # added to the images, to see their gradient as well
+        _, terms, gradients = backend.value_and_grad(score, [*(p.value for p in self._parameters), nothing])
+        if gradients[-1] is None:
+            raise self._energy.no_gradient()
+        self._optimizer.apply(gradients[:-1], self._parameters)
+        sizes = ops.absolute(gradients[-1])
+        strength = ops.sqrt(ops.mean(ops.square(sizes), axis=tuple(range(1, len(self.shape)))))
+        self._history.assign(ops.slice_update(self._history.value, (i, 0, 0), terms[None]))
+        self._strength.assign(ops.slice_update(self._strength.value, (i, 0), strength[None]))
+        self._importance.assign(self._importance.value + ops.sum(sizes, axis=-1))
+
+    def _terms(self, image, numbers, arguments, rule):
+        for_losses, for_regularizers = arguments
+        terms = [loss.value([image], own)[None] for loss, own in zip(self._regularizers, for_regularizers)]
+        return ops.concatenate(
+            [self._energy.terms(for_losses, self.to_input(self._transform.apply(image, numbers)), rule), *terms]
+        )
+
+    def to_input(self, images):
+        """Puts images in the size and layout that the model takes."""
+        reader = self._energy.reader
+        if reader.input_shape is not None and None not in reader.input_shape[1:]:
+            images = resized(images, self.shape[1:-1])
+        return (
+            ops.moveaxis(images, -1, 1) if reader.input_format == "channels_first" and len(images.shape) > 2 else images
+        )
+
+
+def _zeros(shape):
+    return keras.Variable(np.zeros(shape, "float32"), trainable=False)
