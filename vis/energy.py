@@ -184,19 +184,23 @@ def is_symbolic(loss) -> bool:
     return True
 
 
-def check_losses(losses):
+def check_losses(losses, name="losses"):
     """Returns the losses and weights in use; those of weight 0 or `None` are left out.
+
+    Args:
+        losses: List of pairs `(Loss, weight)`.
+        name: The argument's name, for messages.
 
     Raises:
         TypeError: Something is not a pair of a `Loss` and a number.
         ValueError: No loss is left, or a weight is not finite.
     """
     if not isinstance(losses, (tuple, list)):
-        raise TypeError(f"`losses` must be a list of pairs (Loss, weight). Received: {losses!r}.")
+        raise TypeError(f"`{name}` must be a list of pairs (Loss, weight). Received: {losses!r}.")
     pairs = []
     for pair in losses:
         if not isinstance(pair, (tuple, list)) or len(pair) != 2 or not _is_loss(pair[0]):
-            raise TypeError(f"`losses` must be a list of pairs (Loss, weight). Received an item: {pair!r}.")
+            raise TypeError(f"`{name}` must be a list of pairs (Loss, weight). Received an item: {pair!r}.")
         loss, weight = pair
         if weight is not None and not isinstance(weight, numbers.Real):
             raise TypeError(f"The weight of '{loss.name}' must be a number. Received: {weight!r}.")
@@ -205,7 +209,7 @@ def check_losses(losses):
         if weight:
             pairs += [(term, float(weight) * own) for term, own in getattr(loss, "terms", [(loss, 1.0)]) if own]
     if not pairs:
-        raise ValueError("`losses` must hold at least one loss with a weight other than 0. Received: none.")
+        raise ValueError(f"`{name}` must hold at least one loss with a weight other than 0. Received: none.")
     return [loss for loss, _ in pairs], [weight for _, weight in pairs]
 
 

@@ -8,7 +8,7 @@ import math
 
 import keras
 import numpy as np
-from keras import ops
+from keras import ops, tree
 
 from vis.utils.formats import along_axis
 from vis.utils.images import generator
@@ -106,7 +106,7 @@ class Transform(InputModifier):
                 f"{type(self).__name__} changes the size of the input, which `Optimizer.minimize` cannot follow. Use "
                 "`vis.FeatureVisualization`, or a modifier that keeps the size."
             )
-        numbers = self.draw(self._generator or generator(), images.shape)
+        numbers = tree.map_structure(ops.convert_to_tensor, self.draw(self._generator or generator(), images.shape))
         images = ops.convert_to_numpy(self.apply(ops.convert_to_tensor(images), numbers))
         return np.moveaxis(images, -1, 1) if first else images
 
@@ -153,8 +153,8 @@ class Jitter(Transform):
 
     def apply(self, images, numbers):
         """Rolls images."""
-        for axis, (size, offset) in enumerate(zip(images.shape[1:-1], numbers), start=1):
-            images = ops.take(images, ops.mod(ops.arange(size, dtype="int32") - offset, size), axis=axis)
+        for axis, offset in enumerate(numbers, start=1):
+            images = ops.roll(images, offset, axis=axis)
         return images
 
     def pre(self, inp):
@@ -197,8 +197,9 @@ class Scale(Transform):
         TypeError: They are no numbers.
 
     Example:
+        >>> import keras
         >>> image = np.array([1.0, 2.0, 3.0, 4.0], "float32").reshape(1, 4, 1)
-        >>> np.ravel(Scale().apply(image, [2.0])).tolist()
+        >>> keras.ops.convert_to_numpy(Scale().apply(image, [2.0])).ravel().tolist()
         [1.75, 2.25, 2.75, 3.25]
     """
 
@@ -237,8 +238,9 @@ class Rotate(Transform):
         TypeError: It is no number.
 
     Example:
+        >>> import keras
         >>> image = np.array([[1.0, 2.0], [3.0, 4.0]], "float32").reshape(1, 2, 2, 1)
-        >>> np.round(np.ravel(Rotate().apply(image, [np.pi / 2])), 5).tolist()
+        >>> np.round(keras.ops.convert_to_numpy(Rotate().apply(image, [np.pi / 2])).ravel(), 5).tolist()
         [3.0, 1.0, 4.0, 2.0]
     """
 
@@ -294,8 +296,10 @@ class Blur(Transform):
         TypeError: It is no number.
 
     Example:
+        >>> import keras
         >>> image = np.array([0.0, 0.0, 1.0, 0.0, 0.0], "float32").reshape(1, 5, 1)
-        >>> [round(float(x), 2) for x in np.ravel(Blur(0.5).apply(image, []))]
+        >>> blurred = keras.ops.convert_to_numpy(Blur(0.5).apply(image, [])).ravel()
+        >>> [round(float(x), 2) for x in blurred]
         [0.0, 0.11, 0.79, 0.11, 0.0]
     """
 
@@ -325,8 +329,9 @@ class Flip(Transform):
         ValueError: There is no such axis (once an image is seen).
 
     Example:
+        >>> import keras
         >>> image = np.array([1.0, 2.0, 3.0], "float32").reshape(1, 3, 1)
-        >>> np.ravel(Flip().apply(image, [1.0])).tolist()
+        >>> keras.ops.convert_to_numpy(Flip().apply(image, [1.0])).ravel().tolist()
         [3.0, 2.0, 1.0]
     """
 
@@ -362,8 +367,9 @@ class Pad(Transform):
         TypeError: An argument is no number.
 
     Example:
+        >>> import keras
         >>> image = np.array([1.0, 3.0], "float32").reshape(1, 2, 1)
-        >>> np.ravel(Pad(1).apply(image, [])).tolist()
+        >>> keras.ops.convert_to_numpy(Pad(1).apply(image, [])).ravel().tolist()
         [2.0, 1.0, 3.0, 2.0]
     """
 
@@ -398,8 +404,9 @@ class Crop(Transform):
         TypeError: An argument is no number.
 
     Example:
+        >>> import keras
         >>> image = np.arange(4, dtype="float32").reshape(1, 4, 1)
-        >>> np.ravel(Crop(2).apply(image, [1])).tolist()
+        >>> keras.ops.convert_to_numpy(Crop(2).apply(image, [1])).ravel().tolist()
         [1.0, 2.0]
     """
 

@@ -197,6 +197,7 @@ class ActivationMaximization(Loss):
         """
         (indices,) = arguments
         if len(indices.shape) == 2:
+            _check_number("filter_indices", indices, tensors[0])
             return -ops.take_along_axis(_means(tensors[0]), indices, axis=-1)[:, 0]
         return -ops.sum(_means(ops.take(tensors[0], indices, axis=-1)), axis=-1)
 
@@ -220,13 +221,6 @@ class _LayerLoss(Loss):
     def sources(self):
         """Returns what `value` must see: the layer."""
         return [self.layer]
-
-    def build_loss(self):
-        """Returns the loss as a scalar expression, where it needs the layer of a graph alone."""
-        output = layer_output(self.layer)
-        if channel_axis(self.layer, len(output.shape)) == 1:
-            output = channels_last(output, data_format(self.layer))
-        return ops.mean(self.value([output], self.arguments([tuple(output.shape)])))
 
 
 class Neuron(_LayerLoss):
@@ -339,6 +333,7 @@ class Direction(_LayerLoss):
     def value(self, tensors, arguments):
         """Returns the loss of each sample, `(N,)`."""
         rows = _in_rows(tensors[0])
+        _check_number("vector", arguments[0], rows)
         return -ops.mean(_dot_times_cosine(rows, arguments[0][:, None], self.cosine_power), axis=-1)
 
 
@@ -452,6 +447,7 @@ class FeatureInversion(_LayerLoss):
     def value(self, tensors, arguments):
         """Returns the loss of each sample, `(N,)`."""
         target = arguments[-1]
+        _check_number("image", target, tensors[0])
         axes = tuple(range(1, len(target.shape)))
         distance = ops.sum(ops.square(tensors[0] - target), axis=axes)
         return distance / (ops.sum(ops.square(target), axis=axes) + _EPSILON)
@@ -482,9 +478,19 @@ class Caricature(_LayerLoss):
 
     def value(self, tensors, arguments):
         """Returns the loss of each sample, `(N,)`."""
+        _check_number("image", arguments[-1], tensors[0])
         flat, target = (ops.reshape(t, (ops.shape(t)[0], -1)) for t in (tensors[0], arguments[-1]))
         length = ops.sum(ops.square(target), axis=-1) + _EPSILON
         return -_dot_times_cosine(flat, target, self.cosine_power) / length
+
+
+def _check_number(name, given, activations):
+    """Raises unless there is one for all samples, or one for each."""
+    if given.shape[0] not in (1, activations.shape[0]):
+        raise ValueError(
+            f"`{name}` must be one for all images, or one for each of {activations.shape[0]}. Received: "
+            f"{given.shape[0]}."
+        )
 
 
 def _means(activations):

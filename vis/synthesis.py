@@ -119,19 +119,29 @@ class Loop:
 
     def _terms(self, image, numbers, arguments, rule):
         for_losses, for_regularizers = arguments
-        terms = [loss.value([image], own)[None] for loss, own in zip(self._regularizers, for_regularizers)]
-        return ops.concatenate(
-            [self._energy.terms(for_losses, self.to_input(self._transform.apply(image, numbers)), rule), *terms]
-        )
+        regularizers = [loss.value([image], own)[None] for loss, own in zip(self._regularizers, for_regularizers)]
+        changed = self._transform.apply(image, numbers)
+        try:
+            losses = self._energy.terms(for_losses, self._to_input(changed), rule)
+        except ValueError as error:
+            if self._has_fixed_size() or changed.shape == image.shape:
+                raise
+            raise ValueError(
+                f"The transforms make images of {tuple(changed.shape[1:-1])} out of {self.shape[1:-1]}, which the "
+                f"model may not be able to take. Use transforms that keep the size, or larger images. {error}"
+            ) from error
+        return ops.concatenate([losses, *regularizers])
 
-    def to_input(self, images):
+    def _to_input(self, images):
         """Puts images in the size and layout that the model takes."""
-        reader = self._energy.reader
-        if reader.input_shape is not None and None not in reader.input_shape[1:]:
+        if self._has_fixed_size():
             images = resized(images, self.shape[1:-1])
-        return (
-            ops.moveaxis(images, -1, 1) if reader.input_format == "channels_first" and len(images.shape) > 2 else images
-        )
+        first = self._energy.reader.input_format == "channels_first" and len(images.shape) > 2
+        return ops.moveaxis(images, -1, 1) if first else images
+
+    def _has_fixed_size(self):
+        shape = self._energy.reader.input_shape
+        return shape is not None and None not in shape[1:]
 
 
 def _zeros(shape):

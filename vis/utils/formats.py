@@ -53,11 +53,11 @@ def channels_in_place(name, value, shape, form):
 
 
 def along_axis(matrix, tensor, axis):
-    """Multiplies a matrix `(m, n)` with every line of a tensor along an axis of length n."""
-    letters = "abcdefg"[: len(tensor.shape)]
-    return ops.einsum(
-        f"zy,{letters.replace(letters[axis], 'y')}->{letters.replace(letters[axis], 'z')}", matrix, tensor
-    )
+    """Multiplies a matrix `(m, n)` with every line of a batch along an axis, not the first, of length n."""
+    tensor = ops.moveaxis(tensor, axis, 1)
+    first, _, *rest = tensor.shape
+    lines = ops.matmul(matrix, ops.reshape(tensor, (first, tensor.shape[1], -1)))
+    return ops.moveaxis(ops.reshape(lines, (first, matrix.shape[0], *rest)), 1, axis)
 
 
 def resized(images, sizes):

@@ -82,7 +82,8 @@ class FeatureVisualization:
                 f"Received: {loss!r}."
             )
         self._model = model
-        self._losses, weights = check_losses([(loss, 1.0)])
+        self._formula = str(loss)
+        self._losses, weights = check_losses([(loss, 1.0)], "loss")
         self._regularizers, more = _read_regularizers(regularizers)
         self._weights = np.array(weights + more, "float32")
         self._names = _distinct([str(one) for one in self._losses + self._regularizers])
@@ -92,9 +93,22 @@ class FeatureVisualization:
         self._transform = _read_transforms(transforms, axes)
         self._optimizer = _read_optimizer(optimizer)
         self._range = tuple(float(end) for end in check_input_range(input_range))
-        self._energy = energy_of(model, self._losses)
-        self._loops, self._lock = {}, threading.Lock()
         self.history, self.importance = {}, None
+        self._start()
+
+    def _start(self):
+        self._energy = energy_of(self._model, self._losses)
+        self._loops, self._lock = {}, threading.Lock()
+
+    def __getstate__(self):
+        return {key: value for key, value in vars(self).items() if key not in ("_energy", "_loops", "_lock")}
+
+    def __setstate__(self, state):
+        vars(self).update(state)
+        self._start()
+
+    def __repr__(self):
+        return f"FeatureVisualization({self._model.name!r}, {self._formula})"
 
     def __call__(self, num_images=1, steps=256, seed=None, seed_input=None, callbacks=None, verbose=0):
         """Makes images.
@@ -272,7 +286,9 @@ def _read_regularizers(regularizers):
     """Returns the regularizers and their weights."""
     if regularizers is None or (isinstance(regularizers, (list, tuple)) and not regularizers):
         return [], []
-    losses, weights = check_losses([(regularizers, 1.0)] if isinstance(regularizers, Loss) else regularizers)
+    losses, weights = check_losses(
+        [(regularizers, 1.0)] if isinstance(regularizers, Loss) else regularizers, "regularizers"
+    )
     for loss in losses:
         if not hasattr(loss, "value"):
             raise TypeError(
