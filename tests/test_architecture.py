@@ -15,8 +15,10 @@ FLOORS = {
     "vis.utils": 0,
     "vis.utils.validation": 0,
     "vis.utils.images": 0,
+    "vis.utils.heatmaps": 0,
     "vis.utils.formats": 1,
     "vis.losses": 1,
+    "vis.plotting": 1,
     "vis.regularizers": 1,
     "vis.grad_modifiers": 1,
     "vis.input_modifiers": 1,
@@ -42,15 +44,16 @@ FLOORS = {
     "vis.feature_maps": 4,
     "vis.visualization.maps": 5,
     "vis.visualization.gradients": 5,
+    "vis.visualization.activations": 5,
     "vis.visualization.cam": 5,
     "vis.visualization.perturbation": 5,
-    "vis.visualization.heatmaps": 5,
     "vis.visualization.saliency": 5,
     "vis.visualization.class_activation": 5,
     "vis.visualization.activation_maximization": 5,
     "vis.visualization.feature_visualization": 5,
     "vis.visualization": 6,
     "vis": 6,
+    "vis.__main__": 7,
 }
 
 

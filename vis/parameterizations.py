@@ -80,7 +80,7 @@ class Parameterization:
         values = self.values(parameters, tuple(shape))
         if self._has_colours(shape):
             values = ops.matmul(values, _COLOURS.T)
-        return low + (high - low) * ops.sigmoid(values)
+        return ops.clip(low + (high - low) * ops.sigmoid(values), low, high)  # rounding may pass the ends
 
     def encode(self, images, input_range=(0, 1)) -> list:
         """Returns the parameters of given images, as closely as they can be had.
@@ -274,7 +274,9 @@ class MagnitudeConstrained(Parameterization):
         super().__init__(decorrelate)
         self._spectrum = None if spectrum is None else check_numeric("spectrum", spectrum)
         if self._spectrum is not None and (self._spectrum < 0).any():
-            raise ValueError(f"`spectrum` must hold no negative numbers. Received: a minimum of {spectrum.min():g}.")
+            raise ValueError(
+                f"`spectrum` must hold no negative numbers. Received: a minimum of {self._spectrum.min():g}."
+            )
 
     def initial(self, shape, generator):
         """Returns phases drawn evenly from the circle, `(N, channels, *frequencies)`."""

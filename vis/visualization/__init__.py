@@ -2,11 +2,13 @@
 
 from vis.losses import layer_output as _layer_output
 from vis.utils.formats import channel_axis as _channel_axis
+from vis.utils.heatmaps import heatmap
 from vis.utils.images import overlay
 from vis.visualization.activation_maximization import (
     visualize_activation,
     visualize_activation_with_losses,
 )
+from vis.visualization.activations import activations
 from vis.visualization.cam import (
     AblationCAM,
     EigenCAM,
@@ -21,7 +23,6 @@ from vis.visualization.cam import (
 from vis.visualization.class_activation import visualize_cam, visualize_cam_with_losses
 from vis.visualization.feature_visualization import FeatureVisualization
 from vis.visualization.gradients import GradientTimesInput, IntegratedGradients, Saliency, SmoothGrad
-from vis.visualization.heatmaps import heatmap
 from vis.visualization.perturbation import RISE, Occlusion
 from vis.visualization.saliency import visualize_saliency, visualize_saliency_with_losses
 
@@ -42,6 +43,7 @@ __all__ = [
     "ScoreCAM",
     "SmoothGrad",
     "XGradCAM",
+    "activations",
     "get_num_filters",
     "heatmap",
     "overlay",

@@ -31,7 +31,8 @@ def visualize_activation(
     """Returns an input that excites some filters of a layer.
 
     Shows what a filter or class looks for. Its limit: the picture depends much on the
-    regularizers' weights and on `input_range`; use `verbose=True` to see their balance.
+    regularizers' weights and on `input_range`; use `verbose=True` to see their balance. On deep
+    networks `vis.FeatureVisualization` makes far clearer pictures.
 
     Source: Simonyan et al. 2014, "Deep Inside Convolutional Networks", section 2; the
     regularizers are those of Mahendran & Vedaldi 2016.

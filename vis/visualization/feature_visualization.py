@@ -234,7 +234,7 @@ class FeatureVisualization:
         if seed_input is None:
             return None
         given = channels_in_place("seed_input", seed_input, self._input_shape, form)
-        if given.min() < low or given.max() > high:
+        if given.min() < np.float32(low) or given.max() > np.float32(high):
             raise ValueError(
                 f"`seed_input` must lie in `input_range`, {low:g} to {high:g}. Received: values from "
                 f"{given.min():g} to {given.max():g}. Scale it, or give the `input_range` that the model takes."

@@ -1,0 +1,205 @@
+"""Pictures: the arrays and artists that are drawn, and what happens to odd input."""
+
+import io
+
+import imageio.v2 as imageio
+import matplotlib
+import numpy as np
+import pytest
+
+from vis import plotting
+
+GREY = np.linspace(0, 1, 48).reshape(6, 8)
+RGB = np.repeat(GREY[..., None], 3, axis=-1)
+HEAT = np.eye(6, 8)
+JET = matplotlib.colormaps["jet"]
+
+
+def test_an_overlay_is_the_share_of_map_and_image():
+    got = plotting.overlay(GREY, HEAT, alpha=0.25)
+    expected = 0.25 * JET(HEAT)[..., :3] + 0.75 * RGB
+    assert got.dtype == np.uint8 and got.shape == (6, 8, 3)
+    np.testing.assert_allclose(got / 255, expected, atol=0.51 / 255)
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        RGB,
+        GREY,
+        GREY[..., None],
+        np.round(255 * RGB).astype("uint8"),
+        np.round(255 * GREY).astype("uint8"),
+        255 * RGB,
+        4 * RGB - 2,
+        np.moveaxis(RGB, -1, 0),
+        GREY[None],
+    ],
+    ids=["rgb", "grey", "grey1", "bytes", "grey bytes", "to 255", "-2 to 2", "channels first", "1 first"],
+)
+def test_any_image_is_taken(images):
+    expected = plotting.overlay(RGB, HEAT)
+    np.testing.assert_allclose(plotting.overlay(images, HEAT).astype(int), expected, atol=1)
+    np.testing.assert_allclose(plotting.overlay(np.stack([images] * 2), np.stack([HEAT] * 2))[1], expected, atol=1)
+
+
+def test_dark_bytes_stay_dark():
+    np.testing.assert_array_equal(
+        plotting.as_pictures(np.ones((2, 2), "uint8"), single=True), np.full((1, 2, 2, 3), 1 / 255, "float32")
+    )
+
+
+def test_small_maps_are_enlarged_and_strong_ones_scaled():
+    np.testing.assert_array_equal(plotting.overlay(GREY, np.full((2, 2), 7.0)), plotting.overlay(GREY, np.ones((6, 8))))
+
+
+def test_zero_is_in_the_middle_of_a_signed_map():
+    maps = np.array([[-2.0, 0.0, 2.0]])
+    got = plotting.overlay(np.zeros((1, 3)), maps, "RdBu_r", alpha=1.0)[0]
+    middle = np.round(255 * np.array(matplotlib.colormaps["RdBu_r"](0.5)[:3]))
+    np.testing.assert_allclose(got[1], middle, atol=1)
+    assert got[0, 2] > got[0, 0] and got[2, 0] > got[2, 2]  # blue against, red for
+
+
+def test_constant_maps_and_images_are_drawn():
+    assert plotting.overlay(np.full((4, 4), 9.0) - 20, np.zeros((4, 4))).shape == (4, 4, 3)
+    plotting.show_attribution(GREY, np.zeros((6, 8)))
+    plotting.show_volume(np.zeros((3, 4, 4)), np.zeros((3, 4, 4)))
+    plotting.show_text(["a"], [0.0])
+    plotting.show_signal(np.zeros(5), np.zeros(5))
+
+
+def test_the_arrays_given_stay_as_they_are():
+    images, maps = RGB.copy(), HEAT.copy()
+    plotting.overlay(images, maps)
+    plotting.show_attribution(images, maps)
+    np.testing.assert_array_equal(images, RGB)
+    np.testing.assert_array_equal(maps, HEAT)
+
+
+def test_no_setting_of_matplotlib_changes_and_no_figure_is_kept():
+    import matplotlib.pyplot as plt
+
+    before = dict(matplotlib.rcParams)
+    figure = plotting.gallery(RGB[None], {"a": HEAT[None]})
+    figure.savefig(io.BytesIO())
+    assert dict(matplotlib.rcParams) == before and plt.get_fignums() == []
+
+
+def test_an_attribution_is_drawn_by_strength_and_by_sign():
+    attribution = np.zeros((6, 8))
+    attribution[1, 2], attribution[3, 4] = -2.0, 1.0
+    image, strength, sign, over, *bars = plotting.show_attribution(GREY, attribution, title="seven").axes
+    assert image.get_title() == "seven" and len(bars) == 2
+    drawn = strength.images[0].get_array()
+    assert drawn[1, 2] == 1 and strength.images[0].get_clim() == (0, 1)
+    drawn = sign.images[0].get_array()
+    assert drawn[1, 2] == -1 and drawn[3, 4] > 0 and drawn[0, 0] == 0 and sign.images[0].get_clim() == (-1, 1)
+    np.testing.assert_array_equal(
+        over.images[0].get_array(), plotting.overlay(GREY, strength.images[0].get_array(), "inferno")
+    )
+
+
+def test_the_attribution_of_channels_first_images_is_moved():
+    attribution = np.zeros((3, 6, 8))
+    attribution[1, 2, 5] = 1.0
+    strength = plotting.show_attribution(np.moveaxis(RGB, -1, 0), attribution).axes[1].images[0].get_array()
+    assert strength.argmax() == 2 * 8 + 5
+
+
+def test_a_gallery_has_images_down_and_methods_across():
+    signed = np.stack([HEAT - 0.5, HEAT])
+    figure = plotting.gallery(
+        np.stack([RGB, RGB]),
+        {"grad-cam": np.stack([HEAT, HEAT]), "saliency": signed},
+        labels=["one", "two"],
+        titles={"grad-cam": [0.25, "half"]},
+    )
+    axes = figure.axes[:6]
+    assert [axis.get_title() for axis in axes] == ["image", "grad-cam\n0.25", "saliency", "", "half", ""]
+    assert [axes[0].get_ylabel(), axes[3].get_ylabel()] == ["one", "two"]
+    assert axes[1].images[0].get_cmap().name == "inferno" and axes[5].images[0].get_cmap().name == "RdBu_r"
+    assert axes[5].images[0].get_clim() == (-1, 1) and len(figure.axes) == 8
+
+
+def test_a_signal_is_coloured_by_its_attribution():
+    attribution = np.array([0.0, 2.0, 0.0, -4.0])
+    (axis, bar) = plotting.show_signal([1.0, 2.0, 3.0, 4.0], attribution).axes
+    (lines,) = axis.collections
+    np.testing.assert_allclose(lines.get_array(), [1, 1, -2])
+    assert (lines.norm.vmin, lines.norm.vmax) == (-4, 4)
+    np.testing.assert_array_equal(lines.get_segments()[1], [[1, 2], [2, 3]])
+
+
+def test_text_is_escaped_and_coloured():
+    text = plotting.show_text(["<script>", "good"], [-1.0, 0.5])
+    assert "<script>" not in text and "&lt;script&gt;" in text and 'title="-1.00"' in text
+    assert text._repr_html_() == text and isinstance(text, str)
+    assert plotting.show_text(["a", "b"], [[1.0, 1.0], [0.0, 0.0]]) == plotting.show_text(["a", "b"], [2.0, 0.0])
+
+
+def test_a_volume_is_drawn_in_slices_and_its_maximum():
+    volume = np.zeros((5, 4, 4, 1))
+    attribution = volume.copy()
+    attribution[2, 1, 3] = -3.0
+    axes = plotting.show_volume(volume, attribution, slices=5, cmap="gray", alpha=1.0).axes[:6]
+    assert [axis.get_title() for axis in axes] == [f"slice {i}" for i in range(5)] + ["maximum"]
+    assert axes[2].images[0].get_array()[1, 3].tolist() == [255] * 3 == axes[5].images[0].get_array()[1, 3].tolist()
+    assert axes[1].images[0].get_array().max() == 0
+
+
+def test_feature_maps_are_drawn_one_by_one():
+    maps = np.stack([np.full((3, 3), i) for i in range(5)], axis=-1)
+    axes = plotting.show_feature_maps(maps, columns=2, most=3).axes
+    assert [axis.get_title() for axis in axes if axis.get_visible()] == ["0", "1", "2"]
+    np.testing.assert_array_equal(axes[2].images[0].get_array(), np.full((3, 3), 2))
+
+
+def test_a_gif_is_written_frame_by_frame(tmp_path):
+    frames = np.stack([np.zeros((8, 8, 3)), np.ones((8, 8, 3)), np.zeros((8, 8, 3))])
+    plotting.save_gif(frames, tmp_path / "a.gif", fps=5)
+    read = imageio.mimread(tmp_path / "a.gif")
+    assert [int(frame[..., :3].mean()) for frame in read] == [0, 255, 0]
+    plotting.save_gif(list(np.round(255 * frames).astype("uint8")), tmp_path / "b.gif")
+    assert len(imageio.mimread(tmp_path / "b.gif")) == 3
+
+
+WRONG = [
+    (plotting.overlay, (RGB, np.full((6, 8), np.nan)), "finite"),
+    (plotting.overlay, (RGB, np.zeros((6, 8, 2, 2))), "maps"),
+    (plotting.overlay, (np.zeros((2, 6, 8)), np.zeros((3, 6, 8))), "as many"),
+    (plotting.overlay, (np.zeros((6, 8, 5)), HEAT), "images"),
+    (plotting.overlay, ([], []), "maps"),
+    (plotting.overlay, (RGB, HEAT, "no such map"), "colour map"),
+    (plotting.overlay, (RGB, HEAT, "jet", 2), "alpha"),
+    (plotting.show_attribution, (RGB, RGB[None]), "attribution"),
+    (plotting.show_attribution, (RGB, np.full((6, 8), np.inf)), "finite"),
+    (plotting.show_attribution, (RGB[None, None], HEAT), "images"),
+    (plotting.gallery, (RGB[None], {"a": np.zeros((2, 6, 8))}), "columns"),
+    (plotting.gallery, (RGB[None], {"a": HEAT[None]}, ["a", "b"]), "labels"),
+    (plotting.gallery, (np.zeros((0, 6, 8)), {"a": HEAT[None]}), "images"),
+    (plotting.show_signal, (np.zeros(5), np.zeros(4)), "attribution"),
+    (plotting.show_signal, (np.zeros(1), np.zeros(1)), "two times"),
+    (plotting.show_text, (["a"], [1.0, 2.0]), "token"),
+    (plotting.show_text, ([], []), "token"),
+    (plotting.show_volume, (np.zeros((3, 4, 4)), np.zeros((3, 4, 5))), "shape"),
+    (plotting.show_volume, (np.zeros((4, 4)), np.zeros((4, 4))), "volume"),
+    (plotting.show_feature_maps, (np.zeros((1, 4, 4, 2)),), "one sample"),
+    (plotting.save_gif, ([], "a.gif"), "frames"),
+    (plotting.save_gif, ([GREY, RGB], "a.gif"), "one size"),
+    (plotting.save_gif, (RGB[None], "a.gif", 0), "fps"),
+    (plotting.save_gif, (RGB[None], "/no/such/folder/a.gif"), "path"),
+]
+
+
+@pytest.mark.parametrize("function, arguments, words", WRONG, ids=lambda value: getattr(value, "__name__", ""))
+def test_wrong_input_is_named(function, arguments, words):
+    with pytest.raises(ValueError, match=words):
+        function(*arguments)
+
+
+def test_wrong_kinds_are_named():
+    with pytest.raises(TypeError, match="columns"):
+        plotting.gallery(RGB[None], HEAT[None])
+    with pytest.raises(TypeError, match="fps"):
+        plotting.save_gif(RGB[None], "a.gif", "fast")

@@ -1,0 +1,191 @@
+"""The command line: `python -m vis explain`, `layers`, `maximize`, for a saved model.
+
+Everything here is a thin front over the package; errors become one line.
+"""
+
+import argparse
+import math
+import pathlib
+import sys
+
+import keras
+import numpy as np
+
+import vis
+from vis import plotting
+from vis.graph import layers
+from vis.losses import ActivationMaximization
+from vis.utils import utils
+from vis.utils.images import stitch_images, to_bytes
+from vis.utils.validation import check_input_range, pick
+
+METHODS = {
+    "saliency": vis.Saliency,
+    "gradient-times-input": vis.GradientTimesInput,
+    "smooth-grad": vis.SmoothGrad,
+    "integrated-gradients": vis.IntegratedGradients,
+    "grad-cam": vis.GradCAM,
+    "grad-cam++": vis.GradCAMPlusPlus,
+    "layer-cam": vis.LayerCAM,
+    "hires-cam": vis.HiResCAM,
+    "xgrad-cam": vis.XGradCAM,
+    "eigen-cam": vis.EigenCAM,
+    "guided-grad-cam": vis.GuidedGradCAM,
+    "ablation-cam": vis.AblationCAM,
+    "score-cam": vis.ScoreCAM,
+    "occlusion": vis.Occlusion,
+    "rise": vis.RISE,
+}
+
+
+def load(path):
+    """Returns a saved Keras model, loaded in Keras's safe mode.
+
+    Args:
+        path: A `.keras` file.
+
+    Raises:
+        ValueError: The file is missing, is no model, or holds code that safe mode does not run.
+    """
+    path = pathlib.Path(path)
+    if not path.exists():
+        raise ValueError(f"The model must be a saved Keras model. Received: {str(path)!r}, which does not exist.")
+    try:
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # Keras raises many kinds
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(
+            f"{str(path)!r} could not be loaded as a Keras model: {reason} Code in a model (Lambda layers) is not run; "
+            "own layers must be registered, so load such a model in a script of yours."
+        ) from error
+
+
+def picture_for(model, path, input_range):
+    """Returns a picture as `(array, batch)`: bytes, and what the model takes.
+
+    Raises:
+        ValueError: The file is no picture, or the model takes none.
+    """
+    shape = getattr(model, "input_shape", None)
+    shape = shape if isinstance(shape, tuple) else ()
+    first = len(shape) == 4 and keras.config.image_data_format() == "channels_first"
+    size, channels = (shape[2:], shape[1]) if first else (shape[1:3], shape[-1:] and shape[-1])
+    if len(shape) != 4 or channels not in (1, 3):
+        raise ValueError(f"The model must take one picture, (N, H, W, 1 or 3). Its input is {model.input_shape!r}.")
+    array = utils.load_img(path, grayscale=channels == 1, target_size=None if None in size else size)
+    low, high = input_range
+    batch = (low + (high - low) * array.astype("float32") / 255).reshape(1, *array.shape[:2], channels)
+    return array, np.moveaxis(batch, -1, 1) if first else batch
+
+
+def explain(options):
+    """Writes what speaks for a class in a picture."""
+    check_input_range(options.input_range)
+    model = load(options.model)
+    picture, batch = picture_for(model, options.picture, options.input_range)
+    method = pick("--method", options.method, METHODS)
+    where = {} if options.layer is None else {"layer": options.layer}
+    try:
+        explainer = method(model, **where)
+    except TypeError as error:
+        if not where:
+            raise
+        raise ValueError(f"--layer is for the class activation maps. Received: --method {options.method}.") from error
+    attribution = explainer(batch, target=options.target)[0]
+    if attribution.ndim == 3 and attribution.shape[:2] != picture.shape[:2]:
+        attribution = np.moveaxis(attribution, 0, -1)
+    outputs = keras.ops.convert_to_numpy(model(batch, training=False))[0]
+    target = int(np.argmax(outputs)) if options.target is None else options.target
+    figure = plotting.show_attribution(picture, attribution, title=f"class {target}")
+    figure.savefig(options.output, dpi=120)
+    say(f"{options.method} of class {target} (output {np.ravel(outputs)[target]:.4g}): wrote {options.output}")
+
+
+def list_layers(options):
+    """Prints the layers: what `--layer` takes."""
+    rows = [("layer", "kind", "output")]
+    for path, layer in layers(load(options.model)):
+        try:
+            shape = str(tuple(layer.output.shape))
+        except (AttributeError, ValueError):
+            shape = "?"
+        rows.append((path, type(layer).__name__, shape))
+    widths = [max(len(row[i]) for row in rows) for i in range(2)]
+    for path, kind, shape in rows:
+        say(f"{path:{widths[0]}}  {kind:{widths[1]}}  {shape}")
+
+
+def maximize(options):
+    """Writes what filters of a layer look for, as a grid."""
+    model = utils.swap_softmax(load(options.model))
+    fv = vis.FeatureVisualization(model, ActivationMaximization(options.layer, 0), input_range=options.input_range)
+    images = fv.many(options.filters, steps=options.steps, seed=options.seed, verbose=int(sys.stderr.isatty()))
+    if keras.config.image_data_format() == "channels_first":
+        images = np.moveaxis(images, 1, -1)
+    grid = stitch_images(list(to_bytes(images, options.input_range)), cols=math.ceil(math.sqrt(len(images))))
+    keras.utils.save_img(options.output, np.atleast_3d(grid), scale=False)
+    say(f"{len(images)} filters of {options.layer}: wrote {options.output}")
+
+
+def say(words):
+    """Writes a line for the user."""
+    sys.stdout.write(words + "\n")
+
+
+def filters(text):
+    """Returns the indices meant by `"3"`, `"3,7"` or `"0:16"`."""
+    indices = []
+    for part in text.split(","):
+        ends = [int(number) for number in part.split(":")]
+        indices += range(*ends) if len(ends) == 2 else [int(part)]
+    if not indices:
+        raise ValueError("no filters")
+    return indices
+
+
+def parser():
+    """Returns the parser of the command line."""
+    whole = argparse.ArgumentParser(prog="python -m vis", description="Look inside a saved Keras model.")
+    commands = whole.add_subparsers(required=True, metavar="explain | layers | maximize")
+    range_help = "what the darkest and the brightest pixel become for the model (default: 0 1)"
+
+    one = commands.add_parser("explain", help="what in a picture speaks for a class")
+    one.set_defaults(run=explain)
+    one.add_argument("model", help="a .keras file")
+    one.add_argument("picture", help="an image file; resized to the model's input")
+    one.add_argument("--method", default="grad-cam", help=f"one of {', '.join(METHODS)} (default: grad-cam)")
+    one.add_argument("--target", type=int, help="the class's index (default: the most likely)")
+    one.add_argument("--layer", help="the feature map, for class activation maps (default: the last)")
+
+    two = commands.add_parser("layers", help="the layers of a model")
+    two.set_defaults(run=list_layers)
+    two.add_argument("model", help="a .keras file")
+
+    three = commands.add_parser("maximize", help="what filters look for")
+    three.set_defaults(run=maximize)
+    three.add_argument("model", help="a .keras file")
+    three.add_argument("--layer", required=True, help="the layer's name or path")
+    three.add_argument("--filters", type=filters, default=[0], help="such as 3, 3,7 or 0:16 (default: 0)")
+    three.add_argument("--steps", type=int, default=256, help="steps of the optimizer (default: 256)")
+    three.add_argument("--seed", type=int, help="for repeatable pictures")
+    for command, name in ((one, "explanation.png"), (three, "filters.png")):
+        command.add_argument("--output", default=name, help=f"the picture to write (default: {name})")
+        command.add_argument(
+            "--input-range", type=float, nargs=2, default=(0.0, 1.0), metavar=("LOW", "HIGH"), help=range_help
+        )
+    return whole
+
+
+def main(arguments=None) -> int:
+    """Runs the command line and returns the exit code: 0, or 2 for an error of the user's."""
+    options = parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except (ValueError, TypeError, FloatingPointError, OSError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,502 @@
+"""From arrays to pictures: attributions beside and over the images that they explain.
+
+Figures come back; nothing shows itself but `show`, and no setting of Matplotlib is changed.
+"""
+
+import html
+import math
+
+import numpy as np
+
+from vis.utils.heatmaps import heatmap
+from vis.utils.images import resize
+from vis.utils.validation import check_count, check_fraction, check_nonnegative, check_numeric
+
+UNSIGNED = "inferno"  # both can be told apart by the colour-blind, and in print
+SIGNED = "RdBu_r"
+
+
+def overlay(images, maps, cmap="jet", alpha=0.5) -> np.ndarray:
+    """Returns images with maps in colour over them.
+
+    Args:
+        images: `(N, H, W, 1 or 3)`, `(N, H, W)`, channels first, or one image without the batch axis. Any
+            type and range: bytes are taken as they are, floats in [0, 1] too; others are stretched, each
+            image by itself, unless they lie in 0..255.
+        maps: `(N, H', W')`, or one `(H', W')`: what `vis.heatmap` returns, or raw maps, which are scaled by
+            their largest strength where it is above 1. Smaller ones are enlarged.
+        cmap: Name of a Matplotlib colour map, or the map itself. Default `"jet"`; `"inferno"` and `"viridis"`
+            can be read by everyone.
+        alpha: Share of the map, in (0, 1]. Default 0.5.
+
+    Returns:
+        uint8 `(N, H, W, 3)`, or `(H, W, 3)` for one image.
+
+    Raises:
+        ValueError: The shapes do not fit, values are not finite, or there is no such colour map.
+        TypeError: An argument is of the wrong kind.
+
+    Example:
+        >>> overlay(np.zeros((8, 8)), np.eye(4)).shape
+        (8, 8, 3)
+    """
+    heat = check_numeric("maps", maps)
+    single = heat.ndim == 2
+    heat = heat[None] if single else heat
+    if heat.ndim != 3 or not heat.size:
+        raise ValueError(f"`maps` must have the shape (N, H, W) or (H, W). Received: shape {np.shape(maps)}.")
+    pictures = as_pictures(images, single)
+    if len(pictures) != len(heat):
+        raise ValueError(f"`images` and `maps` must be as many. Received: {len(pictures)} and {len(heat)}.")
+    colours = _colours(_unit(resize(heat, pictures.shape[1:3])), cmap)
+    blended = check_fraction("alpha", alpha) * colours + (1 - alpha) * pictures
+    result = np.round(255 * np.clip(blended, 0, 1)).astype("uint8")
+    return result[0] if single else result
+
+
+def as_pictures(images, single=False) -> np.ndarray:
+    """Returns images as RGB.
+
+    Args:
+        images: See `overlay`.
+        single: Whether it is one image without the batch axis. Default `False`.
+
+    Returns:
+        float32 `(N, H, W, 3)` with values in [0, 1].
+
+    Raises:
+        ValueError: They are no images.
+
+    Example:
+        >>> as_pictures(np.array([[[0, 255]]], "uint8"))[0, 0, 1].tolist()
+        [1.0, 1.0, 1.0]
+    """
+    array = check_numeric("images", images)
+    array = array[None] if single else array
+    if array.ndim == 4 and array.shape[-1] not in (1, 3, 4) and array.shape[1] in (1, 3, 4):
+        array = np.moveaxis(array, 1, -1)
+    array = array[..., None] if array.ndim == 3 else array
+    if array.ndim != 4 or array.shape[-1] not in (1, 3, 4) or not array.size:
+        raise ValueError(
+            "`images` must be grey or RGB: (N, H, W), (N, H, W, 1) or (N, H, W, 3), channels first too"
+            f"{', without N for one' if single else ''}. Received: shape {np.shape(images)}."
+        )
+    array = np.repeat(array, 3, axis=-1) if array.shape[-1] == 1 else array[..., :3]
+    return np.stack([_in_unit_range(one, _is_bytes(images)) for one in array])
+
+
+def _is_bytes(images):
+    return getattr(getattr(images, "dtype", None), "name", "") == "uint8"
+
+
+def _in_unit_range(image, is_bytes):
+    low, high = float(image.min()), float(image.max())
+    if low >= 0 and high <= 255 and (is_bytes or high > 1):
+        return image / 255
+    if low >= 0 and high <= 1:
+        return image
+    return (image - low) / (high - low) if high > low else np.full_like(image, 0.5)
+
+
+def _unit(maps):
+    """Scales each map so that no strength is above 1, and puts the 0 of signed ones in the middle."""
+    tops = np.maximum(np.abs(maps).max(axis=(1, 2), keepdims=True), 1)
+    return maps / tops if maps.min() >= 0 else (maps / tops + 1) / 2
+
+
+def _colours(values, cmap):
+    return _colour_map(cmap)(values)[..., :3].astype("float32")
+
+
+def _colour_map(cmap):
+    import matplotlib
+
+    if not isinstance(cmap, str):
+        return cmap
+    if cmap not in matplotlib.colormaps:
+        raise ValueError(f"There is no colour map named {cmap!r}. Try 'inferno', 'viridis', 'RdBu_r' or 'jet'.")
+    return matplotlib.colormaps[cmap]
+
+
+def show_attribution(image, attribution, cmap=UNSIGNED, signed_cmap=SIGNED, alpha=0.5, title=None):
+    """Returns a figure of one image and what was attributed to it.
+
+    From left to right: the image; the strength of the attribution; its sign, with 0 in white; the strength over
+    the image; and the colour bars.
+
+    Args:
+        image: `(H, W)`, `(H, W, 1 or 3)` or channels first; see `overlay`.
+        attribution: Of the image's shape or `(H, W)`, signed or not, raw or scaled.
+        cmap: Colour map of the strength. Default `"inferno"`.
+        signed_cmap: Colour map of the sign. Default `"RdBu_r"`: red speaks for the score, blue against it.
+        alpha: Share of the map in the overlay. Default 0.5.
+        title: Words above the image. Default none.
+
+    Returns:
+        A Matplotlib `Figure`.
+
+    Raises:
+        ValueError: The shapes do not fit, or values are not finite.
+        TypeError: An argument is of the wrong kind.
+
+    Example:
+        >>> len(show_attribution(np.zeros((8, 8)), np.eye(8)).axes)
+        6
+    """
+    picture = as_pictures(image, single=True)[0]
+    values = _attribution_of(picture, attribution)
+    strength, signed = _scaled(values, "absolute"), _scaled(values, "signed")
+    figure, axes = _figure(1, 4, picture.shape[1] / picture.shape[0])
+    panels = [(picture, None), (strength, cmap), (signed, signed_cmap), (overlay(picture, strength, cmap, alpha), None)]
+    for axis, (panel, colours), words in zip(axes[0], panels, (title, "strength", "sign", "overlay")):
+        drawn = _draw(axis, panel, colours, signed=panel is signed)
+        axis.set_title(words or "", fontsize=10)
+        if colours is not None:
+            figure.colorbar(drawn, ax=axis, fraction=0.046, pad=0.03)
+    return figure
+
+
+def _attribution_of(picture, attribution):
+    """Returns an attribution as `(H, W)` or `(H, W, C)`, of the picture's size."""
+    values = check_numeric("attribution", attribution)
+    size = picture.shape[:2]
+    if values.ndim == 3 and values.shape[:2] != size and values.shape[1:] == size:
+        values = np.moveaxis(values, 0, -1)
+    if values.ndim not in (2, 3) or not values.size or (values.ndim == 3 and values.shape[:2] != size):
+        raise ValueError(
+            f"`attribution` must have the shape (H, W) or that of the image, {size} with channels. Received: shape "
+            f"{np.shape(attribution)}. Give one sample, without the batch axis."
+        )
+    return values if values.ndim == 3 else resize(values[None], size)[0]
+
+
+def _scaled(values, sign):
+    """Returns `vis.heatmap` of one sample; zeros, without a warning, for a flat one."""
+    if values.min() == values.max():
+        return np.zeros(values.shape[:2], "float32")
+    return heatmap(values[None], sign=sign, channel_axis=-1 if values.ndim == 3 else None)[0]
+
+
+def gallery(images, columns, labels=None, titles=None, cmap=UNSIGNED, signed_cmap=SIGNED, size=1.6):
+    """Returns a figure with images down and methods across.
+
+    Args:
+        images: `(N, H, W, ...)`, see `overlay`.
+        columns: Dict from the names of methods to their attributions, `(N, H, W)` or `(N, H, W, C)`.
+            Those with negative values are drawn with 0 in white.
+        labels: Words to the left of the images, such as the classes' names; one for each. Default none.
+        titles: Numbers for each column, such as scores: `{name: [N numbers]}`, written above the maps. Default
+            none.
+        cmap: Colour map of maps without a sign. Default `"inferno"`.
+        signed_cmap: Colour map of signed maps. Default `"RdBu_r"`.
+        size: Height of a picture in inches, above 0. Default 1.6.
+
+    Returns:
+        A Matplotlib `Figure`; each column has a colour bar below it.
+
+    Raises:
+        ValueError: Shapes or numbers do not fit.
+        TypeError: An argument is of the wrong kind.
+
+    Example:
+        >>> figure = gallery(np.zeros((2, 8, 8)), {"eye": np.stack([np.eye(8)] * 2)}, ["a", "b"])
+        >>> [axis.get_title() for axis in figure.axes[:2]]
+        ['image', 'eye']
+    """
+    pictures = as_pictures(images)
+    if not isinstance(columns, dict) or not columns:
+        raise TypeError(f"`columns` must be a dict {{name: maps}}, not empty. Received: {columns!r:.80}.")
+    if check_nonnegative("size", size) == 0:
+        raise ValueError("`size` must be above 0. Received: 0.")
+    labels = _one_each("labels", labels, len(pictures))
+    figure, axes = _figure(len(pictures), 1 + len(columns), pictures.shape[2] / pictures.shape[1], size)
+    for axis, picture, label in zip(axes[:, 0], pictures, labels):
+        _draw(axis, picture, None)
+        axis.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=10)
+    axes[0, 0].set_title("image", fontsize=10)
+    for column, (name, maps) in zip(axes.T[1:], columns.items()):
+        own = _one_each(f"columns[{name!r}]", list(maps), len(pictures))
+        values = [_attribution_of(picture, one) for picture, one in zip(pictures, own)]
+        signed = any(one.min() < 0 for one in values)
+        for axis, one in zip(column, values):
+            scaled = _scaled(one, "signed" if signed else "absolute")
+            drawn = _draw(axis, scaled, signed_cmap if signed else cmap, signed)
+        for axis, number in zip(column, _one_each(f"titles[{name!r}]", (titles or {}).get(name), len(pictures))):
+            axis.set_title(number if isinstance(number, str) else f"{number:.3g}", fontsize=8)
+        column[0].set_title(f"{name}\n{column[0].get_title()}".strip(), fontsize=10)
+        figure.colorbar(drawn, ax=list(column), location="bottom", fraction=0.03, pad=0.02)
+    return figure
+
+
+def _one_each(name, values, count):
+    values = [""] * count if values is None else list(values)
+    if len(values) != count:
+        raise ValueError(f"`{name}` must hold one entry for each of {count} images. Received: {len(values)}.")
+    return values
+
+
+def show_signal(signal, attribution, signed_cmap=SIGNED, names=None):
+    """Returns a figure of a signal as curves, coloured by what was attributed to each time.
+
+    Args:
+        signal: `(T,)` or `(T, C)`.
+        attribution: Of the same shape, or `(T,)` for all curves.
+        signed_cmap: Colour map, with 0 in its middle. Default `"RdBu_r"`.
+        names: Names of the curves. Default none.
+
+    Returns:
+        A Matplotlib `Figure`, one curve below the other.
+
+    Raises:
+        ValueError: The shapes do not fit, or values are not finite.
+
+    Example:
+        >>> len(show_signal(np.zeros((20, 2)), np.ones(20)).axes)
+        3
+    """
+    from matplotlib.collections import LineCollection
+    from matplotlib.colors import Normalize
+
+    curves = check_numeric("signal", signal)
+    curves = curves[:, None] if curves.ndim == 1 else curves
+    values = check_numeric("attribution", attribution)
+    values = np.repeat(values[:, None], curves.shape[-1], axis=1) if values.ndim == 1 else values
+    if curves.ndim != 2 or values.shape != curves.shape or len(curves) < 2:
+        raise ValueError(
+            "`signal` must have the shape (T,) or (T, C) with two times at least, and `attribution` the same, or (T,). "
+            f"Received: {np.shape(signal)} and {np.shape(attribution)}."
+        )
+    names = _one_each("names", names, curves.shape[1])
+    top = float(np.abs(values).max()) or 1.0
+    figure, axes = _figure(curves.shape[1], 1, 5, 1.4, ticks=True)
+    for axis, curve, own, name in zip(axes[:, 0], curves.T, values.T, names):
+        points = np.stack([np.arange(len(curve)), curve], axis=-1)
+        segments = np.stack([points[:-1], points[1:]], axis=1)
+        lines = LineCollection(segments, cmap=_colour_map(signed_cmap), norm=Normalize(-top, top), linewidths=2.5)
+        lines.set_array((own[:-1] + own[1:]) / 2)
+        axis.plot(curve, color="0.75", linewidth=4, zorder=1)  # pale colours stand out from it
+        drawn = axis.add_collection(lines)
+        axis.set_ylabel(name)
+    figure.colorbar(drawn, ax=list(axes[:, 0]), fraction=0.03, pad=0.02)
+    return figure
+
+
+class Html(str):
+    """Text that notebooks show as HTML.
+
+    Example:
+        >>> Html("<b>a</b>")._repr_html_()
+        '<b>a</b>'
+    """
+
+    def _repr_html_(self):
+        return str(self)
+
+
+def show_text(tokens, attribution, signed_cmap=SIGNED) -> Html:
+    """Returns tokens on coloured ground, as HTML.
+
+    Args:
+        tokens: List of T words.
+        attribution: `(T,)`, or `(T, C)`, which is summed over C.
+        signed_cmap: Colour map, with 0 in its middle. Default `"RdBu_r"`.
+
+    Returns:
+        A string, which notebooks show as HTML.
+
+    Raises:
+        ValueError: They are not as many, or values are not finite.
+
+    Example:
+        >>> "not" in show_text(["not", "good"], [-1.0, 0.5])
+        True
+    """
+    values = check_numeric("attribution", attribution)
+    values = values.sum(axis=-1) if values.ndim == 2 else values
+    tokens = [str(token) for token in tokens]
+    if values.shape != (len(tokens),) or not tokens:
+        raise ValueError(
+            f"`attribution` must hold one number for each token. Received: shape {np.shape(attribution)} for "
+            f"{len(tokens)} tokens."
+        )
+    scaled = values / (np.abs(values).max() or 1)
+    spans = []
+    for token, value, colour in zip(tokens, scaled, _colours((scaled + 1) / 2, signed_cmap)):
+        red, green, blue = np.round(255 * colour).astype(int)
+        ink = "#fff" if colour @ np.array([0.3, 0.6, 0.1], "float32") < 0.45 else "#000"
+        style = f"background:rgb({red},{green},{blue});color:{ink};padding:0 .2em;border-radius:.2em"
+        spans.append(f'<span style="{style}" title="{value:+.2f}">{html.escape(token)}</span>')
+    return Html(" ".join(spans))
+
+
+def show_volume(volume, attribution, slices=8, cmap=UNSIGNED, alpha=0.5):
+    """Returns a figure of a volume's slices with the attribution over them, and its maximum projection.
+
+    Args:
+        volume: `(D, H, W)` or `(D, H, W, 1)`.
+        attribution: Of the same shape; its strength is drawn.
+        slices: How many slices, evenly spread, at least 1. Default 8.
+        cmap: Colour map. Default `"inferno"`.
+        alpha: Share of the map. Default 0.5.
+
+    Returns:
+        A Matplotlib `Figure`.
+
+    Raises:
+        ValueError: The shapes do not fit, or values are not finite.
+        TypeError: An argument is of the wrong kind.
+
+    Example:
+        >>> figure = show_volume(np.zeros((6, 8, 8)), np.ones((6, 8, 8)), slices=3)
+        >>> [axis.get_title() for axis in figure.axes][:4]
+        ['slice 0', 'slice 2', 'slice 5', 'maximum']
+    """
+    grey, values = (_without_channels(name, v) for name, v in (("volume", volume), ("attribution", attribution)))
+    if grey.shape != values.shape:
+        raise ValueError(
+            f"`attribution` must have the volume's shape, {grey.shape}. Received: {values.shape}. Give one sample, "
+            "without the batch axis."
+        )
+    depth = len(grey)
+    chosen = np.unique(np.linspace(0, depth - 1, check_count("slices", slices, 1)).round().astype(int))
+    strength = np.abs(values) / (np.abs(values).max() or 1)
+    low, high = grey.min(), grey.max()
+    grey = (grey - low) / (high - low) if high > low else np.zeros_like(grey)
+    panels = [(f"slice {i}", grey[i], strength[i]) for i in chosen]
+    panels.append(("maximum", grey.max(axis=0), strength.max(axis=0)))
+    return _tiled([(overlay(image, heat, cmap, alpha), words) for words, image, heat in panels])
+
+
+def _without_channels(name, value):
+    array = check_numeric(name, value)
+    array = array[..., 0] if array.ndim == 4 and array.shape[-1] == 1 else array
+    if array.ndim != 3 or not array.size:
+        raise ValueError(f"`{name}` must have the shape (D, H, W) or (D, H, W, 1). Received: {np.shape(value)}.")
+    return array
+
+
+def show_feature_maps(maps, columns=8, most=64, cmap="viridis"):
+    """Returns a figure of a layer's feature maps, as `vis.visualization.activations` gives them.
+
+    Args:
+        maps: Of one sample, `(H, W, channels)`.
+        columns: How many in a row, at least 1. Default 8.
+        most: How many at most, the first ones. Default 64.
+        cmap: Colour map. Default `"viridis"`. Every map is scaled by itself.
+
+    Returns:
+        A Matplotlib `Figure`.
+
+    Raises:
+        ValueError: The shape does not fit, or values are not finite.
+        TypeError: An argument is of the wrong kind.
+
+    Example:
+        >>> show_feature_maps(np.ones((5, 5, 3))).axes[2].get_title()
+        '2'
+    """
+    array = check_numeric("maps", maps)
+    if array.ndim != 3 or not array.size:
+        raise ValueError(f"`maps` must be those of one sample, (H, W, channels). Received: shape {array.shape}.")
+    count = min(array.shape[-1], check_count("most", most, 1))
+    return _tiled([(array[..., i], str(i)) for i in range(count)], check_count("columns", columns, 1), cmap)
+
+
+def save_gif(frames, path, fps=10):
+    """Writes frames into an animated GIF that repeats for ever.
+
+    Args:
+        frames: `(N, H, W, 1 or 3)` or a list of images, see `overlay`.
+        path: The file.
+        fps: Frames a second, above 0. Default 10.
+
+    Raises:
+        ValueError: There is no frame, they differ in size, or the file cannot be written.
+        TypeError: `fps` is no number.
+
+    Example:
+        >>> import tempfile
+        >>> save_gif(np.zeros((3, 8, 8, 3), "uint8"), tempfile.mkdtemp() + "/frames.gif")
+    """
+    import imageio.v2 as imageio
+
+    if check_nonnegative("fps", fps) == 0:
+        raise ValueError("`fps` must be above 0. Received: 0.")
+    frames = frames if hasattr(frames, "shape") else [np.asarray(frame) for frame in frames]
+    if not len(frames):
+        raise ValueError("`frames` must hold one image at least. Received: none.")
+    if len({np.shape(frame) for frame in frames}) > 1:
+        raise ValueError(f"`frames` must be of one size. Received: {sorted({np.shape(frame) for frame in frames})}.")
+    pictures = np.round(255 * as_pictures(np.asarray(frames))).astype("uint8")
+    try:
+        imageio.mimsave(str(path), list(pictures), format="GIF", duration=1000 / fps, loop=0)
+    except OSError as error:
+        raise ValueError(f"`path` must be a file that can be written. Received: {str(path)!r} ({error}).") from error
+
+
+def show(image, attribution, **options):
+    """Shows an image with what was attributed to it: in a notebook below the cell, else in a window.
+
+    Args:
+        image: One image, see `show_attribution`.
+        attribution: What an explainer gave for it.
+        **options: See `show_attribution`.
+
+    Raises:
+        ValueError: The shapes do not fit, or values are not finite.
+        TypeError: An argument is of the wrong kind.
+    """
+    figure = show_attribution(image, attribution, **options)
+    try:
+        from IPython import get_ipython
+        from IPython.display import display
+    except ImportError:
+        get_ipython = lambda: None  # noqa: E731
+    if get_ipython() is not None:
+        display(figure)
+        return
+    import matplotlib.pyplot as plt
+
+    window = plt.figure(figsize=figure.get_size_inches())
+    window.figimage(_rendered(figure))
+    plt.show()
+
+
+def _rendered(figure):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())
+
+
+def _figure(rows, columns, aspect, size=1.8, ticks=False):
+    """Returns a figure that pyplot does not know, and its axes as an array."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(columns * size * aspect + 1, rows * size + 0.6), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
+    if not ticks:
+        for axis in axes.flat:
+            axis.set(xticks=[], yticks=[])
+            axis.spines[:].set_visible(False)
+    return figure, axes
+
+
+def _draw(axis, panel, cmap, signed=False):
+    if cmap is None:
+        return axis.imshow(panel)
+    return axis.imshow(panel, cmap=_colour_map(cmap), vmin=-1 if signed else 0, vmax=1)
+
+
+def _tiled(panels, columns=None, cmap=None):
+    """Returns a figure of `(picture, words)`, row by row."""
+    columns = min(len(panels), columns or math.ceil(math.sqrt(len(panels))))
+    height, width = panels[0][0].shape[:2]
+    figure, axes = _figure(math.ceil(len(panels) / columns), columns, width / height, 1.3)
+    for axis, (picture, words) in zip(axes.flat, panels):
+        axis.imshow(picture, cmap=None if cmap is None else _colour_map(cmap))
+        axis.set_title(words, fontsize=8)
+    for axis in list(axes.flat)[len(panels) :]:
+        axis.set_visible(False)
+    return figure

@@ -1,0 +1,43 @@
+"""What a layer puts out."""
+
+from vis.explainer import Explainer, gathered
+
+
+def activations(model, layer, inputs, batch_size=32):
+    """Returns the output of a layer for a batch of inputs.
+
+    Draw it with `vis.plotting.show_feature_maps`.
+
+    Args:
+        model: Any built or callable Keras model. Not changed.
+        layer: Its name, path, index, the layer itself, or a pair of one of these and the number of the call.
+        inputs: What the model takes, batch axis first.
+        batch_size: How many samples run at once; bounds memory. Default 32.
+
+    Returns:
+        float32 array, batch axis first, in the layer's own shape.
+
+    Raises:
+        ValueError: There is no such layer, or the inputs do not fit.
+        TypeError: An argument is of the wrong kind.
+
+    Example:
+        >>> import keras
+        >>> model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(4, 3, name="conv")])
+        >>> activations(model, "conv", np.zeros((2, 8, 8, 1))).shape
+        (2, 6, 6, 4)
+    """
+    return _Activations(model, site_layer=layer)(inputs, target=_no_target, batch_size=batch_size)
+
+
+def _no_target(outputs):
+    """Stands for a target where none is needed."""
+
+
+class _Activations(Explainer):
+    """Hands out what a layer puts out."""
+
+    def explain(self, task):
+        """Returns the activations."""
+        chunks = task.rows("activations", at=self.site)
+        return gathered(task.count, ((images, [found["activations"]]) for images, _, found in chunks))[0]
