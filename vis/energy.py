@@ -56,9 +56,9 @@ class Energy:
 
     def arguments(self, losses, x):
         """Returns the losses' tensor arguments, checked against the layers' shapes."""
-        if self._shapes is None:
-            self._shapes = self.reader.shapes(x)
-        shapes = iter(self._shapes)
+        if self._shapes is None or self._shapes[0] != x.shape:
+            self._shapes = x.shape, self.reader.shapes(x)
+        shapes = iter(self._shapes[1])
         taken = [[next(shapes) for _ in range(count)] for count in self._counts]
         found = [[] if is_symbolic(loss) else list(loss.arguments(own)) for loss, own in zip(losses, taken)]
         return [own + self._on_image(i, loss) for i, (own, loss) in enumerate(zip(found, losses))]

@@ -67,11 +67,11 @@ class Loop:
 
         Returns:
             `(terms, strength)`: the weighted losses `(count, terms, N)`, and the root mean square of the
-            images' gradients `(count, N)`.
+            losses' gradients `(count, N)` with respect to what the network gets.
         """
         drawn = [self._transform.draw(generator, self.shape) for _ in range(count)]
         drawn += drawn[-1:] * (self.length - count)  # one shape, one compilation
-        numbers = tree.map_structure(lambda *parts: np.stack(parts), *drawn)
+        numbers = tree.map_structure(lambda *parts: _single_precision(np.stack(parts)), *drawn)
         self._run(rule)(count, numbers, weights, arguments)
         return ops.convert_to_numpy(self._history.value)[:count], ops.convert_to_numpy(self._strength.value)[:count]
 
@@ -79,7 +79,9 @@ class Loop:
         """Returns the images of the parameters as they are now."""
         if "images" not in self._compiled:
             self._compiled["images"] = backend.compile(self._decode, [])
-        return np.array(ops.convert_to_numpy(self._compiled["images"]([p.value for p in self._parameters])))
+        return np.array(
+            ops.convert_to_numpy(self._compiled["images"]([ops.convert_to_numpy(p.value) for p in self._parameters]))
+        )
 
     def importance(self) -> np.ndarray:
         """Returns the sum over the steps of the gradient's size at each place, `(N, *spatial)`."""
@@ -102,25 +104,28 @@ class Loop:
 
     def _step(self, i, numbers, weights, arguments, rule):
         def score(values):
-            image = self._decode(values[:-1]) + values[-1]
-            terms = self._terms(image, numbers, arguments, rule) * weights[:, None]
+            *parameters, nothing, also_nothing = values
+            image = self._decode(parameters) + nothing
+            changed = self._transform.apply(image, numbers) + also_nothing
+            terms = self._terms(image, changed, arguments, rule) * weights[:, None]
             return ops.sum(terms, axis=0), terms
 
-        nothing = ops.zeros(self.shape)  # added to the images, to see their gradient as well
-        _, terms, gradients = backend.value_and_grad(score, [*(p.value for p in self._parameters), nothing])
-        if gradients[-1] is None:
+        # Zeros are added to the images and to what the network gets, to see the gradients there as well.
+        seen = (*self.shape[:1], *self._transform.spatial(self.shape[1:-1]), *self.shape[-1:])
+        values = [*(p.value for p in self._parameters), ops.zeros(self.shape), ops.zeros(seen)]
+        _, terms, (*gradients, at_image, at_network) = backend.value_and_grad(score, values)
+        if at_network is None:
             raise self._energy.no_gradient()
-        self._optimizer.apply(gradients[:-1], self._parameters)
-        sizes = ops.absolute(gradients[-1])
-        strength = ops.sqrt(ops.mean(ops.square(sizes), axis=tuple(range(1, len(self.shape)))))
+        self._optimizer.apply(gradients, self._parameters)
+        sizes = ops.absolute(at_image)
+        strength = ops.sqrt(ops.mean(ops.square(at_network), axis=tuple(range(1, len(self.shape)))))
         self._history.assign(ops.slice_update(self._history.value, (i, 0, 0), terms[None]))
         self._strength.assign(ops.slice_update(self._strength.value, (i, 0), strength[None]))
         self._importance.assign(self._importance.value + ops.sum(sizes, axis=-1))
 
-    def _terms(self, image, numbers, arguments, rule):
+    def _terms(self, image, changed, arguments, rule):
         for_losses, for_regularizers = arguments
         regularizers = [loss.value([image], own)[None] for loss, own in zip(self._regularizers, for_regularizers)]
-        changed = self._transform.apply(image, numbers)
         try:
             losses = self._energy.terms(for_losses, self._to_input(changed), rule)
         except ValueError as error:
@@ -142,6 +147,10 @@ class Loop:
     def _has_fixed_size(self):
         shape = self._energy.reader.input_shape
         return shape is not None and None not in shape[1:]
+
+
+def _single_precision(array):
+    return array.astype({"f": "float32", "i": "int32"}.get(array.dtype.kind, array.dtype))
 
 
 def _zeros(shape):

@@ -8,6 +8,7 @@ import numpy as np
 from vis.backprop_modifiers import REDIRECTED
 from vis.descent import check_terms, ended, tell
 from vis.energy import check_losses, energy_of
+from vis.graph import fingerprint, same
 from vis.input_modifiers import Compose, standard_transforms
 from vis.losses import ActivationMaximization, Loss
 from vis.parameterizations import Fourier, Parameterization, Pixels
@@ -98,10 +99,11 @@ class FeatureVisualization:
 
     def _start(self):
         self._energy = energy_of(self._model, self._losses)
-        self._loops, self._lock = {}, threading.Lock()
+        self._loops, self._fingerprint, self._lock = {}, fingerprint(self._model), threading.Lock()
 
     def __getstate__(self):
-        return {key: value for key, value in vars(self).items() if key not in ("_energy", "_loops", "_lock")}
+        own = ("_energy", "_loops", "_fingerprint", "_lock")
+        return {key: value for key, value in vars(self).items() if key not in own}
 
     def __setstate__(self, state):
         vars(self).update(state)
@@ -152,6 +154,8 @@ class FeatureVisualization:
             ValueError, FloatingPointError: As `__call__`.
             TypeError: As `__call__`; or there is no `ActivationMaximization` in the loss.
         """
+        if filter_indices is None:
+            raise TypeError("`filter_indices` must hold one index for each image. Received: None.")
         indices = listify(filter_indices)
         if not any(isinstance(loss, ActivationMaximization) for loss in self._losses):
             raise TypeError(
@@ -162,13 +166,12 @@ class FeatureVisualization:
         return self._make(losses, len(indices), steps, seed, seed_input, callbacks, verbose)
 
     def _make(self, losses, num_images, steps, seed, seed_input, callbacks, verbose):
-        steps, num_images = check_count("steps", steps), check_count("num_images", num_images, 1)
         with self._lock, ended(callbacks, False) as watchers:
+            steps, num_images = check_count("steps", steps), check_count("num_images", num_images, 1)
             given = self._read_seed_input(seed_input, num_images)
             shape = self._image_shape(given, num_images)
             generator = np.random.default_rng(fresh_seed(None if seed is None else check_count("seed", seed)))
-            if steps == 0 and given is not None:
-                return self._in_place(given)
+            self._forget_changed()
             loop = self._loop(shape, losses)
             loop.start(
                 self._parameterization.initial(shape, generator)
@@ -178,7 +181,13 @@ class FeatureVisualization:
             records = self._run(loop, losses, steps, generator, watchers, verbose)
             self.history = {name: records[:, i] for i, name in enumerate(self._names)}
             self.importance = loop.importance()
-            return self._in_place(_check_images(loop.images()))
+            return self._in_place(given if steps == 0 and given is not None else _check_images(loop.images()))
+
+    def _forget_changed(self):
+        """Forgets what was compiled before a layer or an activation of the model changed."""
+        current = fingerprint(self._model)
+        if not same(self._fingerprint, current):
+            self._energy, self._loops, self._fingerprint = energy_of(self._model, self._losses), {}, current
 
     def _run(self, loop, losses, steps, generator, watchers, verbose):
         """Runs all steps, chunk by chunk, and returns the losses `(steps, terms, N)`."""
