@@ -126,27 +126,14 @@ class Loop:
     def _terms(self, image, changed, arguments, rule):
         for_losses, for_regularizers = arguments
         regularizers = [loss.value([image], own)[None] for loss, own in zip(self._regularizers, for_regularizers)]
-        try:
-            losses = self._energy.terms(for_losses, self._to_input(changed), rule)
-        except ValueError as error:
-            if self._has_fixed_size() or changed.shape == image.shape:
-                raise
-            raise ValueError(
-                f"The transforms make images of {tuple(changed.shape[1:-1])} out of {self.shape[1:-1]}, which the "
-                f"model may not be able to take. Use transforms that keep the size, or larger images. {error}"
-            ) from error
+        losses = self._energy.terms(for_losses, self._to_input(changed), rule)
         return ops.concatenate([losses, *regularizers])
 
     def _to_input(self, images):
         """Puts images in the size and layout that the model takes."""
-        if self._has_fixed_size():
-            images = resized(images, self.shape[1:-1])
+        images = resized(images, self.shape[1:-1])
         first = self._energy.reader.input_format == "channels_first" and len(images.shape) > 2
         return ops.moveaxis(images, -1, 1) if first else images
-
-    def _has_fixed_size(self):
-        shape = self._energy.reader.input_shape
-        return shape is not None and None not in shape[1:]
 
 
 def _single_precision(array):

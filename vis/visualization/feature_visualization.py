@@ -39,7 +39,8 @@ class FeatureVisualization:
         parameterization: What images are made of, see `vis.parameterizations`. Default `None`: `Fourier()`,
             or `Pixels()` for inputs without spatial axes.
         transforms: List of transforms of `vis.input_modifiers`, `[]` for none. Default `None`:
-            `standard_transforms()`, none for inputs without spatial axes.
+            `standard_transforms()`, none for inputs without spatial axes. What they cut off or add, resizing
+            makes good: the network gets images of their own size.
         regularizers: A loss of the image, or a list of pairs `(loss, weight)`, see `vis.regularizers`;
             taken before the transforms. Default none.
         optimizer: A Keras optimizer, of which a copy is used. Default `None`: `Adam(0.05)`.
