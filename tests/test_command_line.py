@@ -1,5 +1,6 @@
 """`python -m vis` for a saved model and a picture."""
 
+import argparse
 import subprocess
 import sys
 
@@ -73,6 +74,9 @@ def test_maximize_writes_a_grid(folder, tmp_path, capsys):
         (["explain", "model.keras", "photo.png", "--method", "magic"], "grad-cam"),
         (["explain", "model.keras", "photo.png", "--method", "rise", "--layer", "conv"], "--layer"),
         (["explain", "model.keras", "photo.png", "--input-range", "1", "0"], "input_range"),
+        (["explain", "model.keras", "photo.png", "--output", "map.xyz"], ".png"),
+        (["maximize", "model.keras", "--layer", "conv", "--output", "nowhere/map.png"], "folder that exists"),
+        (["maximize", "vector.keras", "--layer", "0"], "must take pictures"),
         (["maximize", "model.keras", "--layer", "nothing"], "no layer named"),
         (["maximize", "model.keras", "--layer", "conv", "--filters", "9", "--steps", "1"], "out of range"),
     ],
@@ -86,9 +90,15 @@ def test_errors_are_one_line(folder, monkeypatch, capsys, arguments, words):
     assert not list(folder.glob("*explanation*")) and not list(folder.glob("*filters*"))
 
 
+def test_models_that_end_in_scores_are_taken_as_they_are(folder, tmp_path):
+    keras.Sequential([keras.Input((8, 8, 1)), L.Conv2D(2, 3)]).save(tmp_path / "scores.keras")
+    arguments = [str(tmp_path / "scores.keras"), "--layer", "-1", "--steps", "1", "--output", str(tmp_path / "a.png")]
+    assert main(["maximize", *arguments]) == 0 and (tmp_path / "a.png").exists()
+
+
 def test_filters_are_read():
     assert filters("3") == [3] and filters("0:3,7") == [0, 1, 2, 7]
-    with pytest.raises(ValueError):
+    with pytest.raises(argparse.ArgumentTypeError, match="0:16"):
         filters("2:2")
 
 

@@ -888,7 +888,7 @@ def test_a_loss_that_the_input_does_not_reach():
     inputs = keras.Input((4, 4, 1))
     model = keras.Model(inputs, Side(name="side")(inputs))
     for loss in (Constant(), ActivationMaximization("side", 0)):
-        with pytest.raises(ValueError, match="do not depend on the input"):
+        with pytest.raises(ValueError, match="does not depend on the input"):
             plain(model, loss)(steps=2)
     hidden = keras.Sequential([keras.Input((4, 4, 1)), layers.Flatten(), layers.Dense(2)])
     hidden.unused = layers.Dense(3, name="unused")
@@ -947,3 +947,17 @@ def test_after_an_error_it_still_works(shared):
     with pytest.raises(ValueError):
         shared(steps=5, seed_input=np.full((8, 8, 3), 7.0))
     np.testing.assert_array_equal(shared(steps=3, seed=1), image)
+
+
+def test_a_transform_that_breaks_its_word_is_named():
+    class Half(vis.input_modifiers.Transform):
+        def apply(self, images, numbers):
+            return images[:, :4]
+
+    with pytest.raises(ValueError, match=r"\(1, 8, 8, 3\), as their `spatial` says. Received: \(1, 4, 8, 3\)"):
+        plain(small(), ActivationMaximization("conv", 0), transforms=[Half()])(steps=1)
+
+
+def test_the_model_must_be_built():
+    with pytest.raises(ValueError, match="must be built"):
+        vis.FeatureVisualization(keras.Sequential([layers.Dense(2)]), ActivationMaximization(-1, 0))

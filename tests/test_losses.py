@@ -171,7 +171,7 @@ def test_wrong_beta():
 
 
 def test_names():
-    assert str(ActivationMaximization(None, 1)) == "ActivationMax Loss"
+    assert str(ActivationMaximization("a", 1)) == "ActivationMax Loss"
     assert str(TotalVariation(None)) == "TV Loss"
     assert str(LPNorm(None)) == "L-6.0 Norm Loss"
     assert str(Loss()) == "Unnamed Loss"
@@ -573,3 +573,10 @@ def test_new_losses_are_finite_on_blank_activations(name):
     arguments = [ops.convert_to_tensor(a) for a in [*loss.arguments([x.shape]), *more]]
     score, _, gradient = backend.value_and_grad(lambda x: (loss.value([x], arguments), ()), ops.convert_to_tensor(x))
     assert np.isfinite(value_of(score)).all() and np.isfinite(value_of(gradient)).all()
+
+
+def test_a_loss_needs_a_layer_and_divides():
+    for kind in (lambda layer: ActivationMaximization(layer, 0), DeepDream):
+        with pytest.raises(TypeError, match="`layer` must be a layer"):
+            kind(None)
+    assert str(DeepDream("conv") / 2) == "0.5 * DeepDream(conv)"

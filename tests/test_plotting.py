@@ -203,3 +203,26 @@ def test_wrong_kinds_are_named():
         plotting.gallery(RGB[None], HEAT[None])
     with pytest.raises(TypeError, match="fps"):
         plotting.save_gif(RGB[None], "a.gif", "fast")
+
+
+@pytest.mark.parametrize(
+    "function, arguments, words",
+    [
+        (plotting.overlay, (RGB, RGB), "one image"),
+        (plotting.gallery, (RGB[None], {"a": HEAT[None]}, None, {"b": [1]}), "titles"),
+        (plotting.gallery, (RGB[None], {"a": None}), "columns"),
+        (plotting.gallery, (RGB[None], {"a": HEAT[None]}, "x"), "labels"),
+        (plotting.show_text, ("ab", [1.0, 2.0]), "tokens"),
+        (plotting.save_gif, (RGB[None], "a.png"), "gif"),
+        (plotting.save_gif, (None, "a.gif"), "frames"),
+    ],
+)
+def test_likely_mistakes_are_named(function, arguments, words):
+    with pytest.raises(ValueError, match=words):
+        function(*arguments)
+
+
+def test_a_colour_map_must_be_one():
+    with pytest.raises(TypeError, match="colour map"):
+        plotting.show_attribution(RGB, HEAT, cmap=3)
+    plotting.show_attribution(RGB, HEAT, cmap=JET)

@@ -4,6 +4,7 @@ Everything here is a thin front over the package; errors become one line.
 """
 
 import argparse
+import contextlib
 import math
 import pathlib
 import sys
@@ -19,6 +20,7 @@ from vis.utils import utils
 from vis.utils.images import stitch_images, to_bytes
 from vis.utils.validation import check_input_range, pick
 
+PICTURES = (".png", ".jpg", ".jpeg")
 METHODS = {
     "saliency": vis.Saliency,
     "gradient-times-input": vis.GradientTimesInput,
@@ -81,6 +83,7 @@ def picture_for(model, path, input_range):
 def explain(options):
     """Writes what speaks for a class in a picture."""
     check_input_range(options.input_range)
+    check_output(options.output)
     model = load(options.model)
     picture, batch = picture_for(model, options.picture, options.input_range)
     method = pick("--method", options.method, METHODS)
@@ -104,12 +107,12 @@ def explain(options):
 def list_layers(options):
     """Prints the layers: what `--layer` takes."""
     rows = [("layer", "kind", "output")]
-    for path, layer in layers(load(options.model)):
+    for path, found in layers(load(options.model)):
         try:
-            shape = str(tuple(layer.output.shape))
+            shape = str(tuple(found.output.shape))
         except (AttributeError, ValueError):
             shape = "?"
-        rows.append((path, type(layer).__name__, shape))
+        rows.append((path, type(found).__name__, shape))
     widths = [max(len(row[i]) for row in rows) for i in range(2)]
     for path, kind, shape in rows:
         say(f"{path:{widths[0]}}  {kind:{widths[1]}}  {shape}")
@@ -117,7 +120,12 @@ def list_layers(options):
 
 def maximize(options):
     """Writes what filters of a layer look for, as a grid."""
-    model = utils.swap_softmax(load(options.model))
+    check_output(options.output)
+    model = load(options.model)
+    if len(model.input_shape) != 4:
+        raise ValueError(f"The model must take pictures, (N, H, W, 1 or 3). Its input is {model.input_shape}.")
+    with contextlib.suppress(ValueError):  # it ends in scores already
+        model = utils.swap_softmax(model)
     fv = vis.FeatureVisualization(model, ActivationMaximization(options.layer, 0), input_range=options.input_range)
     images = fv.many(options.filters, steps=options.steps, seed=options.seed, verbose=int(sys.stderr.isatty()))
     if keras.config.image_data_format() == "channels_first":
@@ -125,6 +133,16 @@ def maximize(options):
     grid = stitch_images(list(to_bytes(images, options.input_range)), cols=math.ceil(math.sqrt(len(images))))
     keras.utils.save_img(options.output, np.atleast_3d(grid), scale=False)
     say(f"{len(images)} filters of {options.layer}: wrote {options.output}")
+
+
+def check_output(path):
+    """Raises unless a picture can be written to a path; asked before the work, not after it."""
+    path = pathlib.Path(path)
+    if path.suffix.lower() not in PICTURES or not path.resolve().parent.is_dir():
+        raise ValueError(
+            f"--output must be a file in a folder that exists, ending in one of {', '.join(PICTURES)}. Received: "
+            f"{str(path)!r}."
+        )
 
 
 def say(words):
@@ -135,12 +153,20 @@ def say(words):
 def filters(text):
     """Returns the indices meant by `"3"`, `"3,7"` or `"0:16"`."""
     indices = []
-    for part in text.split(","):
-        ends = [int(number) for number in part.split(":")]
-        indices += range(*ends) if len(ends) == 2 else [int(part)]
+    try:
+        for part in text.split(","):
+            ends = [int(number) for number in part.split(":")]
+            indices += range(*ends) if len(ends) == 2 else [int(part)]
+    except ValueError:
+        indices = []
     if not indices:
-        raise ValueError("no filters")
+        raise argparse.ArgumentTypeError(f"must be numbers such as 3, 3,7 or 0:16. Received: {text!r}")
     return indices
+
+
+def layer(text):
+    """Returns the layer meant on the command line: an index, or a name or path."""
+    return int(text) if text.lstrip("-").isdigit() else text
 
 
 def parser():
@@ -155,7 +181,7 @@ def parser():
     one.add_argument("picture", help="an image file; resized to the model's input")
     one.add_argument("--method", default="grad-cam", help=f"one of {', '.join(METHODS)} (default: grad-cam)")
     one.add_argument("--target", type=int, help="the class's index (default: the most likely)")
-    one.add_argument("--layer", help="the feature map, for class activation maps (default: the last)")
+    one.add_argument("--layer", type=layer, help="the feature map, for class activation maps (default: the last)")
 
     two = commands.add_parser("layers", help="the layers of a model")
     two.set_defaults(run=list_layers)
@@ -164,7 +190,7 @@ def parser():
     three = commands.add_parser("maximize", help="what filters look for")
     three.set_defaults(run=maximize)
     three.add_argument("model", help="a .keras file")
-    three.add_argument("--layer", required=True, help="the layer's name or path")
+    three.add_argument("--layer", type=layer, required=True, help="the layer's name, path or index")
     three.add_argument("--filters", type=filters, default=[0], help="such as 3, 3,7 or 0:16 (default: 0)")
     three.add_argument("--steps", type=int, default=256, help="steps of the optimizer (default: 256)")
     three.add_argument("--seed", type=int, help="for repeatable pictures")

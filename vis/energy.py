@@ -117,20 +117,16 @@ class Energy:
         with installed(self.reader.root, self._rule):
             _, terms, value, gradient = self.reader.differentiate(score, ops.convert_to_tensor(x))
         if gradient is None:
-            raise self.no_gradient()
+            raise ValueError(
+                f"The losses do not depend on {self.reader.words_wrt()}, so there is no gradient to show. Choose a "
+                "layer between the input and the output that is explained. Where whole numbers come in (an "
+                "embedding), there is no gradient: give the embedding's output as `wrt_tensor`."
+            )
         value, gradient = ops.cast(value, "float32"), ops.cast(gradient, "float32")
         if self._norm_grads:
             axes = tuple(range(1, len(gradient.shape)))
             gradient = gradient / (ops.sqrt(ops.mean(ops.square(gradient), axis=axes, keepdims=True)) + EPSILON)
         return terms, gradient, value
-
-    def no_gradient(self):
-        """Returns the error for losses that do not depend on what the gradient is taken of."""
-        return ValueError(
-            f"The losses do not depend on {self.reader.words_wrt()}, so there is no gradient to show. Choose a "
-            "layer between the input and the output that is explained. Where whole numbers come in (an "
-            "embedding), there is no gradient: give the embedding's output as `wrt_tensor`."
-        )
 
     def terms(self, arguments, x, rule=None):
         """Computes the losses `(K, N)`, for use inside compiled functions.

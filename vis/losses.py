@@ -95,6 +95,9 @@ class Loss:
 
     __rmul__ = __mul__
 
+    def __truediv__(self, divisor):
+        return self * (1 / divisor) if isinstance(divisor, numbers.Real) and divisor else NotImplemented
+
 
 class Sum(Loss):
     """Weighted losses, as `+`, `-` and `*` make them.
@@ -153,7 +156,7 @@ class ActivationMaximization(Loss):
     def __init__(self, layer, filter_indices):
         super().__init__()
         self.name = "ActivationMax Loss"
-        self.layer = layer
+        self.layer = _given(layer)
         self.filter_indices, self._each = _read_indices(filter_indices), False
 
     def sources(self):
@@ -214,7 +217,7 @@ class _LayerLoss(Loss):
 
     def __init__(self, layer, *details):
         super().__init__()
-        self.layer = layer
+        self.layer = _given(layer)
         words = [str(getattr(layer, "name", layer)), *(str(detail) for detail in details)]
         self.name = f"{type(self).__name__}({', '.join(words)})"
 
@@ -537,6 +540,12 @@ def layer_output(layer):
     if isinstance(output, (list, tuple, dict)):
         raise ValueError(f"{_words(layer)} puts out {len(output)} tensors. Choose a layer with a single output.")
     return output
+
+
+def _given(layer):
+    if layer is None:
+        raise TypeError("`layer` must be a layer, or its name, path or index. Received: None.")
+    return layer
 
 
 def _read_indices(filter_indices):

@@ -327,6 +327,12 @@ def spectrum_of(images, input_range=(0, 1), decorrelate=True) -> np.ndarray:
     images = check_numeric("images", images)
     if images.ndim < 3 or not images.size:
         raise ValueError(f"`images` must have the shape (N, *spatial, channels). Received: shape {images.shape}.")
+    low, high = check_input_range(input_range)
+    if images.min() < np.float32(low) or images.max() > np.float32(high):
+        raise ValueError(
+            f"`images` must lie in `input_range`, {low:g} to {high:g}. Received: values from {images.min():g} to "
+            f"{images.max():g}."
+        )
     values = Parameterization(decorrelate).unbounded(images, input_range)
     return np.abs(transform(values)).mean(axis=0).astype("float32")
 

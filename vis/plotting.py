@@ -45,6 +45,16 @@ def overlay(images, maps, cmap="jet", alpha=0.5) -> np.ndarray:
     heat = heat[None] if single else heat
     if heat.ndim != 3 or not heat.size:
         raise ValueError(f"`maps` must have the shape (N, H, W) or (H, W). Received: shape {np.shape(maps)}.")
+    if (
+        not single
+        and np.ndim(images) == 3
+        and np.shape(images)[-1] in (1, 3)
+        and np.shape(images)[:2] == heat.shape[:2]
+    ):
+        raise ValueError(
+            f"`maps` must be (H, W) for one image. Received: {heat.shape}. Make a map of its channels with "
+            "`vis.heatmap`."
+        )
     pictures = as_pictures(images, single)
     if len(pictures) != len(heat):
         raise ValueError(f"`images` and `maps` must be as many. Received: {len(pictures)} and {len(heat)}.")
@@ -111,8 +121,12 @@ def _colours(values, cmap):
 def _colour_map(cmap):
     import matplotlib
 
-    if not isinstance(cmap, str):
+    if isinstance(cmap, matplotlib.colors.Colormap):
         return cmap
+    if not isinstance(cmap, str):
+        raise TypeError(
+            f"A colour map must be a name, such as 'viridis', or a Matplotlib `Colormap`. Received: {cmap!r}."
+        )
     if cmap not in matplotlib.colormaps:
         raise ValueError(f"There is no colour map named {cmap!r}. Try 'inferno', 'viridis', 'RdBu_r' or 'jet'.")
     return matplotlib.colormaps[cmap]
@@ -208,6 +222,8 @@ def gallery(images, columns, labels=None, titles=None, cmap=UNSIGNED, signed_cma
         raise TypeError(f"`columns` must be a dict {{name: maps}}, not empty. Received: {columns!r:.80}.")
     if check_nonnegative("size", size) == 0:
         raise ValueError("`size` must be above 0. Received: 0.")
+    if titles is not None and not (isinstance(titles, dict) and set(titles) <= set(columns)):
+        raise ValueError(f"`titles` must be a dict whose names are columns, {list(columns)}. Received: {titles!r:.80}.")
     labels = _one_each("labels", labels, len(pictures))
     figure, axes = _figure(len(pictures), 1 + len(columns), pictures.shape[2] / pictures.shape[1], size)
     for axis, picture, label in zip(axes[:, 0], pictures, labels):
@@ -215,7 +231,7 @@ def gallery(images, columns, labels=None, titles=None, cmap=UNSIGNED, signed_cma
         axis.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=10)
     axes[0, 0].set_title("image", fontsize=10)
     for column, (name, maps) in zip(axes.T[1:], columns.items()):
-        own = _one_each(f"columns[{name!r}]", list(maps), len(pictures))
+        own = _one_each(f"columns[{name!r}]", check_numeric(f"columns[{name!r}]", maps), len(pictures))
         values = [_attribution_of(picture, one) for picture, one in zip(pictures, own)]
         signed = any(one.min() < 0 for one in values)
         for axis, one in zip(column, values):
@@ -229,10 +245,11 @@ def gallery(images, columns, labels=None, titles=None, cmap=UNSIGNED, signed_cma
 
 
 def _one_each(name, values, count):
-    values = [""] * count if values is None else list(values)
-    if len(values) != count:
-        raise ValueError(f"`{name}` must hold one entry for each of {count} images. Received: {len(values)}.")
-    return values
+    if values is None:
+        return [""] * count
+    if isinstance(values, str) or np.ndim(values) == 0 or len(values) != count:
+        raise ValueError(f"`{name}` must be a list with one entry for each of {count}. Received: {values!r:.80}.")
+    return list(values)
 
 
 def show_signal(signal, attribution, signed_cmap=SIGNED, names=None):
@@ -313,7 +330,9 @@ def show_text(tokens, attribution, signed_cmap=SIGNED) -> Html:
     """
     values = check_numeric("attribution", attribution)
     values = values.sum(axis=-1) if values.ndim == 2 else values
-    tokens = [str(token) for token in tokens]
+    if isinstance(tokens, (str, bytes)) or np.ndim(tokens) != 1:
+        raise ValueError(f"`tokens` must be a list of words. Received: {tokens!r:.80}.")
+    tokens = [token.decode() if isinstance(token, bytes) else str(token) for token in tokens]
     if values.shape != (len(tokens),) or not tokens:
         raise ValueError(
             f"`attribution` must hold one number for each token. Received: shape {np.shape(attribution)} for "
@@ -422,6 +441,10 @@ def save_gif(frames, path, fps=10):
 
     if check_nonnegative("fps", fps) == 0:
         raise ValueError("`fps` must be above 0. Received: 0.")
+    if not str(path).lower().endswith(".gif"):
+        raise ValueError(f"`path` must end in '.gif'. Received: {path!r}.")
+    if not hasattr(frames, "__len__"):
+        raise ValueError(f"`frames` must be a list of images. Received: {frames!r}.")
     frames = frames if hasattr(frames, "shape") else [np.asarray(frame) for frame in frames]
     if not len(frames):
         raise ValueError("`frames` must hold one image at least. Received: none.")
@@ -460,6 +483,7 @@ def show(image, attribution, **options):
     window = plt.figure(figsize=figure.get_size_inches())
     window.figimage(_rendered(figure))
     plt.show()
+    plt.close(window)
 
 
 def _rendered(figure):

@@ -106,7 +106,7 @@ class Loop:
         def score(values):
             *parameters, nothing, also_nothing = values
             image = self._decode(parameters) + nothing
-            changed = self._transform.apply(image, numbers) + also_nothing
+            changed = self._changed(image, numbers, seen) + also_nothing
             terms = self._terms(image, changed, arguments, rule) * weights[:, None]
             return ops.sum(terms, axis=0), terms
 
@@ -115,13 +115,25 @@ class Loop:
         values = [*(p.value for p in self._parameters), ops.zeros(self.shape), ops.zeros(seen)]
         _, terms, (*gradients, at_image, at_network) = backend.value_and_grad(score, values)
         if at_network is None:
-            raise self._energy.no_gradient()
+            raise ValueError(
+                "The loss does not depend on the input by anything that has a gradient. Choose a layer that the input "
+                "reaches, and no rounding, argmax or embedding on the way to it."
+            )
         self._optimizer.apply(gradients, self._parameters)
         sizes = ops.absolute(at_image)
         strength = ops.sqrt(ops.mean(ops.square(at_network), axis=tuple(range(1, len(self.shape)))))
         self._history.assign(ops.slice_update(self._history.value, (i, 0, 0), terms[None]))
         self._strength.assign(ops.slice_update(self._strength.value, (i, 0), strength[None]))
         self._importance.assign(self._importance.value + ops.sum(sizes, axis=-1))
+
+    def _changed(self, image, numbers, shape):
+        changed = self._transform.apply(image, numbers)
+        if tuple(changed.shape) != shape:
+            raise ValueError(
+                f"The transforms must make images of shape {shape}, as their `spatial` says. Received: "
+                f"{tuple(changed.shape)} from `apply`."
+            )
+        return changed
 
     def _terms(self, image, changed, arguments, rule):
         for_losses, for_regularizers = arguments

@@ -388,8 +388,16 @@ def load_img(path, grayscale=False, target_size=None) -> np.ndarray:
     """
     if target_size is not None and len(tuple(target_size)) != 2:
         raise ValueError(f"`target_size` must be a pair (rows, cols). Received: {target_size!r}.")
+    from PIL import Image  # only where pictures are read
+
     mode = "grayscale" if grayscale else "rgb"
     try:
+        with Image.open(path) as opened:
+            if opened.mode[0] in "IF":  # which would be cut off, not scaled
+                raise ValueError(
+                    f"`path` must be a picture of 8 bits a channel. Received: {str(path)!r} of mode {opened.mode}. "
+                    "Read it with imageio and scale it yourself."
+                )
         image = keras.utils.load_img(path, color_mode=mode, target_size=target_size, interpolation="bilinear")
     except OSError as error:
         raise ValueError(f"`path` must be a picture that can be read. Received: {str(path)!r} ({error}).") from error

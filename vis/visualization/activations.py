@@ -27,6 +27,8 @@ def activations(model, layer, inputs, batch_size=32):
         >>> activations(model, "conv", np.zeros((2, 8, 8, 1))).shape
         (2, 6, 6, 4)
     """
+    if layer is None:
+        raise TypeError("`layer` must be a layer, or its name, path or index. Received: None.")
     return _Activations(model, site_layer=layer)(inputs, target=_no_target, batch_size=batch_size)
 
 

@@ -78,6 +78,10 @@ class FeatureVisualization:
     ):
         if not isinstance(model, keras.Model):
             raise TypeError(f"`model` must be a Keras 3 model. Received: {model!r} ({type(model).__name__}).")
+        if not model.built:
+            raise ValueError(
+                f"`model` must be built. Received: '{model.name}', which is not. Call it on a sample first."
+            )
         if not isinstance(loss, Loss):
             raise TypeError(
                 "`loss` must be a loss of `vis.losses`, such as `ActivationMaximization(layer, 3)`, or a sum of some. "
