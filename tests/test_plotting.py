@@ -80,10 +80,10 @@ def test_the_arrays_given_stay_as_they_are():
 def test_no_setting_of_matplotlib_changes_and_no_figure_is_kept():
     import matplotlib.pyplot as plt
 
-    before = dict(matplotlib.rcParams)
+    before, open_ones = dict(matplotlib.rcParams), plt.get_fignums()
     figure = plotting.gallery(RGB[None], {"a": HEAT[None]})
     figure.savefig(io.BytesIO())
-    assert dict(matplotlib.rcParams) == before and plt.get_fignums() == []
+    assert dict(matplotlib.rcParams) == before and plt.get_fignums() == open_ones
 
 
 def test_an_attribution_is_drawn_by_strength_and_by_sign():

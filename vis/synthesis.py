@@ -39,8 +39,7 @@ class Loop:
         drawn = sum(np.size(array) for array in tree.flatten(transform.draw(np.random.default_rng(0), self.shape)))
         self.length = int(np.clip(_DRAWN_VALUES // max(drawn, 1), 1, CHUNK))
         terms = energy.size + len(regularizers)
-        self._history = _zeros((self.length, terms, self.shape[0]))
-        self._strength = _zeros((self.length, self.shape[0]))
+        self._history = _zeros((self.length, terms + 1, self.shape[0]))  # the losses, and how strong the gradient is
         self._importance = _zeros(self.shape[:-1])
         self._compiled = {}
 
@@ -73,7 +72,8 @@ class Loop:
         drawn += drawn[-1:] * (self.length - count)  # one shape, one compilation
         numbers = tree.map_structure(lambda *parts: _single_precision(np.stack(parts)), *drawn)
         self._run(rule)(count, numbers, weights, arguments)
-        return ops.convert_to_numpy(self._history.value)[:count], ops.convert_to_numpy(self._strength.value)[:count]
+        found = np.array(ops.convert_to_numpy(self._history.value))[:count]
+        return found[:, :-1], found[:, -1]
 
     def images(self) -> np.ndarray:
         """Returns the images of the parameters as they are now."""
@@ -98,7 +98,7 @@ class Loop:
                     i, tree.map_structure(lambda array: ops.take(array, i, axis=0), numbers), weights, arguments, rule
                 )
 
-            own = [*self._parameters, *self._optimizer.variables, self._history, self._strength, self._importance]
+            own = [*self._parameters, *self._optimizer.variables, self._history, self._importance]
             self._compiled[rule] = backend.compile_loop(step, [*self._energy.reader.variables, *own], own)
         return self._compiled[rule]
 
@@ -122,8 +122,8 @@ class Loop:
         self._optimizer.apply(gradients, self._parameters)
         sizes = ops.absolute(at_image)
         strength = ops.sqrt(ops.mean(ops.square(at_network), axis=tuple(range(1, len(self.shape)))))
-        self._history.assign(ops.slice_update(self._history.value, (i, 0, 0), terms[None]))
-        self._strength.assign(ops.slice_update(self._strength.value, (i, 0), strength[None]))
+        row = ops.concatenate([terms, strength[None]])[None]
+        self._history.assign(ops.slice_update(self._history.value, (i, 0, 0), row))
         self._importance.assign(self._importance.value + ops.sum(sizes, axis=-1))
 
     def _changed(self, image, numbers, shape):
