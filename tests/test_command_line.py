@@ -76,7 +76,7 @@ def test_maximize_writes_a_grid(folder, tmp_path, capsys):
         (["explain", "model.keras", "photo.png", "--input-range", "1", "0"], "input_range"),
         (["explain", "model.keras", "photo.png", "--output", "map.xyz"], ".png"),
         (["maximize", "model.keras", "--layer", "conv", "--output", "nowhere/map.png"], "folder that exists"),
-        (["maximize", "vector.keras", "--layer", "0"], "must take pictures"),
+        (["maximize", "vector.keras", "--layer", "0"], "must take one picture"),
         (["maximize", "model.keras", "--layer", "nothing"], "no layer named"),
         (["maximize", "model.keras", "--layer", "conv", "--filters", "9", "--steps", "1"], "out of range"),
     ],
@@ -94,6 +94,26 @@ def test_models_that_end_in_scores_are_taken_as_they_are(folder, tmp_path):
     keras.Sequential([keras.Input((8, 8, 1)), L.Conv2D(2, 3)]).save(tmp_path / "scores.keras")
     arguments = [str(tmp_path / "scores.keras"), "--layer", "-1", "--steps", "1", "--output", str(tmp_path / "a.png")]
     assert main(["maximize", *arguments]) == 0 and (tmp_path / "a.png").exists()
+
+
+def test_a_single_unit_is_class_one(folder, tmp_path, capsys):
+    model = keras.Sequential([keras.Input((8, 8, 3)), L.Conv2D(2, 3), L.Flatten(), L.Dense(1, "sigmoid")])
+    model.save(tmp_path / "one.keras")
+    arguments = [str(tmp_path / "one.keras"), str(folder / "photo.png"), "--output", str(tmp_path / "a.png")]
+    for target in ([], ["--target", "1"]):
+        assert main(["explain", *arguments, *target]) == 0
+        assert "of class 1 " in capsys.readouterr().out
+
+
+def test_channels_are_where_the_model_has_them(folder, tmp_path):
+    pool = L.AveragePooling2D(4, data_format="channels_first")
+    model = keras.Sequential([keras.Input((3, 8, 12)), L.Rescaling(1.0), pool, L.Flatten(), L.Dense(2)])
+    model.save(tmp_path / "first.keras")
+    arguments = [str(tmp_path / "first.keras"), str(folder / "photo.png"), "--method", "saliency"]
+    assert main(["explain", *arguments, "--output", str(tmp_path / "a.png")]) == 0
+    arguments = [str(tmp_path / "first.keras"), "--layer", "-1", "--steps", "1", "--output", str(tmp_path / "b.png")]
+    assert main(["maximize", *arguments]) == 0
+    assert np.asarray(Image.open(tmp_path / "b.png")).shape[:2] == (8, 12)
 
 
 def test_filters_are_read():

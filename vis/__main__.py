@@ -16,6 +16,7 @@ import vis
 from vis import plotting
 from vis.graph import layers
 from vis.losses import ActivationMaximization
+from vis.readers import model_input_format, model_input_shape
 from vis.utils import utils
 from vis.utils.images import stitch_images, to_bytes
 from vis.utils.validation import check_input_range, pick
@@ -68,16 +69,25 @@ def picture_for(model, path, input_range):
     Raises:
         ValueError: The file is no picture, or the model takes none.
     """
-    shape = getattr(model, "input_shape", None)
-    shape = shape if isinstance(shape, tuple) else ()
-    first = len(shape) == 4 and keras.config.image_data_format() == "channels_first"
-    size, channels = (shape[2:], shape[1]) if first else (shape[1:3], shape[-1:] and shape[-1])
-    if len(shape) != 4 or channels not in (1, 3):
-        raise ValueError(f"The model must take one picture, (N, H, W, 1 or 3). Its input is {model.input_shape!r}.")
-    array = utils.load_img(path, grayscale=channels == 1, target_size=None if None in size else size)
+    (height, width), channels, first = picture_input(model)
+    size = None if None in (height, width) else (height, width)
+    array = utils.load_img(path, grayscale=channels == 1, target_size=size)
     low, high = input_range
     batch = (low + (high - low) * array.astype("float32") / 255).reshape(1, *array.shape[:2], channels)
     return array, np.moveaxis(batch, -1, 1) if first else batch
+
+
+def picture_input(model):
+    """Returns `((height, width), channels, whether the channels come first)` of the pictures that a model takes.
+
+    Raises:
+        ValueError: It takes something else.
+    """
+    shape, first = model_input_shape(model), model_input_format(model) == "channels_first"
+    size, channels = (None, None) if shape is None else (shape[2:], shape[1]) if first else (shape[1:-1], shape[-1])
+    if size is None or len(size) != 2 or channels not in (1, 3):
+        raise ValueError(f"The model must take one picture, (N, H, W, 1 or 3). Its input has the shape {shape}.")
+    return size, channels, first
 
 
 def explain(options):
@@ -98,10 +108,13 @@ def explain(options):
     if attribution.ndim == 3 and attribution.shape[:2] != picture.shape[:2]:
         attribution = np.moveaxis(attribution, 0, -1)
     outputs = keras.ops.convert_to_numpy(model(batch, training=False))[0]
-    target = int(np.argmax(outputs)) if options.target is None else options.target
+    scores = outputs.reshape(-1, outputs.shape[-1]).mean(axis=0)  # as explainers do where there are positions
+    best = int(np.argmax(scores)) if len(scores) > 1 else 1  # a single unit is class 1
+    target = best if options.target is None else options.target
+    score = scores[target if len(scores) > 1 else 0]
     figure = plotting.show_attribution(picture, attribution, title=f"class {target}")
     figure.savefig(options.output, dpi=120)
-    say(f"{options.method} of class {target} (output {np.ravel(outputs)[target]:.4g}): wrote {options.output}")
+    say(f"{options.method} of class {target} (output {score:.4g}): wrote {options.output}")
 
 
 def list_layers(options):
@@ -122,13 +135,12 @@ def maximize(options):
     """Writes what filters of a layer look for, as a grid."""
     check_output(options.output)
     model = load(options.model)
-    if len(model.input_shape) != 4:
-        raise ValueError(f"The model must take pictures, (N, H, W, 1 or 3). Its input is {model.input_shape}.")
+    *_, first = picture_input(model)
     with contextlib.suppress(ValueError):  # it ends in scores already
         model = utils.swap_softmax(model)
     fv = vis.FeatureVisualization(model, ActivationMaximization(options.layer, 0), input_range=options.input_range)
     images = fv.many(options.filters, steps=options.steps, seed=options.seed, verbose=int(sys.stderr.isatty()))
-    if keras.config.image_data_format() == "channels_first":
+    if first:
         images = np.moveaxis(images, 1, -1)
     grid = stitch_images(list(to_bytes(images, options.input_range)), cols=math.ceil(math.sqrt(len(images))))
     keras.utils.save_img(options.output, np.atleast_3d(grid), scale=False)
