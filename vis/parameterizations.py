@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from vis.utils.formats import resized
-from vis.utils.images import interpolation
+from vis.utils.images import resize
 from vis.utils.validation import check_count, check_flag, check_input_range, check_nonnegative, check_numeric
 
 _EDGE = 1 / 512  # half a grey level: images are kept that far from the ends of the range, where a sigmoid is flat
@@ -233,8 +233,8 @@ class LaplacianPyramid(Parameterization):
         """Returns the levels, exactly: the coarsest is the smoothed image, the others what is missing yet."""
         rest, levels = np.asarray(values, "float32"), []
         for sizes in reversed(self._sizes(values.shape)):
-            levels.insert(0, np.asarray(_resized_array(rest, sizes), "float32"))
-            rest = rest - _resized_array(levels[0], _spatial(values.shape))
+            levels.insert(0, resize(rest, sizes))
+            rest = rest - resize(levels[0], _spatial(values.shape))
         return levels
 
     def _sizes(self, shape):
@@ -390,9 +390,3 @@ def _spatial(shape) -> list:
 
 def _normal(shape, std, generator):
     return (std * generator.standard_normal(shape)).astype("float32")
-
-
-def _resized_array(images, sizes):
-    for axis, size in enumerate(sizes, start=1):
-        images = np.moveaxis(np.tensordot(interpolation(size, images.shape[axis]), images, (1, axis)), 0, axis)
-    return images

@@ -65,11 +65,11 @@ def resize(maps, sizes) -> np.ndarray:
     """Resizes maps linearly, pixel centres on pixel centres.
 
     Args:
-        maps: Array `(N, *spatial)`.
+        maps: Array `(N, *spatial)`, with or without channels after it.
         sizes: The new spatial sizes.
 
     Returns:
-        New float32 array `(N, *sizes)`.
+        New float32 array `(N, *sizes)`, with the channels if there were any.
     """
     maps = np.array(maps, "float32")
     for axis, size in enumerate(sizes, start=1):
