@@ -10,7 +10,7 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
-from vis.__main__ import METHODS, filters, main
+from vis.__main__ import METHODS, filters, main, picture_for
 
 L = keras.layers
 
@@ -114,6 +114,14 @@ def test_channels_are_where_the_model_has_them(folder, tmp_path):
     arguments = [str(tmp_path / "first.keras"), "--layer", "-1", "--steps", "1", "--output", str(tmp_path / "b.png")]
     assert main(["maximize", *arguments]) == 0
     assert np.asarray(Image.open(tmp_path / "b.png")).shape[:2] == (8, 12)
+
+
+def test_pixels_are_scaled_to_the_input_range(folder):
+    model = keras.saving.load_model(folder / "model.keras")
+    picture, batch = picture_for(model, folder / "photo.png", (-1, 3))
+    assert picture.dtype == np.uint8 and batch.shape == (1, 16, 16, 3)
+    np.testing.assert_allclose(batch[0], picture / 255 * 4 - 1, atol=1e-6)
+    assert batch.min() == -1 and batch.max() == 3
 
 
 def test_filters_are_read():

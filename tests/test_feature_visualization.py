@@ -10,6 +10,7 @@ from test_no_harm import same_snapshots, snapshot
 
 import vis
 from vis import backend
+from vis.backprop_modifiers import REDIRECTED
 from vis.callbacks import GifGenerator, OptimizerCallback, Print
 from vis.input_modifiers import Crop, InputModifier, Jitter, Noise, Pad, Rotate, Transform
 from vis.losses import (
@@ -961,3 +962,44 @@ def test_a_transform_that_breaks_its_word_is_named():
 def test_the_model_must_be_built():
     with pytest.raises(ValueError, match="must be built"):
         vis.FeatureVisualization(keras.Sequential([layers.Dense(2)]), ActivationMaximization(-1, 0))
+
+
+def test_a_rescue_begins_again_with_the_same_random_numbers():
+    class Spy(vis.input_modifiers.Transform):
+        drawn = []
+
+        def draw(self, generator, shape):
+            self.drawn.append(float(generator.random()))
+            return [np.float32(0)]
+
+        def apply(self, images, numbers):
+            return images + numbers[0]
+
+    spy = Spy()
+    plain(dead(), ActivationMaximization("conv", 2), transforms=[spy])(steps=2, seed=0)
+    first, again = spy.drawn[-3:-1]  # the first step without a gradient, and once more with one
+    assert first == again != spy.drawn[-1]
+
+
+def test_redirected_gradients_by_hand():
+    x = ops.convert_to_tensor([[-1.0, -1.0, 2.0, 8.0], [-1.0, -1.0, -2.0, 8.0], [-1.0, -1.0, -2.0, 8.0]])
+    y = ops.convert_to_tensor([[0.0, 0.0, 2.0, 6.0], [0.0, 0.0, 0.0, 6.0], [0.0, 0.0, 0.0, 6.0]])  # a ReLU6
+    upstream = ops.convert_to_tensor([[1.0, -1.0, 3.0, 1.0], [1.0, -1.0, -3.0, 1.0], [1.0, 2.0, 3.0, -1.0]])
+    expected = [
+        [0.0, 0.0, 3.0, 0.0],  # alive: the plain gradient
+        [0.0, -1.0, -3.0, 1.0],  # dead: what a descent takes back into the open part
+        [0.0, 0.0, 0.0, 0.0],  # nothing of it goes there
+    ]
+    assert value_of(REDIRECTED.function(x, y, upstream)).tolist() == expected
+
+
+def test_the_strength_is_that_of_the_gradient():
+    model = linear()
+    fv = plain(model, 2 * ActivationMaximization("preds", 0))
+    fv(steps=1, seed=0)
+    (loop,) = fv._loops.values()
+    loop.restart()
+    terms, strength = loop.advance(1, np.random.default_rng(0), fv._weights, fv._arguments(fv._losses, loop))
+    kernel = model.layers[-1].get_weights()[0][:, 0]
+    np.testing.assert_allclose(strength, [[2 * np.sqrt(np.mean(kernel**2))]], rtol=1e-5)
+    np.testing.assert_allclose(terms[:, :, 0], fv.history["ActivationMax Loss"], rtol=1e-5)
