@@ -339,6 +339,12 @@ def test_the_cosine_is_never_below_a_tenth():
     assert got(Caricature("a", np.zeros(3)), x, np.float32([[1.0, 0.0]])).tolist() == pytest.approx([0.3], rel=1e-5)
 
 
+def test_an_infinite_channel_that_is_not_chosen_changes_nothing():
+    x = np.array([[1.0, np.inf, 3.0]], "float32")
+    loss = ActivationMaximization("dense", 0).each([2])
+    assert got(loss, x).tolist() == [-3.0]
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_each_image_a_filter_of_its_own(shape, rng):
     x = rng.normal(size=shape).astype("float32")

@@ -201,7 +201,8 @@ class ActivationMaximization(Loss):
         (indices,) = arguments
         if len(indices.shape) == 2:
             _check_number("filter_indices", indices, tensors[0])
-            return -ops.take_along_axis(_means(tensors[0]), indices, axis=-1)[:, 0]
+            means = _means(tensors[0])
+            return -ops.sum(ops.where(ops.arange(means.shape[-1]) == indices, means, 0.0), axis=-1)
         return -ops.sum(_means(ops.take(tensors[0], indices, axis=-1)), axis=-1)
 
     def build_loss(self):

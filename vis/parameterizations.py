@@ -80,7 +80,7 @@ class Parameterization:
         values = self.values(parameters, tuple(shape))
         if self._has_colours(shape):
             values = ops.matmul(values, _COLOURS.T)
-        return ops.clip(low + (high - low) * ops.sigmoid(values), low, high)  # rounding may pass the ends
+        return low + _span(low, high) * ops.sigmoid(values)
 
     def encode(self, images, input_range=(0, 1)) -> list:
         """Returns the parameters of given images, as closely as they can be had.
@@ -104,6 +104,13 @@ class Parameterization:
 
     def _has_colours(self, shape):
         return self._decorrelate and len(shape) > 2 and shape[-1] == 3
+
+
+def _span(low, high) -> float:
+    """Returns `high - low` in single precision, so rounded that `low` and the span do not pass `high`."""
+    low, high = np.float32(low), np.float32(high)
+    span = high - low
+    return float(span if low + span <= high else np.nextafter(span, np.float32(0)))
 
 
 class Pixels(Parameterization):
