@@ -42,6 +42,7 @@ FLOORS = {
     "vis.synthesis": 4,
     "vis.explainer": 4,
     "vis.feature_maps": 4,
+    "vis.training": 5,
     "vis.visualization.maps": 5,
     "vis.visualization.gradients": 5,
     "vis.visualization.activations": 5,

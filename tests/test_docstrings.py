@@ -28,6 +28,7 @@ DOCUMENTED = [
     "vis.regularizers",
     "vis.optimizer",
     "vis.callbacks",
+    "vis.training",
     "vis.grad_modifiers",
     "vis.backprop_modifiers",
     "vis.input_modifiers",

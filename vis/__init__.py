@@ -2,6 +2,7 @@
 
 from vis import backend
 from vis.backprop_modifiers import modify_model_backprop
+from vis.training import ExplanationLogger
 from vis.visualization import (
     RISE,
     AblationCAM,
@@ -37,6 +38,7 @@ backend.modify_model_backprop = modify_model_backprop
 __all__ = [
     "AblationCAM",
     "EigenCAM",
+    "ExplanationLogger",
     "FeatureVisualization",
     "GradCAM",
     "GradCAMPlusPlus",

@@ -481,17 +481,29 @@ def show(image, attribution, **options):
     import matplotlib.pyplot as plt
 
     window = plt.figure(figsize=figure.get_size_inches())
-    window.figimage(_rendered(figure))
+    window.figimage(rendered(figure))
     plt.show()
     plt.close(window)
 
 
-def _rendered(figure):
+def rendered(figure) -> np.ndarray:
+    """Returns a figure as a picture.
+
+    Args:
+        figure: A Matplotlib `Figure`.
+
+    Returns:
+        uint8 `(H, W, 3)`.
+
+    Example:
+        >>> rendered(show_feature_maps(np.ones((5, 5, 3)))).ndim
+        3
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
-    return np.asarray(canvas.buffer_rgba())
+    return np.array(canvas.buffer_rgba())[..., :3]
 
 
 def _figure(rows, columns, aspect, size=1.8, ticks=False):

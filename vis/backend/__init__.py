@@ -115,6 +115,29 @@ def untouched(model):
     return _framework.untouched(model)
 
 
+def picture_writer(directory):
+    """Returns what writes pictures for TensorBoard, or `None` where no package that can is installed.
+
+    TensorFlow's and PyTorch's own writers need the package `tensorboard`; without it, and on JAX, it is
+    `tensorboardX`'s.
+
+    Args:
+        directory: Where the event files go.
+
+    Returns:
+        An object with `add_image(name, picture, step, dataformats="HWC")` and `close()`.
+    """
+    try:
+        return _framework.picture_writer(str(directory))
+    except ImportError:
+        pass
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(directory))
+
+
 def set_random_seed(seed_value=1337) -> None:
     """Seeds Python, NumPy, the backend and the package's own random generator.
 

@@ -178,3 +178,8 @@ def concrete(tensor):
 def untouched(model):
     """Keeps a model's variables as they are, see `vis.backend.untouched`."""
     return keras.StatelessScope(state_mapping=[(v, v.value) for v in model.variables])
+
+
+def picture_writer(directory):
+    """Raises an error, see `vis.backend.picture_writer`."""
+    raise ImportError("JAX has no writer for TensorBoard of its own.")

@@ -1,6 +1,7 @@
 """The seam on TensorFlow."""
 
 import functools
+import importlib.util
 
 import keras
 import tensorflow as tf
@@ -144,3 +145,24 @@ def concrete(tensor):
 def untouched(model):
     """Keeps a model's variables as they are, see `vis.backend.untouched`."""
     return keras.StatelessScope()
+
+
+class _PictureWriter:
+    """`tf.summary` in the manner of PyTorch's `SummaryWriter`."""
+
+    def __init__(self, directory):
+        self._writer = tf.summary.create_file_writer(directory)
+
+    def add_image(self, name, picture, step, dataformats="HWC"):
+        with self._writer.as_default():
+            tf.summary.image(name, picture[None], step=step)
+
+    def close(self):
+        self._writer.close()
+
+
+def picture_writer(directory):
+    """Writes pictures for TensorBoard, see `vis.backend.picture_writer`."""
+    if importlib.util.find_spec("tensorboard") is None:
+        raise ImportError("`tf.summary.image` needs the package tensorboard.")
+    return _PictureWriter(directory)

@@ -116,3 +116,10 @@ def concrete(tensor):
 def untouched(model):
     """Keeps a model's variables as they are, see `vis.backend.untouched`."""
     return keras.StatelessScope()
+
+
+def picture_writer(directory):
+    """Writes pictures for TensorBoard, see `vis.backend.picture_writer`."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(directory)

@@ -1,0 +1,187 @@
+"""The view into a training: files, TensorBoard, and a training that goes on whatever happens."""
+
+import builtins
+import io
+import warnings
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from PIL import Image
+
+import vis
+from vis.utils.validation import VisualizationWarning
+
+GOOD = np.random.default_rng(0).random((2, 8, 8, 1)).astype("float32")
+
+
+def network():
+    keras.utils.set_random_seed(3)
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            layers.Conv2D(3, 3, activation="relu", name="conv"),
+            layers.Flatten(),
+            layers.Dropout(0.3),
+            layers.Dense(2),
+        ]
+    )
+    model.compile(keras.optimizers.Adam(0.01), "mse")
+    return model
+
+
+def fit(model, *callbacks, epochs=2):
+    x = np.random.default_rng(1).random((16, 8, 8, 1)).astype("float32")
+    return model.fit(x, np.eye(2)[np.arange(16) % 2], epochs=epochs, verbose=0, batch_size=8, callbacks=list(callbacks))
+
+
+def names_in(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_it_draws_what_the_explainer_gives_for_the_network_of_that_epoch(tmp_path):
+    model, seen = network(), []
+
+    class Keep(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            seen.append(vis.Saliency(self.model)(GOOD, target=1))
+
+    logger = vis.ExplanationLogger(GOOD, {"saliency": vis.Saliency}, tmp_path, target=1, labels=["a", "b"])
+    fit(model, logger, Keep())
+    assert names_in(tmp_path) == ["epoch_000.png", "epoch_001.png", "epoch_002.png", "epochs.gif"]
+    assert not np.allclose(seen[0], seen[1])
+    for epoch, maps in enumerate(seen, start=1):
+        figure = vis.plotting.gallery(GOOD, {"saliency": maps}, ["a", "b"])
+        figure.suptitle(f"epoch {epoch}")
+        np.testing.assert_array_equal(
+            np.asarray(Image.open(tmp_path / f"epoch_{epoch:03d}.png")), vis.plotting.rendered(figure)
+        )
+    with Image.open(tmp_path / "epochs.gif") as animation:
+        assert animation.n_frames == 3
+
+
+def test_only_the_chosen_epochs(tmp_path):
+    logger = vis.ExplanationLogger(GOOD, {"x": vis.Saliency}, tmp_path / "new" / "folder", epochs=range(1, 9, 2))
+    fit(network(), logger, epochs=4)
+    assert names_in(tmp_path / "new" / "folder") == ["epoch_001.png", "epoch_003.png", "epochs.gif"]
+
+
+def test_training_is_the_same_with_it(tmp_path):
+    plain, watched = network(), network()
+    keras.utils.set_random_seed(5)
+    expected = fit(plain).history["loss"]
+    keras.utils.set_random_seed(5)
+    before = np.random.get_state()[1].copy()
+    explainers = {"smooth": lambda m: vis.SmoothGrad(m, num_samples=3), "cam": vis.GradCAM, "mask": vis.RISE}
+    explainers["mask"] = lambda m: vis.RISE(m, num_masks=5)
+    logger = vis.ExplanationLogger(GOOD, explainers, tmp_path, target=0)
+    logger.set_model(watched)
+    logger.on_train_begin()
+    np.testing.assert_array_equal(np.random.get_state()[1], before)
+    assert fit(watched, logger).history["loss"] == expected
+    for a, b in zip(plain.get_weights(), watched.get_weights()):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_model_that_is_built_by_its_first_batch(tmp_path):
+    model = keras.Sequential([layers.Flatten(), layers.Dense(2)])
+    model.compile("sgd", "mse")
+    fit(model, vis.ExplanationLogger(GOOD, {"x": vis.Saliency}, tmp_path), epochs=1)
+    names = names_in(tmp_path)  # some backends build the model before the training begins
+    assert [name for name in names if name != "epoch_000.png"] == ["epoch_001.png", "epochs.gif"]
+
+
+def failing(model):
+    raise RuntimeError("no luck")
+
+
+@pytest.mark.parametrize(
+    "explainers, words",
+    [
+        ({"x": failing}, "RuntimeError: no luck"),
+        ({"x": lambda model: failing}, "TypeError"),
+        ({"x": lambda model: vis.GradCAM(model, "nowhere")}, "nowhere"),
+        ({"x": lambda model: lambda images, target: np.full((2, 8, 8), np.nan)}, "NaN"),
+    ],
+)
+def test_a_failure_warns_and_the_training_goes_on(explainers, words, tmp_path):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        history = fit(network(), vis.ExplanationLogger(GOOD, explainers, tmp_path)).history["loss"]
+    assert len(history) == 2 and not names_in(tmp_path)
+    own = [str(w.message) for w in caught if w.category is VisualizationWarning]
+    assert len(own) == 3 and all(words in text and "the training goes on" in text for text in own), own
+
+
+def test_a_folder_that_vanishes(tmp_path):
+    folder = tmp_path / "gone"
+    logger = vis.ExplanationLogger(GOOD, {"x": vis.Saliency}, folder, epochs=[1])
+    folder.rmdir()
+    with pytest.warns(VisualizationWarning, match="at epoch 1; the training goes on. FileNotFoundError"):
+        assert len(fit(network(), logger).history["loss"]) == 2
+
+
+@pytest.mark.parametrize("own_writer", [True, False], ids=["framework", "tensorboardX"])
+def test_tensorboard_gets_the_pictures(own_writer, tmp_path, monkeypatch):
+    event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    pytest.importorskip("tensorboardX")
+    if not own_writer:
+        monkeypatch.setattr(vis.backend._framework, "picture_writer", no_writer)
+    logger = vis.ExplanationLogger(
+        GOOD, {"x": vis.Saliency}, tmp_path / "png", epochs=[0, 2], tensorboard=tmp_path / "logs"
+    )
+    fit(network(), logger)
+    log = event_accumulator.EventAccumulator(str(tmp_path / "logs"), size_guidance={"tensors": 0, "images": 0})
+    log.Reload()
+    if log.Tags()["images"]:
+        found = {event.step: event.encoded_image_string for event in log.Images("explanations")}
+    else:  # as TensorFlow 2 writes them
+        found = {event.step: event.tensor_proto.string_val[2] for event in log.Tensors("explanations")}
+    assert sorted(found) == [0, 2]
+    for step, encoded in found.items():
+        with Image.open(tmp_path / "png" / f"epoch_{step:03d}.png") as expected:
+            np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(encoded))), np.asarray(expected))
+
+
+def no_writer(directory):
+    raise ImportError
+
+
+def test_without_a_writer_there_are_the_files(tmp_path, monkeypatch):
+    real = builtins.__import__
+
+    def without(name, *rest, **more):
+        if name.split(".")[0] in ("tensorboardX", "tensorboard"):
+            raise ImportError(name)
+        return real(name, *rest, **more)
+
+    monkeypatch.setattr(vis.backend._framework, "picture_writer", no_writer)
+    monkeypatch.setattr(builtins, "__import__", without)
+    logger = vis.ExplanationLogger(GOOD, {"x": vis.Saliency}, tmp_path, epochs=[1], tensorboard=tmp_path / "logs")
+    with pytest.warns(VisualizationWarning, match="Install the package `tensorboard` or `tensorboardX`"):
+        fit(network(), logger)
+    assert names_in(tmp_path) == ["epoch_001.png", "epochs.gif"]
+
+
+@pytest.mark.parametrize(
+    "arguments, error, words",
+    [
+        ((np.zeros((2, 5)), {"x": vis.Saliency}, "."), ValueError, "`images` must be grey or RGB"),
+        ((GOOD, vis.Saliency, "."), TypeError, "`explainers` must be a dict"),
+        ((GOOD, {}, "."), TypeError, "`explainers` must be a dict"),
+        ((GOOD, {"x": "grad-cam"}, "."), TypeError, r"`explainers\['x'\]` must be a class or a function"),
+        ((GOOD, {"x": vis.Saliency}, ".", 0, 3), TypeError, "`epochs` must be a list"),
+        ((GOOD, {"x": vis.Saliency}, ".", 0, [-1]), ValueError, "`epochs`"),
+        ((GOOD, {"x": vis.Saliency}, ".", 0, None, ["a"]), ValueError, "one word for each of 2 images"),
+        ((GOOD, {"x": vis.Saliency}, __file__), ValueError, "`folder` must be one that can be written"),
+    ],
+)
+def test_bad_input(arguments, error, words):
+    with pytest.raises(error, match=words):
+        vis.ExplanationLogger(*arguments)
+
+
+def test_an_explainer_of_another_model_is_refused():
+    with pytest.raises(TypeError, match="a class or a function of the model"):
+        vis.ExplanationLogger(GOOD, {"x": vis.Saliency(network())}, ".")
