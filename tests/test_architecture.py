@@ -16,6 +16,7 @@ FLOORS = {
     "vis.utils.validation": 0,
     "vis.utils.images": 0,
     "vis.utils.heatmaps": 0,
+    "vis.utils.figures": 0,
     "vis.utils.formats": 1,
     "vis.losses": 1,
     "vis.plotting": 1,

@@ -1,11 +1,13 @@
 """Pictures: the arrays and artists that are drawn, and what happens to odd input."""
 
 import io
+import pickle
 
 import imageio.v2 as imageio
 import matplotlib
 import numpy as np
 import pytest
+from PIL import Image
 
 from vis import plotting
 
@@ -226,3 +228,23 @@ def test_a_colour_map_must_be_one():
     with pytest.raises(TypeError, match="colour map"):
         plotting.show_attribution(RGB, HEAT, cmap=3)
     plotting.show_attribution(RGB, HEAT, cmap=JET)
+
+
+def test_notebooks_draw_figures_without_pyplot():
+    figure = plotting.show_attribution(GREY, HEAT)
+    encoded = figure._repr_png_()
+    drawn = np.asarray(Image.open(io.BytesIO(encoded)))
+    assert drawn.shape[0] > 100 and np.ptp(drawn) == 255
+    copy = pickle.loads(pickle.dumps(figure))
+    assert len(copy.axes) == len(figure.axes)
+
+
+def test_a_map_that_lies_on_its_side_is_refused():
+    with pytest.raises(ValueError, match=r"rows and columns.*\(8, 6\)"):
+        plotting.overlay(GREY, HEAT.T)
+    assert plotting.overlay(GREY, np.eye(3, 4)).shape == (6, 8, 3)  # a feature map of another size is none
+
+
+def test_a_signal_that_lies_on_its_side_is_refused():
+    with pytest.raises(ValueError, match="`signal` must have time first.*100 curves"):
+        plotting.show_signal(np.zeros((3, 100)), np.zeros((3, 100)))

@@ -107,7 +107,7 @@ def rule(identifier) -> Rule | None:
         ValueError: There is no rule of that name.
         TypeError: `identifier` is neither a name nor a callable.
 
-    Example:
+    Examples:
         >>> rule("deconv").name
         'rectified'
     """
@@ -262,7 +262,7 @@ def guided(model):
     Raises:
         ValueError: The model is subclassed or not built.
 
-    Example:
+    Examples:
         >>> import keras
         >>> model = keras.Sequential(
         ...     [keras.Input((3,)), keras.layers.Dense(2, activation="relu", name="fc")]
@@ -290,7 +290,7 @@ def rectified(model):
     Raises:
         ValueError: The model is subclassed or not built.
 
-    Example:
+    Examples:
         >>> import keras
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.ReLU(name="act")])
         >>> rectified(model).modified_places
@@ -318,7 +318,7 @@ def get(identifier):
         ValueError: There is no modifier of that name.
         TypeError: `identifier` is neither a name nor a callable.
 
-    Example:
+    Examples:
         >>> get("relu") is rectified
         True
     """
@@ -339,7 +339,7 @@ def modify_model_backprop(model, backprop_modifier):
         ValueError: There is no modifier of that name.
         TypeError: `backprop_modifier` is neither a name nor a callable.
 
-    Example:
+    Examples:
         >>> import keras
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.ReLU(name="act")])
         >>> modify_model_backprop(model, "guided").modified_places

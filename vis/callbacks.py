@@ -20,7 +20,7 @@ class OptimizerCallback:
         every: It is called for every so many-th iteration. Default 1. Large numbers let the optimisation
             run on without a stop.
 
-    Example:
+    Examples:
         >>> class Count(OptimizerCallback):
         ...     calls = 0
         ...
@@ -56,7 +56,7 @@ class Print(OptimizerCallback):
     Args:
         every: Prints every so many-th iteration only, at least 1. Default 1.
 
-    Example:
+    Examples:
         >>> Print(every=10).callback(9, [("TV Loss", 0.5)], 0.5, None, None)
         Iteration: 10, named_losses: [('TV Loss', 0.5)], overall loss: 0.5
     """
@@ -84,7 +84,7 @@ class GifGenerator(OptimizerCallback):
     Raises:
         ValueError: The path cannot be written to, or `input_range` is upside down.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> gif = GifGenerator(tempfile.mkdtemp() + "/progress")
         >>> gif.callback(0, [], 0.0, None, np.random.default_rng(0).random((1, 28, 28, 1)))

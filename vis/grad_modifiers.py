@@ -88,7 +88,7 @@ def get(identifier):
         ValueError: There is no modifier of that name.
         TypeError: `identifier` is neither a name nor a callable.
 
-    Example:
+    Examples:
         >>> get("negate") is negate
         True
     """

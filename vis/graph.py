@@ -71,7 +71,7 @@ def find_layer(model, layer):
             listed.
         TypeError: `layer` is of another kind.
 
-    Example:
+    Examples:
         >>> import keras
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="fc")])
         >>> find_layer(model, "fc") is find_layer(model, -1)

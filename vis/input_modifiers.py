@@ -20,7 +20,7 @@ class InputModifier:
 
     Override `pre`, `post` or both; what is not overridden returns its argument.
 
-    Example:
+    Examples:
         >>> class Clip(InputModifier):
         ...     def post(self, inp):
         ...         return np.clip(inp, 0, 1)
@@ -54,7 +54,7 @@ class Transform(InputModifier):
         seed: Integer for repeatable changes in `Optimizer.minimize`. `vis.FeatureVisualization` draws with
             its own seed. Default `None`.
 
-    Example:
+    Examples:
         >>> class Darken(Transform):
         ...     def draw(self, generator, shape):
         ...         return [generator.uniform(0.5, 1)]
@@ -129,7 +129,7 @@ class Jitter(Transform):
         ValueError: A value is negative or not finite; or, once an input is seen, the number
             of values is not that of its spatial axes.
 
-    Example:
+    Examples:
         >>> x = np.arange(25.0).reshape(1, 5, 5, 1)
         >>> y = Jitter(2, seed=0).pre(x)
         >>> y.shape, sorted(y.ravel()) == sorted(x.ravel())
@@ -196,7 +196,7 @@ class Scale(Transform):
         ValueError: The factors are not in order, or not above 0.
         TypeError: They are no numbers.
 
-    Example:
+    Examples:
         >>> import keras
         >>> image = np.array([1.0, 2.0, 3.0, 4.0], "float32").reshape(1, 4, 1)
         >>> keras.ops.convert_to_numpy(Scale().apply(image, [2.0])).ravel().tolist()
@@ -237,7 +237,7 @@ class Rotate(Transform):
         ValueError: The angle is negative; or, once an image is seen, it has less than two spatial axes.
         TypeError: It is no number.
 
-    Example:
+    Examples:
         >>> import keras
         >>> image = np.array([[1.0, 2.0], [3.0, 4.0]], "float32").reshape(1, 2, 2, 1)
         >>> np.round(keras.ops.convert_to_numpy(Rotate().apply(image, [np.pi / 2])).ravel(), 5).tolist()
@@ -295,7 +295,7 @@ class Blur(Transform):
         ValueError: `sigma` is negative.
         TypeError: It is no number.
 
-    Example:
+    Examples:
         >>> import keras
         >>> image = np.array([0.0, 0.0, 1.0, 0.0, 0.0], "float32").reshape(1, 5, 1)
         >>> blurred = keras.ops.convert_to_numpy(Blur(0.5).apply(image, [])).ravel()
@@ -328,7 +328,7 @@ class Flip(Transform):
         TypeError: `axis` is not an integer.
         ValueError: There is no such axis (once an image is seen).
 
-    Example:
+    Examples:
         >>> import keras
         >>> image = np.array([1.0, 2.0, 3.0], "float32").reshape(1, 3, 1)
         >>> keras.ops.convert_to_numpy(Flip().apply(image, [1.0])).ravel().tolist()
@@ -366,7 +366,7 @@ class Pad(Transform):
         ValueError: `width` is negative.
         TypeError: An argument is no number.
 
-    Example:
+    Examples:
         >>> import keras
         >>> image = np.array([1.0, 3.0], "float32").reshape(1, 2, 1)
         >>> keras.ops.convert_to_numpy(Pad(1).apply(image, [])).ravel().tolist()
@@ -403,7 +403,7 @@ class Crop(Transform):
         ValueError: The piece is larger than the image (once it is seen), or has no pixel.
         TypeError: An argument is no number.
 
-    Example:
+    Examples:
         >>> import keras
         >>> image = np.arange(4, dtype="float32").reshape(1, 4, 1)
         >>> keras.ops.convert_to_numpy(Crop(2).apply(image, [1])).ravel().tolist()
@@ -447,7 +447,7 @@ class Noise(Transform):
         ValueError: `std` is negative.
         TypeError: It is no number.
 
-    Example:
+    Examples:
         >>> Noise(0.1, seed=0).pre(np.zeros((1, 2, 2, 1))).shape
         (1, 2, 2, 1)
     """
@@ -475,7 +475,7 @@ class Compose(Transform):
     Raises:
         TypeError: Something else is in the list.
 
-    Example:
+    Examples:
         >>> Compose([Pad(2), Crop(8)]).spatial([8, 8])
         [8, 8]
     """
@@ -520,7 +520,7 @@ def standard_transforms(spatial_axes=2) -> Compose:
     Args:
         spatial_axes: 1 for signals, 2 for images, 3 for volumes. Default 2. Signals are not rotated.
 
-    Example:
+    Examples:
         >>> standard_transforms().spatial([224, 224])
         [246, 246]
     """

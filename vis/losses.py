@@ -33,7 +33,7 @@ class Loss:
     Attributes:
         name: Shown by callbacks and in error messages.
 
-    Example:
+    Examples:
         >>> import keras
         >>> class Energy(Loss):
         ...     def __init__(self, layer):
@@ -105,7 +105,7 @@ class Sum(Loss):
     Args:
         terms: Pairs `(Loss, weight)`.
 
-    Example:
+    Examples:
         >>> str(ActivationMaximization("conv", 1) + 0.5 * DeepDream("mixed"))
         'ActivationMax Loss + 0.5 * DeepDream(mixed)'
     """
@@ -146,7 +146,7 @@ class ActivationMaximization(Loss):
         ValueError: `filter_indices` is empty; or, once the layer's output is known, an
             index is out of range.
 
-    Example:
+    Examples:
         >>> import keras
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
         >>> ActivationMaximization(model.layers[-1], 1).build_loss().shape
@@ -242,7 +242,7 @@ class Neuron(_LayerLoss):
         TypeError: An index is not an integer.
         ValueError: The channel or the position is outside the map (once its shape is known).
 
-    Example:
+    Examples:
         >>> from keras import ops
         >>> activations = ops.reshape(ops.arange(18.0), (1, 3, 3, 2))
         >>> loss = Neuron("conv", channel=1)
@@ -310,7 +310,7 @@ class Direction(_LayerLoss):
     Raises:
         ValueError: The vector has the wrong length or is zero.
 
-    Example:
+    Examples:
         >>> str(Direction("conv", [1.0, 0.0, -1.0]))
         'Direction(conv)'
     """
@@ -349,7 +349,7 @@ class DeepDream(_LayerLoss):
     Args:
         layer: Layer, or its name, path or index.
 
-    Example:
+    Examples:
         >>> from keras import ops
         >>> float(DeepDream("conv").value([2 * ops.ones((1, 4, 4, 3))], [])[0])
         -4.0
@@ -371,7 +371,7 @@ class Diversity(_LayerLoss):
     Args:
         layer: Layer, or its name, path or index.
 
-    Example:
+    Examples:
         >>> from keras import ops
         >>> round(float(Diversity("conv").value([ops.ones((2, 4, 4, 3))], [])[0]), 3)
         1.0
@@ -404,7 +404,7 @@ class Interpolation(_LayerLoss):
         ValueError: An index is out of range.
         TypeError: An index is not an integer.
 
-    Example:
+    Examples:
         >>> str(Interpolation("predictions", 281, 967))
         'Interpolation(predictions, 281, 967)'
     """
@@ -439,7 +439,7 @@ class FeatureInversion(_LayerLoss):
         layer: Layer, or its name, path or index.
         image: The image, prepared as the model takes it, with or without the batch axis.
 
-    Example:
+    Examples:
         >>> str(FeatureInversion("conv", np.zeros((8, 8, 3))))
         'FeatureInversion(conv)'
     """
@@ -470,7 +470,7 @@ class Caricature(_LayerLoss):
         image: The image, prepared as the model takes it, with or without the batch axis.
         cosine_power: Power of the cosine, at least 0, taken as 0.1 at least. Default 1.
 
-    Example:
+    Examples:
         >>> str(Caricature("conv", np.zeros((8, 8, 3))))
         'Caricature(conv)'
     """

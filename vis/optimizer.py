@@ -33,7 +33,7 @@ class Optimizer:
             several inputs.
         TypeError: Something is not of the expected kind.
 
-    Example:
+    Examples:
         >>> from vis.losses import ActivationMaximization
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
         >>> optimizer = Optimizer(

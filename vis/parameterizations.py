@@ -126,7 +126,7 @@ class Pixels(Parameterization):
         ValueError: `std` is negative.
         TypeError: An argument is of the wrong kind.
 
-    Example:
+    Examples:
         >>> pixels = Pixels()
         >>> parameters = pixels.encode(np.full((1, 4, 4, 1), 0.25))
         >>> round(float(pixels.decode(parameters, (1, 4, 4, 1))[0, 0, 0, 0]), 5)
@@ -166,7 +166,7 @@ class Fourier(Parameterization):
         ValueError: An argument is negative.
         TypeError: An argument is of the wrong kind.
 
-    Example:
+    Examples:
         >>> fourier = Fourier()
         >>> import keras
         >>> image = np.random.default_rng(0).uniform(0.1, 0.9, (1, 5, 8, 3))
@@ -219,7 +219,7 @@ class LaplacianPyramid(Parameterization):
         ValueError: An argument is out of range.
         TypeError: An argument is of the wrong kind.
 
-    Example:
+    Examples:
         >>> [level.shape for level in LaplacianPyramid(3).encode(np.full((1, 8, 6, 3), 0.5))]
         [(1, 8, 6, 3), (1, 4, 3, 3), (1, 2, 2, 3)]
     """
@@ -268,7 +268,7 @@ class MagnitudeConstrained(Parameterization):
         ValueError: The spectrum does not fit the images (once their shape is known), or is negative.
         TypeError: An argument is of the wrong kind.
 
-    Example:
+    Examples:
         >>> import keras
         >>> image = np.random.default_rng(0).uniform(0.1, 0.9, (1, 8, 8, 3))
         >>> maco = MagnitudeConstrained(spectrum_of(image))
@@ -327,7 +327,7 @@ def spectrum_of(images, input_range=(0, 1), decorrelate=True) -> np.ndarray:
     Raises:
         ValueError: There are no images, no spatial axes, or they are not numbers.
 
-    Example:
+    Examples:
         >>> spectrum_of(np.full((2, 8, 8, 3), 0.5)).shape
         (3, 8, 5)
     """

@@ -14,6 +14,7 @@ from vis.utils.validation import check_count, check_fraction, check_nonnegative,
 
 UNSIGNED = "inferno"  # both can be told apart by the colour-blind, and in print
 SIGNED = "RdBu_r"
+_MOST_CURVES = 64
 
 
 def overlay(images, maps, cmap="jet", alpha=0.5) -> np.ndarray:
@@ -36,7 +37,7 @@ def overlay(images, maps, cmap="jet", alpha=0.5) -> np.ndarray:
         ValueError: The shapes do not fit, values are not finite, or there is no such colour map.
         TypeError: An argument is of the wrong kind.
 
-    Example:
+    Examples:
         >>> overlay(np.zeros((8, 8)), np.eye(4)).shape
         (8, 8, 3)
     """
@@ -58,7 +59,10 @@ def overlay(images, maps, cmap="jet", alpha=0.5) -> np.ndarray:
     pictures = as_pictures(images, single)
     if len(pictures) != len(heat):
         raise ValueError(f"`images` and `maps` must be as many. Received: {len(pictures)} and {len(heat)}.")
-    colours = _colours(_unit(resize(heat, pictures.shape[1:3])), cmap)
+    size = pictures.shape[1:3]
+    if heat.shape[1:] == size[::-1] != size:
+        raise ValueError(f"`maps` must have rows and columns as the images, {size}. Received: {heat.shape[1:]}.")
+    colours = _colours(_unit(resize(heat, size)), cmap)
     blended = check_fraction("alpha", alpha) * colours + (1 - alpha) * pictures
     result = np.round(255 * np.clip(blended, 0, 1)).astype("uint8")
     return result[0] if single else result
@@ -77,7 +81,7 @@ def as_pictures(images, single=False) -> np.ndarray:
     Raises:
         ValueError: They are no images.
 
-    Example:
+    Examples:
         >>> as_pictures(np.array([[[0, 255]]], "uint8"))[0, 0, 1].tolist()
         [1.0, 1.0, 1.0]
     """
@@ -153,7 +157,7 @@ def show_attribution(image, attribution, cmap=UNSIGNED, signed_cmap=SIGNED, alph
         ValueError: The shapes do not fit, or values are not finite.
         TypeError: An argument is of the wrong kind.
 
-    Example:
+    Examples:
         >>> len(show_attribution(np.zeros((8, 8)), np.eye(8)).axes)
         6
     """
@@ -212,7 +216,7 @@ def gallery(images, columns, labels=None, titles=None, cmap=UNSIGNED, signed_cma
         ValueError: Shapes or numbers do not fit.
         TypeError: An argument is of the wrong kind.
 
-    Example:
+    Examples:
         >>> figure = gallery(np.zeros((2, 8, 8)), {"eye": np.stack([np.eye(8)] * 2)}, ["a", "b"])
         >>> [axis.get_title() for axis in figure.axes[:2]]
         ['image', 'eye']
@@ -267,7 +271,7 @@ def show_signal(signal, attribution, signed_cmap=SIGNED, names=None):
     Raises:
         ValueError: The shapes do not fit, or values are not finite.
 
-    Example:
+    Examples:
         >>> len(show_signal(np.zeros((20, 2)), np.ones(20)).axes)
         3
     """
@@ -282,6 +286,11 @@ def show_signal(signal, attribution, signed_cmap=SIGNED, names=None):
         raise ValueError(
             "`signal` must have the shape (T,) or (T, C) with two times at least, and `attribution` the same, or (T,). "
             f"Received: {np.shape(signal)} and {np.shape(attribution)}."
+        )
+    if curves.shape[1] > _MOST_CURVES:
+        raise ValueError(
+            f"`signal` must have time first and at most {_MOST_CURVES} channels. Received: shape {np.shape(signal)}, "
+            f"which would be {curves.shape[1]} curves. Transpose it, or choose channels."
         )
     names = _one_each("names", names, curves.shape[1])
     top = float(np.abs(values).max()) or 1.0
@@ -301,7 +310,7 @@ def show_signal(signal, attribution, signed_cmap=SIGNED, names=None):
 class Html(str):
     """Text that notebooks show as HTML.
 
-    Example:
+    Examples:
         >>> Html("<b>a</b>")._repr_html_()
         '<b>a</b>'
     """
@@ -324,7 +333,7 @@ def show_text(tokens, attribution, signed_cmap=SIGNED) -> Html:
     Raises:
         ValueError: They are not as many, or values are not finite.
 
-    Example:
+    Examples:
         >>> "not" in show_text(["not", "good"], [-1.0, 0.5])
         True
     """
@@ -365,7 +374,7 @@ def show_volume(volume, attribution, slices=8, cmap=UNSIGNED, alpha=0.5):
         ValueError: The shapes do not fit, or values are not finite.
         TypeError: An argument is of the wrong kind.
 
-    Example:
+    Examples:
         >>> figure = show_volume(np.zeros((6, 8, 8)), np.ones((6, 8, 8)), slices=3)
         >>> [axis.get_title() for axis in figure.axes][:4]
         ['slice 0', 'slice 2', 'slice 5', 'maximum']
@@ -410,7 +419,7 @@ def show_feature_maps(maps, columns=8, most=64, cmap="viridis"):
         ValueError: The shape does not fit, or values are not finite.
         TypeError: An argument is of the wrong kind.
 
-    Example:
+    Examples:
         >>> show_feature_maps(np.ones((5, 5, 3))).axes[2].get_title()
         '2'
     """
@@ -433,7 +442,7 @@ def save_gif(frames, path, fps=10):
         ValueError: There is no frame, they differ in size, or the file cannot be written.
         TypeError: `fps` is no number.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> save_gif(np.zeros((3, 8, 8, 3), "uint8"), tempfile.mkdtemp() + "/frames.gif")
     """
@@ -495,7 +504,7 @@ def rendered(figure) -> np.ndarray:
     Returns:
         uint8 `(H, W, 3)`.
 
-    Example:
+    Examples:
         >>> rendered(show_feature_maps(np.ones((5, 5, 3)))).ndim
         3
     """
@@ -508,9 +517,9 @@ def rendered(figure) -> np.ndarray:
 
 def _figure(rows, columns, aspect, size=1.8, ticks=False):
     """Returns a figure that pyplot does not know, and its axes as an array."""
-    from matplotlib.figure import Figure
+    from vis.utils.figures import ShownFigure
 
-    figure = Figure(figsize=(columns * size * aspect + 1, rows * size + 0.6), layout="constrained")
+    figure = ShownFigure(figsize=(columns * size * aspect + 1, rows * size + 0.6), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
     if not ticks:
         for axis in axes.flat:

@@ -20,7 +20,7 @@ def normalize(input_tensor, output_tensor):
     Returns:
         Tensor of `output_tensor`'s shape.
 
-    Example:
+    Examples:
         >>> from keras import ops
         >>> float(normalize(ops.ones((1, 2, 5)), ops.convert_to_tensor(20.0)))
         2.0
@@ -64,7 +64,7 @@ class TotalVariation(_InputLoss):
     Raises:
         ValueError: `beta` is not positive.
 
-    Example:
+    Examples:
         >>> import keras
         >>> TotalVariation(keras.Input((8, 8, 3))).build_loss().shape
         ()
@@ -117,7 +117,7 @@ class LPNorm(_InputLoss):
     Raises:
         ValueError: `p` is below 1.
 
-    Example:
+    Examples:
         >>> import keras
         >>> str(LPNorm(keras.Input((8, 8, 3)), p=2))
         'L-2 Norm Loss'

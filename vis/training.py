@@ -41,7 +41,7 @@ class ExplanationLogger(keras.callbacks.Callback):
         ValueError: The images are none, the folder cannot be made, or there is an epoch below 0.
         TypeError: An argument is of the wrong kind.
 
-    Example:
+    Examples:
         >>> import tempfile, vis
         >>> model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(2)])
         >>> model.compile("sgd", "mse")

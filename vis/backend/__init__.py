@@ -146,7 +146,7 @@ def set_random_seed(seed_value=1337) -> None:
     Args:
         seed_value: The seed. Default 1337.
 
-    Example:
+    Examples:
         >>> set_random_seed(7)
     """
     keras.utils.set_random_seed(seed_value)

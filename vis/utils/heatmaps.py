@@ -51,7 +51,7 @@ def heatmap(attributions, reduce="max", sign="absolute", percentile=99.0, *, cha
     Warns:
         VisualizationWarning: A map is flat; it becomes zeros.
 
-    Example:
+    Examples:
         >>> heatmap(np.array([[[[1.0, -4.0], [2.0, 0.0]]]]), sign="signed", percentile=100).tolist()
         [[[-1.0, 0.5]]]
     """

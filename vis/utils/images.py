@@ -46,7 +46,7 @@ def normalize(array, min_value=0.0, max_value=1.0) -> np.ndarray:
     Returns:
         New floating-point array of the same shape.
 
-    Example:
+    Examples:
         >>> np.round(normalize(np.array([1.0, 2.0, 3.0])), 3).tolist()
         [0.0, 0.5, 1.0]
     """
@@ -107,7 +107,7 @@ def deprocess_input(input_array, input_range=(0, 255)) -> np.ndarray:
     Raises:
         ValueError: `input_range` is not a rising pair of finite numbers.
 
-    Example:
+    Examples:
         >>> deprocess_input(np.zeros((2, 2)), (0.0, 1.0)).tolist()
         [[0.5, 0.5], [0.5, 0.5]]
     """
@@ -131,7 +131,7 @@ def random_array(shape, mean=128.0, std=20.0, seed=None) -> np.ndarray:
     Returns:
         Float32 array of that shape.
 
-    Example:
+    Examples:
         >>> float(random_array((50, 50), mean=3.0, std=0.5, seed=0).mean().round(3))
         3.0
     """
@@ -154,7 +154,7 @@ def stitch_images(images, margin=5, cols=5):
     Raises:
         ValueError: The images differ in shape, `margin` is negative or `cols` below 1.
 
-    Example:
+    Examples:
         >>> stitch_images([np.ones((4, 4, 3))] * 3, margin=1, cols=2).shape
         (9, 9, 3)
     """
@@ -185,7 +185,7 @@ def bgr2rgb(img) -> np.ndarray:
     Returns:
         New array with the channels in reverse order.
 
-    Example:
+    Examples:
         >>> bgr2rgb(np.array([[[1, 2, 3]]])).tolist()
         [[[3, 2, 1]]]
     """
@@ -206,7 +206,7 @@ def overlay(array1, array2, alpha=0.5) -> np.ndarray:
     Raises:
         ValueError: `alpha` is outside [0, 1], or the shapes differ.
 
-    Example:
+    Examples:
         >>> overlay(np.array([10, 20]), np.array([30, 40]), alpha=0.5).tolist()
         [20, 30]
     """

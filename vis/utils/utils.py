@@ -52,7 +52,7 @@ def reverse_enumerate(iterable):
     Returns:
         Iterator of `(index, item)`.
 
-    Example:
+    Examples:
         >>> list(reverse_enumerate("ab"))
         [(1, 'b'), (0, 'a')]
     """
@@ -69,7 +69,7 @@ def add_defaults_to_kwargs(defaults, **kwargs):
     Returns:
         New dict.
 
-    Example:
+    Examples:
         >>> add_defaults_to_kwargs({"a": 1, "b": 2}, b=3)
         {'a': 1, 'b': 3}
     """
@@ -90,7 +90,7 @@ def get_identifier(identifier, module_globals, module_name):
     Raises:
         ValueError: There is no callable of that name, or `identifier` is neither.
 
-    Example:
+    Examples:
         >>> get_identifier("relu", vars(keras.activations), "activations").__name__
         'relu'
     """
@@ -148,7 +148,7 @@ def apply_modifications(model, custom_objects=None):
     Warns:
         VisualizationWarning: The compiled state could not be copied.
 
-    Example:
+    Examples:
         >>> model = keras.Sequential(
         ...     [keras.Input((4,)), keras.layers.Dense(2, activation="softmax")]
         ... )
@@ -178,7 +178,7 @@ def swap_softmax(model, custom_objects=None):
         ValueError: The model is subclassed or not built, or does not end in a softmax or
             sigmoid.
 
-    Example:
+    Examples:
         >>> model = keras.Sequential(
         ...     [keras.Input((4,)), keras.layers.Dense(2, activation="softmax")]
         ... )
@@ -337,7 +337,7 @@ def find_layer_idx(model, layer_name) -> int:
     Raises:
         ValueError: There is no layer of that name; near names are listed.
 
-    Example:
+    Examples:
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="fc")])
         >>> find_layer_idx(model, "fc")
         0
@@ -360,7 +360,7 @@ def get_img_shape(img) -> tuple:
     Returns:
         Tuple `(samples, channels, dims...)`.
 
-    Example:
+    Examples:
         >>> get_img_shape(np.zeros((5, 28, 20, 3)))
         (5, 3, 28, 20)
     """
@@ -423,7 +423,7 @@ def lookup_imagenet_labels(indices) -> list:
         ValueError: An index is out of range.
         TypeError: An index is not an integer.
 
-    Example:
+    Examples:
         >>> lookup_imagenet_labels([281, 967])
         ['tabby cat', 'espresso']
     """
@@ -449,7 +449,7 @@ def draw_text(img, text, position=(10, 10), font="FreeSans.ttf", font_size=14, c
     Raises:
         ValueError: `img` is not a picture.
 
-    Example:
+    Examples:
         >>> draw_text(np.full((40, 60, 3), 255, "uint8"), "cat").shape
         (40, 60, 3)
     """
@@ -473,7 +473,7 @@ def draw_text(img, text, position=(10, 10), font="FreeSans.ttf", font_size=14, c
 class _Slicer:
     """Writes slices as `(samples, channels, dims...)` whatever the data format.
 
-    Example:
+    Examples:
         >>> x = np.zeros((1, 4, 4, 3))
         >>> x[slicer[:, 0, ...]].shape
         (1, 4, 4)

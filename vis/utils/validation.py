@@ -25,7 +25,7 @@ def listify(value) -> list:
     Returns:
         A new list.
 
-    Example:
+    Examples:
         >>> listify(3), listify((1, 2))
         ([3], [1, 2])
     """

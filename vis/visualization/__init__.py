@@ -68,7 +68,7 @@ def get_num_filters(layer) -> int:
     Raises:
         ValueError: The layer has no symbolic output.
 
-    Example:
+    Examples:
         >>> import keras
         >>> model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3)])
         >>> get_num_filters(model.layers[0])

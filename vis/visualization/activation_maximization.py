@@ -67,7 +67,7 @@ def visualize_activation(
         TypeError: An argument is of the wrong kind.
         FloatingPointError: A loss became NaN or infinite; the message names it.
 
-    Example:
+    Examples:
         >>> import keras
         >>> model = keras.Sequential(
         ...     [keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3, name="conv")]
@@ -116,7 +116,7 @@ def visualize_activation_with_losses(
         TypeError: An argument is of the wrong kind.
         FloatingPointError: A loss became NaN or infinite; the message names it.
 
-    Example:
+    Examples:
         >>> import keras
         >>> model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3)])
         >>> losses = [(ActivationMaximization(model.layers[-1], 0), 1)]

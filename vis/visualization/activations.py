@@ -21,7 +21,7 @@ def activations(model, layer, inputs, batch_size=32):
         ValueError: There is no such layer, or the inputs do not fit.
         TypeError: An argument is of the wrong kind.
 
-    Example:
+    Examples:
         >>> import keras
         >>> model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(4, 3, name="conv")])
         >>> activations(model, "conv", np.zeros((2, 8, 8, 1))).shape

@@ -203,7 +203,7 @@ class GradCAM(ClassActivationMap):
             argument is wrong.
         TypeError: An argument is of the wrong kind.
 
-    Example:
+    Examples:
         >>> import keras
         >>> model = keras.Sequential(
         ...     [
@@ -238,7 +238,7 @@ class GradCAMPlusPlus(ClassActivationMap):
     Raises:
         ValueError, TypeError: As of `GradCAM`.
 
-    Example:
+    Examples:
         >>> grads, ones = np.full((1, 2, 2, 1), 0.25), np.ones((1, 2, 2, 1))
         >>> GradCAMPlusPlus.formula(ones, grads)[0].round(4).tolist()
         [[0.3333, 0.3333], [0.3333, 0.3333]]
@@ -270,7 +270,7 @@ class LayerCAM(ClassActivationMap):
     Raises:
         ValueError, TypeError: As of `GradCAM`.
 
-    Example:
+    Examples:
         >>> LayerCAM.formula(np.array([[[[1.0, 2.0]]]]), np.array([[[[3.0, -1.0]]]])).tolist()
         [[[3.0]]]
     """
@@ -297,7 +297,7 @@ class HiResCAM(ClassActivationMap):
     Raises:
         ValueError, TypeError: As of `GradCAM`.
 
-    Example:
+    Examples:
         >>> HiResCAM.formula(np.array([[[[1.0, 2.0]]]]), np.array([[[[3.0, -1.0]]]])).tolist()
         [[[1.0]]]
     """
@@ -322,7 +322,7 @@ class XGradCAM(ClassActivationMap):
     Raises:
         ValueError, TypeError: As of `GradCAM`.
 
-    Example:
+    Examples:
         >>> XGradCAM.formula(np.array([[[[1.0, 2.0]]]]), np.array([[[[3.0, -1.0]]]])).round(4).tolist()
         [[[1.0]]]
     """
@@ -359,7 +359,7 @@ class EigenCAM(ClassActivationMap):
         ValueError: See `GradCAM`; or a `backprop_modifier` is given.
         TypeError: See `GradCAM`.
 
-    Example:
+    Examples:
         >>> EigenCAM.formula(np.array([[[1.0], [3.0]]])).tolist()
         [[-1.0, 1.0]]
     """
@@ -410,7 +410,7 @@ class GuidedGradCAM(Explainer):
         ValueError: See `GradCAM`; or no input has the feature map's spatial axes.
         TypeError: See `GradCAM`.
 
-    Example:
+    Examples:
         >>> import keras
         >>> layers = [keras.layers.Conv2D(2, 3, activation="relu"), keras.layers.GlobalMaxPooling2D()]
         >>> model = keras.Sequential([keras.Input((8, 8, 3)), *layers])
@@ -478,7 +478,7 @@ class AblationCAM(ChannelCAM):
     Raises:
         ValueError, TypeError: As of `GradCAM`.
 
-    Example:
+    Examples:
         >>> import keras
         >>> pool = keras.layers.GlobalAveragePooling2D()
         >>> model = keras.Sequential([keras.Input((2, 2, 1)), keras.layers.ReLU(), pool])
@@ -525,7 +525,7 @@ class ScoreCAM(ChannelCAM):
     Raises:
         ValueError, TypeError: As of `GradCAM`.
 
-    Example:
+    Examples:
         >>> import keras
         >>> pool = keras.layers.GlobalAveragePooling2D()
         >>> model = keras.Sequential([keras.Input((2, 2, 1)), keras.layers.ReLU(), pool])

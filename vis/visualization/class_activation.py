@@ -87,7 +87,7 @@ def visualize_cam(
         VisualizationWarning: The map is flat (no positive evidence), or the backprop modifier
             changed nothing.
 
-    Example:
+    Examples:
         >>> model = keras.Sequential(
         ...     [
         ...         keras.Input((8, 8, 3)),
@@ -135,7 +135,7 @@ def visualize_cam_with_losses(input_tensor, losses, seed_input, penultimate_laye
             argument has a wrong value.
         TypeError: An argument is of the wrong kind.
 
-    Example:
+    Examples:
         >>> model = keras.Sequential(
         ...     [
         ...         keras.Input((8, 8, 3)),

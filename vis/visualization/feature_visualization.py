@@ -56,7 +56,7 @@ class FeatureVisualization:
         ValueError: An argument is wrong, or a layer cannot be found in the model.
         TypeError: An argument is of the wrong kind.
 
-    Example:
+    Examples:
         >>> from vis.losses import ActivationMaximization
         >>> model = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Conv2D(4, 3)])
         >>> fv = FeatureVisualization(model, ActivationMaximization(-1, 0))

@@ -117,7 +117,7 @@ class Saliency(GradientExplainer):
         ValueError: An argument is wrong, or the score does not depend on the inputs.
         TypeError: An argument is of the wrong kind.
 
-    Example:
+    Examples:
         >>> import keras
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
         >>> model.set_weights([np.array([[1, 4], [2, 5], [3, 6.0]]), np.zeros(2)])
@@ -149,7 +149,7 @@ class GradientTimesInput(GradientExplainer):
         ValueError: An argument is wrong, or the score does not depend on the inputs.
         TypeError: An argument is of the wrong kind.
 
-    Example:
+    Examples:
         >>> import keras
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
         >>> model.set_weights([np.array([[1, 4], [2, 5], [3, 6.0]]), np.zeros(2)])
@@ -203,7 +203,7 @@ class SmoothGrad(GradientExplainer):
         ValueError: An argument is wrong, or the score does not depend on the inputs.
         TypeError: An argument is of the wrong kind.
 
-    Example:
+    Examples:
         >>> import keras
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
         >>> model.set_weights([np.array([[1, 4], [2, 5], [3, 6.0]]), np.zeros(2)])
@@ -311,7 +311,7 @@ class IntegratedGradients(GradientExplainer):
         ValueError: An argument is wrong, or the score does not depend on the inputs.
         TypeError: An argument is of the wrong kind.
 
-    Example:
+    Examples:
         >>> import keras
         >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Lambda(lambda x: x**2)])
         >>> IntegratedGradients(model, steps=3)(np.array([[3.0, 1.0]]), target=0).round(4).tolist()

@@ -74,7 +74,7 @@ class Occlusion(PerturbationExplainer):
             is wrong.
         TypeError: An argument is of the wrong kind.
 
-    Example:
+    Examples:
         >>> import keras
         >>> model = keras.Sequential([keras.Input((2, 2, 1)), keras.layers.GlobalAveragePooling2D()])
         >>> Occlusion(model, patch=1)(np.array([[[[4.0], [0.0]], [[8.0], [-4.0]]]])).tolist()
@@ -190,7 +190,7 @@ class RISE(PerturbationExplainer):
         ValueError: An argument is wrong, or the input holds whole numbers, which have no half.
         TypeError: An argument is of the wrong kind.
 
-    Example:
+    Examples:
         >>> import keras
         >>> model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten()])
         >>> map = RISE(model, num_masks=500, grid=4, seed=0)(np.ones((1, 8, 8, 1)), target=0)[0]

@@ -74,7 +74,7 @@ def visualize_saliency(
     Warns:
         VisualizationWarning: The map is flat, or the backprop modifier changed nothing.
 
-    Example:
+    Examples:
         >>> import keras
         >>> model = keras.Sequential(
         ...     [
@@ -128,7 +128,7 @@ def visualize_saliency_with_losses(
         ValueError: A loss does not depend on the input, or an argument has a wrong value.
         TypeError: An argument is of the wrong kind.
 
-    Example:
+    Examples:
         >>> import keras
         >>> model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten()])
         >>> losses = [(ActivationMaximization(model.layers[-1], [0, 5]), -1)]
