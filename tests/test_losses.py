@@ -536,8 +536,12 @@ def test_a_factor_that_is_no_finite_number(factor):
         (lambda: FeatureInversion("conv2", None), ValueError, "`image` must be numbers. Received: None"),
         (lambda: FeatureInversion("conv2", np.full((9, 7, 3), np.inf)), ValueError, "`image` must be finite"),
         (lambda: FeatureInversion("conv2", np.ones((3, 9, 7, 3))), ValueError, "`image`.*3"),  # for two images
-        (lambda: Interpolation("conv2", 0, 5), ValueError, "Received: 5, but layer 'conv2'.*choose from 0 to 4"),
-        (lambda: Interpolation("conv2", 0.5, 1), TypeError, "0.5"),
+        (
+            lambda: Interpolation("conv2", 0, 5),
+            ValueError,
+            "`second`.*Received: 5, but layer 'conv2'.*choose from 0 to 4",
+        ),
+        (lambda: Interpolation("conv2", 0.5, 1), TypeError, "`first`.*0.5"),
         (lambda: ActivationMaximization("conv2", 0).each([0, 7]), ValueError, "Received: 7, but layer 'conv2'"),
         (lambda: ActivationMaximization("conv2", 0).each([0, 1.5]), TypeError, "1.5"),
         (lambda: ActivationMaximization("conv2", 0).each([]), ValueError, "must not be empty"),

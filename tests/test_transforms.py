@@ -401,7 +401,7 @@ def test_transforms_with_two_spatial_axes_too_few(rng):
         Jitter((1, 2)).draw(rng, (1, 9, 2))
 
 
-@pytest.mark.parametrize("size, sizes", [(9, [8, 8]), (8, [8, 7]), (0.1, [8, 8]), (0, [8])])
+@pytest.mark.parametrize("size, sizes", [(9, [8, 8]), (8, [8, 7]), (0.1, [8, 8])])
 def test_a_crop_that_leaves_nothing_or_too_much(size, sizes, rng):
     for call in (lambda: Crop(size).spatial(sizes), lambda: Crop(size).draw(rng, (1, *sizes, 1))):
         with pytest.raises(ValueError, match=f"Crop must leave a piece of the image. Received: size={size}"):
@@ -425,6 +425,7 @@ def test_a_crop_that_leaves_nothing_or_too_much(size, sizes, rng):
         (lambda: Pad(-0.1), ValueError, "`width`.*at least 0"),
         (lambda: Pad(1, "grey"), TypeError, "`value` must be a number"),
         (lambda: Pad(1, float("nan")), ValueError, "`value` must be a finite number"),
+        (lambda: Crop(0), ValueError, "`size` must be above 0"),
         (lambda: Crop(-1), ValueError, "`size`.*at least 0"),
         (lambda: Crop([4, 4]), TypeError, "`size` must be a number"),
         (lambda: Noise(-0.1), ValueError, "`std`.*at least 0"),

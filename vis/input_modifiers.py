@@ -413,6 +413,8 @@ class Crop(Transform):
     def __init__(self, size=0.9, seed=None):
         super().__init__(seed)
         self._size = check_nonnegative("size", size)
+        if not self._size:
+            raise ValueError("`size` must be above 0. Received: 0.")
 
     def spatial(self, sizes):
         """Returns the sizes of the piece."""

@@ -410,12 +410,17 @@ class Interpolation(_LayerLoss):
     """
 
     def __init__(self, layer, first, second):
+        for name, index in (("first", first), ("second", second)):
+            if not is_integer(index):
+                raise TypeError(f"`{name}` must be an integer. Received: {index!r}.")
         super().__init__(layer, first, second)
-        self._pair = ActivationMaximization(layer, [first, second])
+        self.first, self.second = first, second
 
     def arguments(self, shapes):
         """Returns the two indices, checked."""
-        return self._pair.arguments(shapes)
+        what = f"{_words(self.layer)} with output shape {shapes[0]}"
+        pair = (("first", self.first), ("second", self.second))
+        return [np.array([check_index(name, index, shapes[0][-1], what) for name, index in pair], "int32")]
 
     def value(self, tensors, arguments):
         """Returns the loss of each sample, `(N,)`."""

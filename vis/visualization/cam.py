@@ -195,7 +195,7 @@ class GradCAM(ClassActivationMap):
             tokens are dropped and the square grid is restored. Default `None`.
 
     Returns:
-        When called (see `vis.explainer.Explainer.__call__`): float32 `(N, *spatial)`, values >= 0, in units of
+        When called, as by `vis.explainer.Explainer.__call__`, float32 `(N, *spatial)`, values >= 0, in units of
         score; not normalised, see `vis.heatmap`.
 
     Raises:
@@ -233,7 +233,7 @@ class GradCAMPlusPlus(ClassActivationMap):
         model, layer, backprop_modifier, upsample, output_layer, logits, reshape: As of `GradCAM`.
 
     Returns:
-        When called: float32 `(N, *spatial)`, values >= 0.
+        When called, float32 `(N, *spatial)`, values >= 0.
 
     Raises:
         ValueError, TypeError: As of `GradCAM`.
@@ -265,7 +265,7 @@ class LayerCAM(ClassActivationMap):
         model, layer, backprop_modifier, upsample, output_layer, logits, reshape: As of `GradCAM`.
 
     Returns:
-        When called: float32 `(N, *spatial)`, values >= 0.
+        When called, float32 `(N, *spatial)`, values >= 0.
 
     Raises:
         ValueError, TypeError: As of `GradCAM`.
@@ -292,7 +292,7 @@ class HiResCAM(ClassActivationMap):
         model, layer, backprop_modifier, upsample, output_layer, logits, reshape: As of `GradCAM`.
 
     Returns:
-        When called: float32 `(N, *spatial)`, values >= 0.
+        When called, float32 `(N, *spatial)`, values >= 0.
 
     Raises:
         ValueError, TypeError: As of `GradCAM`.
@@ -317,7 +317,7 @@ class XGradCAM(ClassActivationMap):
         model, layer, backprop_modifier, upsample, output_layer, logits, reshape: As of `GradCAM`.
 
     Returns:
-        When called: float32 `(N, *spatial)`, values >= 0.
+        When called, float32 `(N, *spatial)`, values >= 0.
 
     Raises:
         ValueError, TypeError: As of `GradCAM`.
@@ -353,7 +353,7 @@ class EigenCAM(ClassActivationMap):
         reshape: See `GradCAM`.
 
     Returns:
-        When called: float32 `(N, *spatial)`, signed.
+        When called, float32 `(N, *spatial)`, signed.
 
     Raises:
         ValueError: See `GradCAM`; or a `backprop_modifier` is given.
@@ -403,7 +403,7 @@ class GuidedGradCAM(Explainer):
         reshape: See `GradCAM`.
 
     Returns:
-        When called: float32, signed, in the shape and structure of the inputs. Of several inputs, those
+        When called, float32, signed, in the shape and structure of the inputs. Of several inputs, those
         without the feature map's spatial axes keep their guided gradient.
 
     Raises:
@@ -473,7 +473,7 @@ class AblationCAM(ChannelCAM):
         reshape: See `GradCAM`.
 
     Returns:
-        When called: float32 `(N, *spatial)`, values >= 0.
+        When called, float32 `(N, *spatial)`, values >= 0.
 
     Raises:
         ValueError, TypeError: As of `GradCAM`.
@@ -520,7 +520,7 @@ class ScoreCAM(ChannelCAM):
         reshape: See `GradCAM`.
 
     Returns:
-        When called: float32 `(N, *spatial)`, values >= 0.
+        When called, float32 `(N, *spatial)`, values >= 0.
 
     Raises:
         ValueError, TypeError: As of `GradCAM`.

@@ -110,7 +110,7 @@ class Saliency(GradientExplainer):
         logits: Whether the score before a final softmax or sigmoid is explained. Default `True`.
 
     Returns:
-        When called (see `vis.explainer.Explainer.__call__`): float32, signed, in the shape and
+        When called, as by `vis.explainer.Explainer.__call__`, float32, signed, in the shape and
         structure of the inputs. Inputs of whole numbers beside others get zeros.
 
     Raises:
@@ -143,7 +143,7 @@ class GradientTimesInput(GradientExplainer):
         backprop_modifier, input_layer, output_layer, logits: As of `Saliency`.
 
     Returns:
-        When called: float32, signed, in the shape and structure of the inputs.
+        When called, float32, signed, in the shape and structure of the inputs.
 
     Raises:
         ValueError: An argument is wrong, or the score does not depend on the inputs.
@@ -197,7 +197,7 @@ class SmoothGrad(GradientExplainer):
         backprop_modifier, input_layer, output_layer, logits: As of `Saliency`.
 
     Returns:
-        When called: float32 in the shape and structure of the inputs, signed for `"mean"`.
+        When called, float32 in the shape and structure of the inputs, signed for `"mean"`.
 
     Raises:
         ValueError: An argument is wrong, or the score does not depend on the inputs.
@@ -305,7 +305,7 @@ class IntegratedGradients(GradientExplainer):
         backprop_modifier, input_layer, output_layer, logits: As of `Saliency`.
 
     Returns:
-        When called: float32, signed, in the shape and structure of the inputs, in units of the score.
+        When called, float32, signed, in the shape and structure of the inputs, in units of the score.
 
     Raises:
         ValueError: An argument is wrong, or the score does not depend on the inputs.

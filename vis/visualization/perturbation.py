@@ -66,7 +66,7 @@ class Occlusion(PerturbationExplainer):
         logits: Whether the score before a final softmax or sigmoid is explained. Default `False`.
 
     Returns:
-        When called (see `vis.explainer.Explainer.__call__`): float32 `(N, *spatial)`, signed, in units of the
+        When called, as by `vis.explainer.Explainer.__call__`, float32 `(N, *spatial)`, signed, in units of the
         score: positive where hiding lowers it. For vectors `(N, features)`.
 
     Raises:
@@ -182,7 +182,7 @@ class RISE(PerturbationExplainer):
         logits: Whether the score before a final softmax or sigmoid is explained. Default `False`.
 
     Returns:
-        When called (see `vis.explainer.Explainer.__call__`): float32 `(N, *spatial)`, in units of the score:
+        When called, as by `vis.explainer.Explainer.__call__`, float32 `(N, *spatial)`, in units of the score:
         the expected score given that a place is visible. It is above 0 all over: to draw it, subtract each map's
         minimum first.
 
