@@ -1,12 +1,20 @@
 """What looks like code in the README and the docs runs."""
 
+import ast
+import json
 import re
+import runpy
 
 import matplotlib
 import pytest
 from conftest import ROOT
+from test_architecture import MODULES
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+import vis
+
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+NOTEBOOKS = sorted(DOCS.rglob("*.ipynb"))
 
 
 def blocks(page, language):
@@ -35,3 +43,39 @@ def test_the_readme_has_its_two_commands():
     example = " && .venv/bin/python examples/mnist/attention.py"
     assert any(line.startswith(install) and example in line for line in commands)
     assert any(line.startswith(install) and line.endswith(" && .venv/bin/python -m pytest") for line in commands)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_notebooks_are_kept_without_outputs(path):
+    cells = json.loads(path.read_text())["cells"]
+    assert not any(cell.get("outputs") or cell.get("execution_count") for cell in cells)
+    assert "".join(cells[0]["source"]).startswith("# ")
+
+
+def test_every_page_and_notebook_is_in_the_navigation():
+    navigation = (ROOT / "mkdocs.yml").read_text()
+    for path in [*DOCS.rglob("*.md"), *NOTEBOOKS]:
+        assert re.search(rf": {re.escape(str(path.relative_to(DOCS)))}$", navigation, flags=re.MULTILINE), path
+
+
+def test_the_reference_has_every_public_name():
+    text = "\n".join(path.read_text() for path in (DOCS / "reference").glob("*.md"))
+    listed = set(re.findall(r"^::: (\S+)", text, flags=re.MULTILINE))
+    missing = [
+        name for name in vis.__all__ if f"vis.{name}" not in listed and f"vis.visualization.{name}" not in listed
+    ]
+    whole = [module for module in listed if module in MODULES]
+    for name in missing:
+        assert getattr(vis, name).__module__ in whole, f"docs/reference does not have vis.{name}"
+    public = ["losses", "regularizers", "parameterizations", "input_modifiers", "grad_modifiers", "backprop_modifiers"]
+    public += ["optimizer", "callbacks", "training", "plotting", "utils.utils", "utils.validation", "backend"]
+    assert {f"vis.{module}" for module in public} <= set(whole)
+
+
+def test_every_picture_of_the_docs_can_be_made_again():
+    pictures = runpy.run_path(str(ROOT / ".ci" / "docs_images.py"))["PICTURES"]
+    assert set(pictures) == {path.name for path in (DOCS / "images").iterdir()}
+    for example, _ in pictures.values():
+        script = ROOT / "examples" / f"{example}.py"
+        functions = [node.name for node in ast.parse(script.read_text()).body if isinstance(node, ast.FunctionDef)]
+        assert "main" in functions, script

@@ -93,7 +93,7 @@ def _fitted(x, y, batch_size, epochs):
     keras.utils.set_random_seed(SEED)
     model = build_model()
     model.compile(optimizer="adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
-    model.fit(x, y, batch_size=batch_size, epochs=epochs, verbose=1)
+    model.fit(x, y, batch_size=batch_size, epochs=epochs, verbose=2)
     return model
 
 
