@@ -248,3 +248,11 @@ def test_a_map_that_lies_on_its_side_is_refused():
 def test_a_signal_that_lies_on_its_side_is_refused():
     with pytest.raises(ValueError, match="`signal` must have time first.*100 curves"):
         plotting.show_signal(np.zeros((3, 100)), np.zeros((3, 100)))
+
+
+def test_a_gallery_draws_pictures_as_they_are():
+    blended = plotting.overlay(GREY[None], HEAT[None])
+    figure = plotting.gallery(GREY[None], {"overlay": blended, "map": HEAT[None]})
+    np.testing.assert_allclose(figure.axes[1].images[0].get_array(), blended[0] / 255, atol=1e-6)
+    assert figure.axes[1].get_title() == "overlay"
+    assert len(figure.axes) == 4  # a colour bar for the map only

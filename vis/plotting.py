@@ -201,7 +201,8 @@ def gallery(images, columns, labels=None, titles=None, cmap=UNSIGNED, signed_cma
     Args:
         images: `(N, H, W, ...)`, see `overlay`.
         columns: Dict from the names of methods to their attributions, `(N, H, W)` or `(N, H, W, C)`.
-            Those with negative values are drawn with 0 in white.
+            Those with negative values are drawn with 0 in white. uint8 `(N, H, W, 3)` are pictures, such as
+            `overlay` gives, and drawn as they are.
         labels: Words to the left of the images, such as the classes' names; one for each. Default none.
         titles: Numbers for each column, such as scores: `{name: [N numbers]}`, written above the maps. Default
             none.
@@ -236,16 +237,27 @@ def gallery(images, columns, labels=None, titles=None, cmap=UNSIGNED, signed_cma
     axes[0, 0].set_title("image", fontsize=10)
     for column, (name, maps) in zip(axes.T[1:], columns.items()):
         own = _one_each(f"columns[{name!r}]", check_numeric(f"columns[{name!r}]", maps), len(pictures))
-        values = [_attribution_of(picture, one) for picture, one in zip(pictures, own)]
-        signed = any(one.min() < 0 for one in values)
-        for axis, one in zip(column, values):
-            scaled = _scaled(one, "signed" if signed else "absolute")
-            drawn = _draw(axis, scaled, signed_cmap if signed else cmap, signed)
+        drawn = None
+        if _is_bytes(maps) and np.shape(maps)[-1] == 3:
+            for axis, picture in zip(column, as_pictures(maps)):
+                _draw(axis, picture, None)
+        else:
+            drawn = _draw_column(column, [_attribution_of(*pair) for pair in zip(pictures, own)], cmap, signed_cmap)
         for axis, number in zip(column, _one_each(f"titles[{name!r}]", (titles or {}).get(name), len(pictures))):
             axis.set_title(number if isinstance(number, str) else f"{number:.3g}", fontsize=8)
         column[0].set_title(f"{name}\n{column[0].get_title()}".strip(), fontsize=10)
-        figure.colorbar(drawn, ax=list(column), location="bottom", fraction=0.03, pad=0.02)
+        if drawn is not None:
+            figure.colorbar(drawn, ax=list(column), location="bottom", fraction=0.03, pad=0.02)
     return figure
+
+
+def _draw_column(axes, attributions, cmap, signed_cmap):
+    """Draws attributions below one another, and returns what a colour bar is made from."""
+    signed = any(one.min() < 0 for one in attributions)
+    for axis, one in zip(axes, attributions):
+        scaled = _scaled(one, "signed" if signed else "absolute")
+        drawn = _draw(axis, scaled, signed_cmap if signed else cmap, signed)
+    return drawn
 
 
 def _one_each(name, values, count):
