@@ -47,7 +47,7 @@ PICTURES = {
 
 
 def make(example, made):
-    """Runs an example in full, if its folder is not there, and returns the folder."""
+    """Runs an example in full, if it has not run yet, and returns its folder."""
     folder = made / pathlib.Path(example).name
     if not folder.exists():
         command = [sys.executable, str(ROOT / "examples" / f"{example}.py"), "--output", str(folder)]
@@ -71,12 +71,19 @@ def main(arguments=None):
     parser.add_argument("--made", type=pathlib.Path, help="folder with what the examples wrote")
     parser.add_argument("--into", type=pathlib.Path, default=ROOT / "docs" / "images", help="folder for the pictures")
     options = parser.parse_args(arguments)
+    chosen = {name: source for name, source in PICTURES.items() if name.startswith(options.only)}
+    if not chosen:
+        parser.error(f"--only must begin one of: {', '.join(PICTURES)}")
+    if options.made:
+        missing = [f"{example.split('/')[1]}/{file}" for example, file in chosen.values()]
+        missing = [name for name in missing if not (options.made / name).is_file()]
+        if missing:
+            parser.error(f"--made must be a folder with what the examples write. There is no: {', '.join(missing)}")
     options.into.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as fresh:
-        for name, (example, file) in PICTURES.items():
-            if name.startswith(options.only):
-                publish(make(example, options.made or pathlib.Path(fresh)) / file, options.into / name)
-                print(f"made {options.into / name}", flush=True)
+        for name, (example, file) in chosen.items():
+            publish(make(example, options.made or pathlib.Path(fresh)) / file, options.into / name)
+            print(f"made {options.into / name}", flush=True)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ def folder(tmp_path_factory):
     keras.Sequential([keras.Input((3,)), L.Dense(2)]).save(folder / "vector.keras")
     keras.Sequential([keras.Input((3,)), L.Lambda(lambda x: 2 * x)]).save(folder / "unsafe.keras")
     (folder / "broken.keras").write_text("no model")
+    (folder / "model.h5").write_bytes(b"anything")
     pixels = np.zeros((20, 30, 3), "uint8")
     pixels[:, 15:, 0] = 255
     Image.fromarray(pixels).save(folder / "photo.png")
@@ -66,7 +67,8 @@ def test_maximize_writes_a_grid(folder, tmp_path, capsys):
     "arguments, words",
     [
         (["explain", "none.keras", "photo.png"], "does not exist"),
-        (["explain", "broken.keras", "photo.png"], "could not be loaded"),
+        (["explain", "broken.keras", "photo.png"], "is no `.keras` file"),
+        (["layers", "model.h5"], "must be a `.keras` file"),
         (["explain", "unsafe.keras", "photo.png"], "could not be loaded"),
         (["explain", "vector.keras", "photo.png"], "one picture"),
         (["explain", "model.keras", "model.keras"], "picture"),
@@ -88,6 +90,13 @@ def test_errors_are_one_line(folder, monkeypatch, capsys, arguments, words):
     error = capsys.readouterr().err
     assert words in error and error.startswith("error: ") and "Traceback" not in error
     assert not list(folder.glob("*explanation*")) and not list(folder.glob("*filters*"))
+
+
+def test_too_many_filters(folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    with pytest.raises(SystemExit):
+        main(["maximize", "model.keras", "--layer", "conv", "--filters", "0:1000000000000"])
+    assert "must be 1024 at most" in capsys.readouterr().err
 
 
 def test_models_that_end_in_scores_are_taken_as_they_are(folder, tmp_path):

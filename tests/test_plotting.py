@@ -242,12 +242,17 @@ def test_notebooks_draw_figures_without_pyplot():
 def test_a_map_that_lies_on_its_side_is_refused():
     with pytest.raises(ValueError, match=r"rows and columns.*\(8, 6\)"):
         plotting.overlay(GREY, HEAT.T)
+    with pytest.raises(ValueError, match=r"rows and columns.*\(8, 6\)"):
+        plotting.show_attribution(GREY, HEAT.T)
+    with pytest.raises(ValueError, match=r"rows and columns.*\(8, 6\)"):
+        plotting.gallery(GREY[None], {"a": HEAT.T[None]})
     assert plotting.overlay(GREY, np.eye(3, 4)).shape == (6, 8, 3)  # a feature map of another size is none
 
 
 def test_a_signal_that_lies_on_its_side_is_refused():
-    with pytest.raises(ValueError, match="`signal` must have time first.*100 curves"):
-        plotting.show_signal(np.zeros((3, 100)), np.zeros((3, 100)))
+    for shape, words in (((3, 100), "100 curves"), ((2, 30), "30 curves"), ((30, 0), "0 curves")):
+        with pytest.raises(ValueError, match=f"`signal` must have time first.*{words}"):
+            plotting.show_signal(np.zeros(shape), np.zeros(shape))
 
 
 def test_a_gallery_draws_pictures_as_they_are():
@@ -256,3 +261,31 @@ def test_a_gallery_draws_pictures_as_they_are():
     np.testing.assert_allclose(figure.axes[1].images[0].get_array(), blended[0] / 255, atol=1e-6)
     assert figure.axes[1].get_title() == "overlay"
     assert len(figure.axes) == 4  # a colour bar for the map only
+
+
+@pytest.mark.parametrize("value, sign", [(5, 1), (-3, -1), (0, 0)])
+def test_a_map_that_is_the_same_everywhere_is_no_empty_one(value, sign):
+    figure = plotting.show_attribution(GREY, np.full((6, 8), value))
+    assert (figure.axes[1].images[0].get_array() == abs(sign)).all()
+    assert (figure.axes[2].images[0].get_array() == sign).all()
+
+
+def test_words_are_no_formulas():
+    figure = plotting.gallery(GREY[None], {"cost $_$": HEAT[None]}, ["$_$"], {"cost $_$": ["$_"]})
+    assert figure.axes[1].get_title() == "cost $_$\n$_"
+    plotting.rendered(figure)
+    plotting.rendered(plotting.show_attribution(GREY, HEAT, title="$_$"))
+    plotting.rendered(plotting.show_signal(np.zeros((9, 1)), np.ones(9), names=["$_$"]))
+
+
+@pytest.mark.parametrize("shape", [(2000, 2), (1, 2000)])
+def test_long_pictures_get_figures_of_a_sane_size(shape):
+    height, width, _ = plotting.rendered(plotting.show_attribution(np.zeros(shape), np.ones(shape))).shape
+    assert 100 < height < 2000 and 300 < width < 6000
+
+
+def test_rendering_leaves_the_figure_on_its_canvas():
+    figure = plotting.show_feature_maps(np.ones((4, 4, 2)))
+    canvas = figure.canvas
+    plotting.rendered(figure)
+    assert figure.canvas is canvas

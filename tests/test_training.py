@@ -78,6 +78,8 @@ def test_training_is_the_same_with_it(tmp_path):
     logger = vis.ExplanationLogger(GOOD, explainers, tmp_path, target=0)
     logger.set_model(watched)
     logger.on_train_begin()
+    logger.on_epoch_begin(0)
+    assert logger.paths
     np.testing.assert_array_equal(np.random.get_state()[1], before)
     assert fit(watched, logger).history["loss"] == expected
     for a, b in zip(plain.get_weights(), watched.get_weights()):
@@ -103,6 +105,7 @@ def failing(model):
         ({"x": lambda model: failing}, "TypeError"),
         ({"x": lambda model: vis.GradCAM(model, "nowhere")}, "nowhere"),
         ({"x": lambda model: lambda images, target: np.full((2, 8, 8), np.nan)}, "NaN"),
+        ({"x": lambda model: None}, "NoneType"),
     ],
 )
 def test_a_failure_warns_and_the_training_goes_on(explainers, words, tmp_path):
@@ -111,7 +114,45 @@ def test_a_failure_warns_and_the_training_goes_on(explainers, words, tmp_path):
         history = fit(network(), vis.ExplanationLogger(GOOD, explainers, tmp_path)).history["loss"]
     assert len(history) == 2 and not names_in(tmp_path)
     own = [str(w.message) for w in caught if w.category is VisualizationWarning]
-    assert len(own) == 3 and all(words in text and "the training goes on" in text for text in own), own
+    assert len(own) == 1 and words in own[0] and "the training goes on" in own[0], own
+
+
+def test_the_other_explainers_are_drawn(tmp_path):
+    logger = vis.ExplanationLogger(GOOD, {"bad": failing, "good": vis.Saliency}, tmp_path, epochs=[1])
+    with pytest.warns(VisualizationWarning, match="nothing of 'bad'; the training goes on. RuntimeError"):
+        fit(network(), logger, epochs=1)
+    assert names_in(tmp_path) == ["epoch_001.png", "epochs.gif"]
+
+
+def test_a_resumed_training_keeps_the_pictures_before(tmp_path):
+    model, logger = network(), vis.ExplanationLogger(GOOD, {"x": vis.Saliency}, tmp_path)
+    fit(model, logger, epochs=1)
+    before = (tmp_path / "epoch_000.png").read_bytes()
+    x = np.zeros((8, 8, 8, 1), "float32")
+    model.fit(x, np.eye(2)[[0] * 8], epochs=3, initial_epoch=1, verbose=0, callbacks=[logger])
+    assert (tmp_path / "epoch_000.png").read_bytes() == before
+    assert [path.name for path in logger.paths] == ["epoch_001.png", "epoch_002.png", "epoch_003.png", "epochs.gif"]
+
+
+def test_after_an_interrupt_there_is_what_there_was(tmp_path):
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            raise KeyboardInterrupt
+
+    logger = vis.ExplanationLogger(GOOD, {"x": vis.Saliency}, tmp_path, epochs=[0, 1])
+    with pytest.raises(KeyboardInterrupt):
+        fit(network(), logger, Stop())
+    assert names_in(tmp_path) == ["epoch_000.png", "epoch_001.png"]
+    assert logger.animate() == tmp_path / "epochs.gif"
+    with Image.open(tmp_path / "epochs.gif") as animation:
+        assert animation.n_frames == 2
+
+
+def test_the_images_are_its_own(tmp_path):
+    given = GOOD.copy()
+    logger = vis.ExplanationLogger(given, {"x": vis.Saliency}, tmp_path)
+    given[:] = 0
+    np.testing.assert_array_equal(logger._images, GOOD)
 
 
 def test_a_folder_that_vanishes(tmp_path):
@@ -173,7 +214,18 @@ def test_without_a_writer_there_are_the_files(tmp_path, monkeypatch):
         ((GOOD, {"x": "grad-cam"}, "."), TypeError, r"`explainers\['x'\]` must be a class or a function"),
         ((GOOD, {"x": vis.Saliency}, ".", 0, 3), TypeError, "`epochs` must be a list"),
         ((GOOD, {"x": vis.Saliency}, ".", 0, [-1]), ValueError, "`epochs`"),
-        ((GOOD, {"x": vis.Saliency}, ".", 0, None, ["a"]), ValueError, "one word for each of 2 images"),
+        (
+            (GOOD, {"x": vis.Saliency}, ".", 0, None, ["a"]),
+            ValueError,
+            "`labels` must hold one entry for each of 2 images",
+        ),
+        ((GOOD, {"x": vis.Saliency}, ".", 0, None, "ab"), TypeError, "`labels`"),
+        ((GOOD, {"x": vis.Saliency}, ".", 0, None, 3), TypeError, "`labels`"),
+        ((GOOD, {"x": vis.Saliency}, ".", [0, 1, 2]), ValueError, "`target` must hold one entry for each of 2"),
+        ((GOOD, {"x": vis.Saliency}, ".", "cat"), TypeError, "`target`"),
+        ((GOOD, {"x": vis.Saliency}, None), TypeError, "`folder` must be the path of a folder"),
+        ((GOOD, {"x": vis.Saliency}, ".", 0, None, None, 3), TypeError, "`tensorboard` must be the path"),
+        ((np.zeros((8, 8, 3)), {"x": vis.Saliency}, "."), ValueError, "must be a batch"),
         ((GOOD, {"x": vis.Saliency}, __file__), ValueError, "`folder` must be one that can be written"),
     ],
 )

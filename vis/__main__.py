@@ -8,6 +8,7 @@ import contextlib
 import math
 import pathlib
 import sys
+import zipfile
 
 import keras
 import numpy as np
@@ -21,6 +22,7 @@ from vis.utils import utils
 from vis.utils.images import stitch_images, to_bytes
 from vis.utils.validation import check_input_range, pick
 
+MOST_FILTERS = 1024
 PICTURES = (".png", ".jpg", ".jpeg")
 METHODS = {
     "saliency": vis.Saliency,
@@ -53,6 +55,12 @@ def load(path):
     path = pathlib.Path(path)
     if not path.exists():
         raise ValueError(f"The model must be a saved Keras model. Received: {str(path)!r}, which does not exist.")
+    if path.suffix != ".keras":  # older versions of Keras run code that other kinds of files hold
+        raise ValueError(
+            f"The model must be a `.keras` file, as `model.save('model.keras')` writes it. Received: {str(path)!r}."
+        )
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{str(path)!r} is no `.keras` file, whatever its name says: save the model anew.")
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises many kinds
@@ -111,10 +119,11 @@ def explain(options):
     scores = outputs.reshape(-1, outputs.shape[-1]).mean(axis=0)  # as explainers do where there are positions
     best = int(np.argmax(scores)) if len(scores) > 1 else 1  # a single unit is class 1
     target = best if options.target is None else options.target
-    score = scores[target if len(scores) > 1 else 0]
+    score = scores[target] if len(scores) > 1 else scores[0]
     figure = plotting.show_attribution(picture, attribution, title=f"class {target}")
     figure.savefig(options.output, dpi=120)
-    say(f"{options.method} of class {target} (output {score:.4g}): wrote {options.output}")
+    output = f"output {score:.4g}" if len(scores) > 1 or target else f"the one output, for class 1, is {score:.4g}"
+    say(f"{options.method} of class {target} ({output}): wrote {options.output}")
 
 
 def list_layers(options):
@@ -144,7 +153,8 @@ def maximize(options):
         images = np.moveaxis(images, 1, -1)
     grid = stitch_images(list(to_bytes(images, options.input_range)), cols=math.ceil(math.sqrt(len(images))))
     keras.utils.save_img(options.output, np.atleast_3d(grid), scale=False)
-    say(f"{len(images)} filters of {options.layer}: wrote {options.output}")
+    words = "filter" if len(images) == 1 else "filters"
+    say(f"{len(images)} {words} of {options.layer}: wrote {options.output}")
 
 
 def check_output(path):
@@ -168,7 +178,10 @@ def filters(text):
     try:
         for part in text.split(","):
             ends = [int(number) for number in part.split(":")]
-            indices += range(*ends) if len(ends) == 2 else [int(part)]
+            found = range(*ends) if len(ends) == 2 else [int(part)]
+            if len(found) > MOST_FILTERS:
+                raise argparse.ArgumentTypeError(f"must be {MOST_FILTERS} at most. Received: {text!r}")
+            indices += found
     except ValueError:
         indices = []
     if not indices:

@@ -15,6 +15,8 @@ from vis.utils.validation import check_count, check_fraction, check_nonnegative,
 UNSIGNED = "inferno"  # both can be told apart by the colour-blind, and in print
 SIGNED = "RdBu_r"
 _MOST_CURVES = 64
+_ASPECTS = (0.5, 6)  # of a panel; pictures beyond them keep their own, in a panel of these
+_MOST_INCHES = 20  # of a picture's height
 
 
 def overlay(images, maps, cmap="jet", alpha=0.5) -> np.ndarray:
@@ -164,11 +166,12 @@ def show_attribution(image, attribution, cmap=UNSIGNED, signed_cmap=SIGNED, alph
     picture = as_pictures(image, single=True)[0]
     values = _attribution_of(picture, attribution)
     strength, signed = _scaled(values, "absolute"), _scaled(values, "signed")
+    _colour_map(signed_cmap)
     figure, axes = _figure(1, 4, picture.shape[1] / picture.shape[0])
     panels = [(picture, None), (strength, cmap), (signed, signed_cmap), (overlay(picture, strength, cmap, alpha), None)]
     for axis, (panel, colours), words in zip(axes[0], panels, (title, "strength", "sign", "overlay")):
         drawn = _draw(axis, panel, colours, signed=panel is signed)
-        axis.set_title(words or "", fontsize=10)
+        axis.set_title(words or "", fontsize=10, parse_math=False)
         if colours is not None:
             figure.colorbar(drawn, ax=axis, fraction=0.046, pad=0.03)
     return figure
@@ -185,13 +188,16 @@ def _attribution_of(picture, attribution):
             f"`attribution` must have the shape (H, W) or that of the image, {size} with channels. Received: shape "
             f"{np.shape(attribution)}. Give one sample, without the batch axis."
         )
+    if values.ndim == 2 and values.shape == size[::-1] != size:
+        raise ValueError(f"`attribution` must have rows and columns as the image, {size}. Received: {values.shape}.")
     return values if values.ndim == 3 else resize(values[None], size)[0]
 
 
 def _scaled(values, sign):
-    """Returns `vis.heatmap` of one sample; zeros, without a warning, for a flat one."""
+    """Returns `vis.heatmap` of one sample; the full strength everywhere for one that is the same everywhere."""
     if values.min() == values.max():
-        return np.zeros(values.shape[:2], "float32")
+        value = float(np.sign(values.flat[0]))
+        return np.full(values.shape[:2], value if sign == "signed" else abs(value), "float32")
     return heatmap(values[None], sign=sign, channel_axis=-1 if values.ndim == 3 else None)[0]
 
 
@@ -208,7 +214,7 @@ def gallery(images, columns, labels=None, titles=None, cmap=UNSIGNED, signed_cma
             none.
         cmap: Colour map of maps without a sign. Default `"inferno"`.
         signed_cmap: Colour map of signed maps. Default `"RdBu_r"`.
-        size: Height of a picture in inches, above 0. Default 1.6.
+        size: Height of a picture in inches, from 0.1 to 20. Default 1.6.
 
     Returns:
         A Matplotlib `Figure`; each column has a colour bar below it.
@@ -225,15 +231,17 @@ def gallery(images, columns, labels=None, titles=None, cmap=UNSIGNED, signed_cma
     pictures = as_pictures(images)
     if not isinstance(columns, dict) or not columns:
         raise TypeError(f"`columns` must be a dict {{name: maps}}, not empty. Received: {columns!r:.80}.")
-    if check_nonnegative("size", size) == 0:
-        raise ValueError("`size` must be above 0. Received: 0.")
+    if not 0.1 <= check_nonnegative("size", size) <= _MOST_INCHES:
+        raise ValueError(f"`size` must be from 0.1 to {_MOST_INCHES} inches. Received: {size}.")
+    for name in (cmap, signed_cmap):
+        _colour_map(name)
     if titles is not None and not (isinstance(titles, dict) and set(titles) <= set(columns)):
         raise ValueError(f"`titles` must be a dict whose names are columns, {list(columns)}. Received: {titles!r:.80}.")
     labels = _one_each("labels", labels, len(pictures))
     figure, axes = _figure(len(pictures), 1 + len(columns), pictures.shape[2] / pictures.shape[1], size)
     for axis, picture, label in zip(axes[:, 0], pictures, labels):
         _draw(axis, picture, None)
-        axis.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=10)
+        axis.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=10, parse_math=False)
     axes[0, 0].set_title("image", fontsize=10)
     for column, (name, maps) in zip(axes.T[1:], columns.items()):
         own = _one_each(f"columns[{name!r}]", check_numeric(f"columns[{name!r}]", maps), len(pictures))
@@ -244,8 +252,9 @@ def gallery(images, columns, labels=None, titles=None, cmap=UNSIGNED, signed_cma
         else:
             drawn = _draw_column(column, [_attribution_of(*pair) for pair in zip(pictures, own)], cmap, signed_cmap)
         for axis, number in zip(column, _one_each(f"titles[{name!r}]", (titles or {}).get(name), len(pictures))):
-            axis.set_title(number if isinstance(number, str) else f"{number:.3g}", fontsize=8)
-        column[0].set_title(f"{name}\n{column[0].get_title()}".strip(), fontsize=10)
+            words = str(number or "") if isinstance(number, (str, type(None))) else f"{number:.3g}"
+            axis.set_title(words, fontsize=8, parse_math=False)
+        column[0].set_title(f"{name}\n{column[0].get_title()}".strip(), fontsize=10, parse_math=False)
         if drawn is not None:
             figure.colorbar(drawn, ax=list(column), location="bottom", fraction=0.03, pad=0.02)
     return figure
@@ -299,10 +308,10 @@ def show_signal(signal, attribution, signed_cmap=SIGNED, names=None):
             "`signal` must have the shape (T,) or (T, C) with two times at least, and `attribution` the same, or (T,). "
             f"Received: {np.shape(signal)} and {np.shape(attribution)}."
         )
-    if curves.shape[1] > _MOST_CURVES:
+    if not 1 <= curves.shape[1] <= min(_MOST_CURVES, len(curves)):
         raise ValueError(
-            f"`signal` must have time first and at most {_MOST_CURVES} channels. Received: shape {np.shape(signal)}, "
-            f"which would be {curves.shape[1]} curves. Transpose it, or choose channels."
+            f"`signal` must have time first, and from 1 to {_MOST_CURVES} channels, no more than times. Received: "
+            f"shape {np.shape(signal)}, which would be {curves.shape[1]} curves. Transpose it, or choose channels."
         )
     names = _one_each("names", names, curves.shape[1])
     top = float(np.abs(values).max()) or 1.0
@@ -314,7 +323,7 @@ def show_signal(signal, attribution, signed_cmap=SIGNED, names=None):
         lines.set_array((own[:-1] + own[1:]) / 2)
         axis.plot(curve, color="0.75", linewidth=4, zorder=1)  # pale colours stand out from it
         drawn = axis.add_collection(lines)
-        axis.set_ylabel(name)
+        axis.set_ylabel(name, parse_math=False)
     figure.colorbar(drawn, ax=list(axes[:, 0]), fraction=0.03, pad=0.02)
     return figure
 
@@ -522,15 +531,20 @@ def rendered(figure) -> np.ndarray:
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.array(canvas.buffer_rgba())[..., :3]
+    shown_on = figure.canvas
+    try:
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        return np.array(canvas.buffer_rgba())[..., :3]
+    finally:
+        figure.set_canvas(shown_on)
 
 
 def _figure(rows, columns, aspect, size=1.8, ticks=False):
     """Returns a figure that pyplot does not know, and its axes as an array."""
     from vis.utils.figures import ShownFigure
 
+    aspect = float(np.clip(aspect, *_ASPECTS))
     figure = ShownFigure(figsize=(columns * size * aspect + 1, rows * size + 0.6), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
     if not ticks:
@@ -553,7 +567,7 @@ def _tiled(panels, columns=None, cmap=None):
     figure, axes = _figure(math.ceil(len(panels) / columns), columns, width / height, 1.3)
     for axis, (picture, words) in zip(axes.flat, panels):
         axis.imshow(picture, cmap=None if cmap is None else _colour_map(cmap))
-        axis.set_title(words, fontsize=8)
+        axis.set_title(words, fontsize=8, parse_math=False)
     for axis in list(axes.flat)[len(panels) :]:
         axis.set_visible(False)
     return figure

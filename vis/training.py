@@ -1,5 +1,6 @@
 """What a network looks at while it learns."""
 
+import os
 import pathlib
 import warnings
 
@@ -14,18 +15,20 @@ from vis.utils.validation import VisualizationWarning, check_count
 class ExplanationLogger(keras.callbacks.Callback):
     """Explains a few fixed images after each epoch, and writes pictures of it.
 
-    Give it to `model.fit(callbacks=[...])`. Into a folder go `epoch_000.png` (before training),
-    `epoch_001.png` and so on, and at the end `epochs.gif`, the same as an animation. Files of an earlier run
-    are written over. Every map is scaled by itself, so the pictures tell where the evidence is, not how much.
+    Give it to `model.fit(callbacks=[...])`. Into a folder go `epoch_000.png` (before training, if the model is
+    built by then), `epoch_001.png` and so on, and at the end `epochs.gif`, the same as an animation. Files of
+    the same name are written over; take a new folder for a new training. Every map is scaled by itself, so the
+    pictures tell where the evidence is, not how much.
 
-    It costs what its explainers cost on these images, and never stops a training: what fails here becomes a
-    warning, and the next epoch is tried again.
+    It costs what its explainers cost on these images, and stops no training: what fails becomes a warning, once
+    for each reason, the other explainers are drawn, and the next epoch is tried again. (Where warnings are made
+    errors, so is this one.)
 
     Attributes:
         paths: The files of the last training, `pathlib.Path`s.
 
     Args:
-        images: A few images as the model takes them, `(N, H, W, channels)`.
+        images: A few images as the model takes them, `(N, H, W, channels)`; copied.
         explainers: Dict from names to what makes explainers of a model: `{"Grad-CAM": vis.GradCAM}`, or
             `{"conv2": lambda model: vis.GradCAM(model, "conv2")}`.
         folder: Where pictures go; made if it is missing.
@@ -38,7 +41,8 @@ class ExplanationLogger(keras.callbacks.Callback):
             `tensorboard`, or `tensorboardX`; without them it warns, and the PNG files are there.
 
     Raises:
-        ValueError: The images are none, the folder cannot be made, or there is an epoch below 0.
+        ValueError: The images are none, there are not as many targets or labels, the folder cannot be made, or
+            there is an epoch below 0.
         TypeError: An argument is of the wrong kind.
 
     Examples:
@@ -55,20 +59,32 @@ class ExplanationLogger(keras.callbacks.Callback):
     def __init__(self, images, explainers, folder, target=None, epochs=None, labels=None, tensorboard=None):
         super().__init__()
         count = len(plotting.as_pictures(images))
-        if labels is not None and len(labels) != count:
-            raise ValueError(f"`labels` must hold one word for each of {count} images. Received: {labels!r:.80}.")
-        self._images, self._target, self._labels = images, target, labels
+        if np.ndim(images) == 3 and np.shape(images)[-1] in (1, 3):
+            raise ValueError(
+                f"`images` must be a batch, (N, H, W, channels). Received: shape {np.shape(images)}. For one image, "
+                "give `image[None]`."
+            )
+        self._images, self._target = np.array(images), _one_each("target", target, count)
+        self._labels = _one_each("labels", labels, count)
         self._makers, self._epochs = _check_makers(explainers), _check_epochs(epochs)
-        self._folder, self._tensorboard = _made(folder), tensorboard
-        self._explainers, self._writer, self.paths = None, None, []
+        self._folder = _made("folder", folder)
+        self._tensorboard = None if tensorboard is None else _path("tensorboard", tensorboard)
+        self._explainers, self._writer, self._told, self._begun = {}, None, set(), False
+        self.paths = []
 
     def on_train_begin(self, logs=None):
-        """Explains the untrained network, if it is built."""
-        self._explainers, self._writer, self.paths = None, None, []
+        """Begins anew; closes what an interrupted training left open."""
+        self._close()
+        self._explainers, self._told, self._begun = {}, set(), False
+        self.paths = []
         if self._tensorboard is not None:
             self._guarded(self._open, "for TensorBoard")
-        if self.model.built:
-            self._log(0)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Explains the network that the training begins with, if it is built."""
+        if not self._begun and self.model.built:
+            self._log(epoch)
+        self._begun = True
 
     def on_epoch_end(self, epoch, logs=None):
         """Explains the network as it is after an epoch."""
@@ -76,33 +92,62 @@ class ExplanationLogger(keras.callbacks.Callback):
 
     def on_train_end(self, logs=None):
         """Writes the animation."""
-        self._guarded(self._finish, "at the end")
+        self._guarded(self._close, "for TensorBoard")
+        self._guarded(self.animate, "at the end")
+
+    def animate(self):
+        """Writes `epochs.gif` of the pictures that there are: after a training that was interrupted, call it yourself.
+
+        Returns:
+            The file's path, or `None` where there is no picture.
+        """
+        from PIL import Image  # only where pictures are made
+
+        frames = [path for path in self.paths if path.suffix == ".png"]
+        if not frames:
+            return None
+        path = self._folder / "epochs.gif"
+        first, *rest = frames
+        with Image.open(first) as picture:
+            picture.save(path, save_all=True, append_images=_opened(rest), duration=500, loop=0)
+        self.paths = [*frames, path]
+        return path
 
     def _log(self, epoch):
         if self._epochs is None or epoch in self._epochs:
             self._guarded(lambda: self._write(epoch), f"at epoch {epoch}")
 
     def _guarded(self, action, where):
+        """Returns what `action()` returns, or `None` and a warning."""
         try:
-            action()
+            return action()
         except Exception as error:  # whatever it is, the training is worth more
-            warnings.warn(
-                f"ExplanationLogger wrote nothing {where}; the training goes on. {type(error).__name__}: {error}",
-                VisualizationWarning,
-                stacklevel=2,
-            )
+            reason = f"{type(error).__name__}: {error}"
+            if reason not in self._told:
+                self._told.add(reason)
+                warnings.warn(
+                    f"ExplanationLogger wrote nothing {where}; the training goes on. {reason}",
+                    VisualizationWarning,
+                    stacklevel=2,
+                )
 
     def _open(self):
         self._writer = backend.picture_writer(self._tensorboard)
         if self._writer is None:
             raise ImportError("Install the package `tensorboard` or `tensorboardX`. The PNG files are written anyway.")
 
-    def _write(self, epoch):
-        from PIL import Image  # only where pictures are made
+    def _close(self):
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.close()
 
-        if self._explainers is None:
-            self._explainers = {name: make(self.model) for name, make in self._makers.items()}
-        maps = {name: explain(self._images, target=self._target) for name, explain in self._explainers.items()}
+    def _write(self, epoch):
+        from PIL import Image
+
+        found = {name: self._guarded(lambda n=name: self._map(n), f"of {name!r}") for name in self._makers}
+        maps = {name: own for name, own in found.items() if own is not None}
+        if not maps:
+            return
         figure = plotting.gallery(self._images, maps, self._labels)
         figure.suptitle(f"epoch {epoch}")
         picture = plotting.rendered(figure)
@@ -112,15 +157,19 @@ class ExplanationLogger(keras.callbacks.Callback):
         if self._writer is not None:
             self._writer.add_image("explanations", picture, epoch, dataformats="HWC")
 
-    def _finish(self):
-        from PIL import Image
+    def _map(self, name):
+        if name not in self._explainers:
+            self._explainers[name] = self._makers[name](self.model)
+        return self._explainers[name](self._images, target=self._target)
 
-        if self._writer is not None:
-            self._writer.close()
-        if self.paths:
-            animation = self._folder / "epochs.gif"
-            plotting.save_gif([np.asarray(Image.open(path)) for path in self.paths], animation, fps=2)
-            self.paths.append(animation)
+
+def _one_each(name, values, count):
+    """Returns values, if there is one for each image; a number or a function is one for all."""
+    if isinstance(values, str) or (name == "labels" and values is not None and not hasattr(values, "__len__")):
+        raise TypeError(f"`{name}` must hold one entry for each of {count} images. Received: {values!r:.80}.")
+    if hasattr(values, "__len__") and getattr(values, "ndim", 1) and len(values) != count:
+        raise ValueError(f"`{name}` must hold one entry for each of {count} images. Received: {values!r:.80}.")
+    return values
 
 
 def _check_makers(explainers):
@@ -146,10 +195,26 @@ def _check_epochs(epochs):
     return {check_count("epochs", epoch) for epoch in epochs}
 
 
-def _made(folder):
-    folder = pathlib.Path(folder)
+def _path(name, folder):
+    if not isinstance(folder, (str, os.PathLike)):
+        raise TypeError(f"`{name}` must be the path of a folder. Received: {folder!r}.")
+    return pathlib.Path(folder)
+
+
+def _made(name, folder):
+    """Returns the path of a folder, made if it is missing."""
+    folder = _path(name, folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ValueError(f"`folder` must be one that can be written. Received: {str(folder)!r} ({error}).") from error
+        raise ValueError(f"`{name}` must be one that can be written. Received: {str(folder)!r} ({error}).") from error
     return folder
+
+
+def _opened(paths):
+    """Yields pictures, one at a time."""
+    from PIL import Image
+
+    for path in paths:
+        with Image.open(path) as picture:
+            yield picture
