@@ -74,8 +74,8 @@ class ExplanationLogger(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         """Begins anew; closes what an interrupted training left open."""
-        self._close()
         self._explainers, self._told, self._begun = {}, set(), False
+        self._guarded(self._close, "for TensorBoard")
         self.paths = []
         if self._tensorboard is not None:
             self._guarded(self._open, "for TensorBoard")
