@@ -32,6 +32,7 @@ FLOORS = {
     "vis.readers": 3,
     "vis.inputs": 3,
     "vis.network": 3,
+    "vis.survey": 3,
     "vis.streams": 3,
     "vis.targets": 3,
     "vis.utils.utils": 3,

@@ -126,7 +126,7 @@ CALLS = [
     (lambda m: vis.Saliency(m)(X, batch_size=0), ValueError, "batch_size=0"),
     (lambda m: vis.Saliency(m)(X, batch_size=2.0), TypeError, "batch_size"),
     (lambda m: vis.GradCAM(m, "preds")(X), ValueError, "must have spatial output.*'conv2', 'conv1'"),
-    (lambda m: vis.GradCAM(m, "conv1", reshape="tokens")(X), ValueError, "square grid"),
+    (lambda m: vis.GradCAM(m, "conv1", reshape="tokens")(X), ValueError, "grid of squares"),
     (lambda m: vis.Occlusion(m, patch=8)(X), ValueError, r"larger than the input. Received: \[8, 8\]"),
     (lambda m: vis.Occlusion(m, patch=2, stride=3)(X), ValueError, "places are left out"),
     (lambda m: vis.Occlusion(m, patch=(2, 2, 2))(X), ValueError, "each of 2 spatial axes"),

@@ -101,7 +101,7 @@ PICKED = {
     "residual": "joined",
     "two inputs, list": "conv",
     "TimeDistributed": "frames",
-    "transformer": "patches",
+    "transformer": "normal",  # after it only the class token goes on
 }
 
 
@@ -121,7 +121,8 @@ def test_a_shared_layer_is_explained_at_the_call_that_is_asked_for():
     model, x = zoo.make("shared layer")
     first, last = vis.HiResCAM(model, ("shared", 0))(x, 1), vis.HiResCAM(model, ("shared", 1))(x, 1)
     assert np.abs(first - last).max() > 0.1
-    np.testing.assert_array_equal(vis.HiResCAM(model, "shared")(x, 1), last)
+    with pytest.warns(VisualizationWarning, match="call 1 is meant"):
+        np.testing.assert_array_equal(vis.HiResCAM(model, "shared")(x, 1), last)
     conv = model.get_layer("shared")
     inputs = keras.Input((9, 7, 3))
     hidden = conv(inputs)
@@ -247,22 +248,34 @@ def test_tokens_are_put_back_on_their_grid():
     zoo.set_weights(model)
     tokens = vis.HiResCAM(model, "embedded", upsample=False, reshape="tokens")(x, 1)
     assert tokens.shape == (3, 3, 3)
-    row = vis.HiResCAM(model, "embedded", upsample=False)(x, 1)  # taken for a signal of ten places
-    np.testing.assert_array_equal(tokens, row[:, 1:].reshape(3, 3, 3))
+    embedded = vis.Saliency(model, input_layer="embedded")(x, 1) * vis.visualization.activations(model, "embedded", x)
+    np.testing.assert_allclose(tokens, np.maximum(embedded.sum(-1), 0)[:, 1:].reshape(3, 3, 3), rtol=1e-5, atol=1e-7)
+    np.testing.assert_array_equal(tokens, vis.HiResCAM(model, "embedded", upsample=False)(x, 1))  # the grid is obvious
     # Of the last layers only the class token goes on: the last one whose patches matter is picked.
-    picked = vis.GradCAM(model, reshape="tokens")(x, 1)
+    picked = vis.GradCAM(model)(x, 1)
     assert np.abs(picked).max() > 0
     np.testing.assert_array_equal(picked, vis.GradCAM(model, "normal", reshape="tokens")(x, 1))
     for method in (vis.ScoreCAM, vis.AblationCAM, vis.EigenCAM):
         assert np.abs(method(model, "embedded", reshape="tokens", upsample=False)(x, 1)).max() > 0
 
 
-def test_tokens_of_no_square_grid_are_refused():
-    inputs = keras.Input((8, 12, 3))
+def tokens_of(shape):
+    inputs = keras.Input((*shape, 3))
     x = layers.Reshape((6, 48))(layers.Conv2D(48, 4, strides=4)(inputs))
-    model = keras.Model(inputs, layers.Dense(2)(layers.GlobalAveragePooling1D()(layers.Dense(4, name="tokens")(x))))
-    with pytest.raises(ValueError, match="square grid"):
-        vis.GradCAM(model, "tokens", reshape="tokens")(zoo.draw(2, 8, 12, 3))
+    tokens = layers.Dense(4, name="tokens")(x)
+    return zoo.set_weights(keras.Model(inputs, layers.Dense(2)(layers.Flatten()(tokens))))
+
+
+def test_tokens_of_an_image_that_is_no_square():
+    model, x = tokens_of((8, 12)), zoo.draw(2, 8, 12, 3)
+    explainer = vis.HiResCAM(model, upsample=False)
+    assert explainer(x, 1).shape == (2, 2, 3)  # patches of 4 x 4
+    assert explainer.layer == "tokens"
+
+
+def test_tokens_of_no_grid_are_refused():
+    with pytest.raises(ValueError, match="grid of squares"):
+        vis.GradCAM(tokens_of((9, 13)), "tokens", reshape="tokens")(zoo.draw(2, 9, 13, 3))
 
 
 def test_probabilities_that_no_layer_makes_are_explained_as_they_are_and_said_so_once():

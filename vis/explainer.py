@@ -19,8 +19,10 @@ from vis import backend
 from vis.backprop_modifiers import rule
 from vis.graph import fingerprint, same
 from vis.inputs import read_inputs
-from vis.network import Network, site
+from vis.losses import layer_output
+from vis.network import Network, mixed_rows, site
 from vis.streams import batches
+from vis.survey import keeps_rows, survey
 from vis.targets import Units, read_target
 from vis.utils.validation import VisualizationWarning, check_count, check_flag
 
@@ -46,6 +48,8 @@ class Explainer:
         ValueError: There is no such layer or rule.
     """
 
+    default_call = -1  # of a shared site layer: the last
+
     def __init__(self, model, output_layer=None, logits=True, backprop_modifier=None, site_layer=None):
         if not isinstance(model, keras.Layer):
             raise TypeError(f"`model` must be a Keras 3 model. Received: {model!r} ({type(model).__name__}).")
@@ -53,6 +57,7 @@ class Explainer:
         self._logits = check_flag("logits", logits)
         self._rule = rule(backprop_modifier)
         self._layers = {"output": output_layer, "site": site_layer}
+        self._named = [name for name, layer in self._layers.items() if layer is not None and not _is_pair(layer)]
         self._sites = None
         self._start()
         if model.built:
@@ -63,7 +68,7 @@ class Explainer:
         self.network = None
         self._compiled, self.memory, self._fingerprint = {}, {}, []
         self._lock = threading.RLock()
-        self._told = False
+        self._told = set()
 
     def __getstate__(self):
         own = ("_reference", "network", "_compiled", "memory", "_fingerprint", "_lock", "_told")
@@ -93,7 +98,8 @@ class Explainer:
 
     def _locate(self):
         """Finds the layers; they are kept by their places, so that a copy finds its own."""
-        self._sites = {name: site(self.model, layer) for name, layer in self._layers.items()}
+        calls = {"output": -1, "site": self.default_call}
+        self._sites = {name: site(self.model, layer, calls[name]) for name, layer in self._layers.items()}
         self._layers = {}
 
     def __call__(self, inputs, target=None, batch_size=32, verbose=0):
@@ -123,6 +129,7 @@ class Explainer:
         batch = read_inputs(self.model, inputs)
         self.ready(batch)
         goal = read_target(target, batch.count, lambda: self.units(batch), self._words_output())
+        self.check_rows(batch, goal)
         return check_finite(self.explain(Task(self, batch, goal, batch.layout.fixed_size or batch_size, verbose)))
 
     def stream(self, dataset, target=None, batch_size=32, verbose=0):
@@ -196,6 +203,42 @@ class Explainer:
             self.memory["units"] = self.network.units(outputs).shape[-1]
         return self.memory["units"]
 
+    def survey(self, batch):
+        """Returns what is known of the model's layers, a `vis.survey.Survey`, made once."""
+        with self._lock:
+            if "survey" not in self.memory:
+                self.memory["survey"] = survey(self.model, self.network, batch)
+            return self.memory["survey"]
+
+    def check_rows(self, batch, target):
+        """Raises unless what is explained of a sample is the same whatever the other samples are."""
+        known = self.survey(batch)
+        self._check_site(known)
+        checked = self.memory.setdefault("checked", {})
+        if target.key in checked:
+            return
+        while len(checked) >= _COMPILED_PER_EXPLAINER:
+            checked.pop(next(iter(checked)), None)
+        if not keeps_rows(known, target, lambda: self._example_outputs()):
+            raise ValueError(_mixed_samples("`target`" if target.key else self._words_output()))
+        checked[target.key] = True
+
+    def _check_site(self, known):
+        for one in known.seen if self.site is not None else []:
+            if one.place == self.site.place and not one.keeps_rows:
+                raise ValueError(mixed_rows(self.site.layer(self.model), one.shape, known.rows))
+
+    def _example_outputs(self):
+        """Returns random numbers in the structure of the output, or `None` where its shape is unknown."""
+        output = self._sites["output"]
+        structure = layer_output(output.layer(self.model)) if output else self.model.output
+        shapes = [tuple(tensor.shape[1:]) for tensor in tree.flatten(structure)]
+        if any(None in shape for shape in shapes):
+            return None
+        draw = np.random.default_rng(0)
+        arrays = [draw.random((3, *shape), "float32") for shape in shapes]
+        return tree.pack_sequence_as(structure, arrays)
+
     def _words_output(self):
         output = self._sites["output"]
         return f"layer '{output.layer(self.model).name}'" if output else f"the output of model '{self.model.name}'"
@@ -231,9 +274,9 @@ class Explainer:
 
     def tell_if_probable(self, results):
         """Says once that probabilities are explained, where their softmax could not be found."""
-        if self._told or not np.all(results.get("probable", False)):
+        if "probable" in self._told or not np.all(results.get("probable", False)):
             return
-        self._told = True
+        self._told.add("probable")
         warnings.warn(
             f"What is explained, {self._words_output()}, sums to 1 as after a softmax, but no softmax layer was found "
             "that could be left out: the probabilities themselves are explained. Let a layer make the softmax "
@@ -241,6 +284,33 @@ class Explainer:
             VisualizationWarning,
             stacklevel=2,
         )
+
+    def tell_of_calls(self):
+        """Says once of each layer that the user named without a call that there are several."""
+        for name in self._named:
+            at = self._sites[name]
+            calls = self.network.calls.get(at, 1)
+            if calls > 1 and name not in self._told:
+                self._told.add(name)
+                layer = at.layer(self.model).name
+                warnings.warn(
+                    f"Layer '{layer}' runs {calls} times in one call of the model; call {at.call % calls} is meant, "
+                    f"counted from 0. Give the pair ('{layer}', number of the call) to choose, and to say no more.",
+                    VisualizationWarning,
+                    stacklevel=2,
+                )
+
+
+def _is_pair(layer):
+    return isinstance(layer, tuple) and len(layer) == 2
+
+
+def _mixed_samples(what):
+    return (
+        f"Samples must be explained one by one, but {what} mixes the samples of a batch: a sample's value changes with "
+        "its neighbours (or is random). Give a `target` with a value of each sample by itself, such as "
+        "`lambda outputs: keras.ops.diagonal(outputs['logits'])` for pairs."
+    )
 
 
 def check_finite(maps):
@@ -325,6 +395,7 @@ class Task:
             kept = min(size, total - start)
             results = tree.map_structure(lambda tensor, kept=kept: ops.convert_to_numpy(tensor)[:kept], results)
             self.explainer.tell_if_probable(results)
+            self.explainer.tell_of_calls()
             yield images[:kept], numbers[:kept], results
             if bar is not None:
                 bar.add(1)

@@ -1,25 +1,61 @@
-"""Feature maps: which layers have one, and its positions in a row.
+"""Feature maps: which layers have one, of which input, and its positions in a row.
 
-The last spatial layer is read off the graph where the model has one, and seen on a forward
-call of one sample where it has none.
+A class activation map needs a layer whose output has the positions of an input: the feature map of a convolution,
+or the tokens of a vision transformer, which are the squares of a grid in a row.
 """
 
-import functools
-import math
+import dataclasses
+import re
 
 import keras
 import numpy as np
-from keras import ops
 
-from vis.graph import children, layers
-from vis.losses import layer_output
+from vis.graph import children, layers, operations
 from vis.network import Site
+from vis.survey import is_built_in, is_elementwise
 from vis.utils.formats import data_format
-from vis.utils.utils import last_layers
+
+# Their output is that of another layer, at shifted positions.
+_SHIFTING = tuple(getattr(keras.layers, f"{kind}{n}D") for kind in ("ZeroPadding", "Cropping") for n in (1, 2, 3))
 
 # Class and register tokens that models put before the patches: none, class (ViT), class and
 # distillation (DeiT), class and four registers (DINOv2).
 _EXTRA_TOKENS = (0, 1, 2, 5)
+_ATTENTION = re.compile("atten|attn", re.IGNORECASE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """A row of tokens as the squares of a grid.
+
+    Args:
+        extra: How many class and register tokens stand before them.
+        shape: The grid's size.
+    """
+
+    extra: int
+    shape: tuple
+
+    def restore(self, array):
+        """Returns `(N, tokens, channels)` as `(N, *grid, channels)`."""
+        return array[:, self.extra :].reshape(len(array), *self.shape, array.shape[-1])
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureMap:
+    """One call of a layer, seen as a map of an input.
+
+    Args:
+        site: The call.
+        input: Index of the input whose positions these are; `None` where no input has as many spatial axes.
+        grid: How tokens lie, or `None` where positions are axes already.
+        sees: Indices of the inputs that it depends on.
+    """
+
+    site: Site
+    input: int | None
+    grid: Grid | None
+    sees: frozenset
 
 
 def spatial_shape(layer, shape) -> tuple:
@@ -29,128 +65,112 @@ def spatial_shape(layer, shape) -> tuple:
     return tuple(shape[2:] if data_format(layer) == "channels_first" else shape[1:-1])
 
 
-def known_shape(layer):
-    """Returns the shape of a layer's output as far as its graph tells, or `None`."""
-    try:
-        return tuple(layer_output(layer).shape)
-    except ValueError:
-        return None
-
-
-def feature_map_sites(model, network, batch, tokens=False) -> list:
-    """Returns the sites with a feature map that come before what is explained, last first.
+def feature_maps(model, survey, batch, output=None) -> list:
+    """Returns the feature maps that come before what is explained, the last one first.
 
     Args:
         model: The model.
-        network: Its `vis.network.Network`.
+        survey: Its `vis.survey.Survey`.
         batch: The inputs.
-        tokens: Whether the feature map is a row of tokens.
+        output: The layer that is explained; `None` for the model's output.
     """
-    output = network.output.layer(model) if network.output else None
-    found = _seen(model, network, batch) if _hides_layers(model) else _in_graph(model, output)
-    places = {id(layer): place for place, (_, layer) in enumerate(layers(model))}
-    if tokens:
-        return [Site(places[id(layer)]) for layer, shape in reversed(found) if _is_token_row(shape)]
-    spatial = [(layer, shape) for layer, shape in found if any(s != 1 for s in spatial_shape(layer, shape))]
-    ranks = {len(batch.spatial_shape(i)) for i in range(len(batch.arrays))}
-    fitting = [pair for pair in spatial if len(pair[1]) - 2 in ranks]
-    return [Site(places[id(layer)]) for layer, _ in reversed(fitting or spatial)]
-
-
-def _hides_layers(model):
-    """Tells whether layers of the user's own, which may hold anything, are among the layers."""
-    for child in [model, *(layer for _, layer in layers(model))]:
-        is_graph = isinstance(child, (keras.Function, keras.Sequential))
-        if not is_graph and children(child) and not _is_built_in(child):
-            return True
-    return False
-
-
-def _is_built_in(layer):
-    return type(layer).__module__.split(".")[0] == "keras"
-
-
-def _in_graph(model, output):
-    """Lists `(layer, shape)` in the order of the graph, up to what is explained."""
-    ends = {id(layer) for layer in ([output] if output is not None else last_layers(model))}
+    own, skipped = [operation for _, operation in operations(model)], _not_searched(model)
+    ends = [i for i, one in enumerate(survey.seen) if own[one.place] is output]
     found = []
-    for layer in _in_order(model):
-        if layer is output:
-            break
-        if id(layer) in ends or isinstance(layer, (keras.layers.InputLayer, keras.Model)):
+    for one in survey.seen[: ends[-1]] if ends else survey.seen:
+        if id(own[one.place]) not in skipped and one.keeps_rows and not one.is_distribution:
+            found.append(feature_map(own[one.place], one, batch))
+    found = [one for one in reversed(found) if one is not None]
+    return [one for one in found if one.input is not None] or found
+
+
+def feature_map(layer, seen, batch) -> FeatureMap | None:
+    """Returns what a layer puts out as a map of an input, or `None` where it has no positions.
+
+    Args:
+        layer: The layer.
+        seen: Its `vis.survey.Seen`.
+        batch: The inputs.
+    """
+    spatial = spatial_shape(layer, seen.shape)
+    if not spatial or all(size == 1 for size in spatial):
+        return None
+    site = Site(seen.place, seen.call)
+    index = input_of_size(batch, spatial, seen.inputs)
+    if index is not None or len(seen.shape) != 3:
+        return FeatureMap(site, index, None, seen.inputs)
+    for index in by_size(batch, seen.inputs):
+        grid = token_grid(seen.shape[1], batch.spatial_shape(index))
+        if grid is not None:
+            return FeatureMap(site, index, grid, seen.inputs)
+    return FeatureMap(site, None, None, seen.inputs)
+
+
+def input_of_size(batch, spatial, indices=None):
+    """Returns the index of the input that a map is of, or `None` where none has as many spatial axes.
+
+    It is the one of the same size, as tokens are; else the largest one.
+
+    Args:
+        batch: The inputs.
+        spatial: The map's spatial shape.
+        indices: Which inputs may be meant; default all.
+    """
+    order = by_size(batch, indices)
+    found = [index for index in order if batch.spatial_shape(index) == spatial]
+    found += [index for index in order if len(batch.spatial_shape(index)) == len(spatial)]
+    found += [index for index in order if batch.arrays[index].ndim - 1 == len(spatial)]  # without a channel axis
+    return next(iter(found), None)
+
+
+def by_size(batch, indices=None) -> list:
+    """Returns the indices of inputs, those with the most positions first."""
+    indices = range(len(batch.arrays)) if indices is None else sorted(indices)
+    return sorted(indices, key=lambda index: -np.prod(batch.spatial_shape(index)))
+
+
+def token_grid(tokens, image) -> Grid | None:
+    """Returns how a row of tokens lies on an image, or `None` where no grid fits.
+
+    Args:
+        tokens: The number of tokens.
+        image: The image's spatial shape.
+    """
+    if tokens is None or len(image) < 2:
+        return None
+    for extra in _EXTRA_TOKENS:
+        for side in range(2, min(image) + 1):
+            patch, rest = divmod(min(image), side)
+            shape = tuple(size // patch for size in image) if not rest else ()
+            if shape and np.prod(shape) == tokens - extra and all(size % patch == 0 for size in image):
+                return Grid(extra, shape)
+    return None
+
+
+def _not_searched(model):
+    """Collects layers whose output is no map of its own.
+
+    Those inside of Keras's own layers and of attention (queries, keys and weights), paddings and croppings, and
+    operations that are no layers but for sums and the like.
+    """
+    found = set()
+    for _, operation in operations(model):
+        if isinstance(operation, _SHIFTING) or not (isinstance(operation, keras.Layer) or is_elementwise(operation)):
+            found.add(id(operation))
+    for _, layer in layers(model):
+        if isinstance(layer, keras.Model):
             continue
-        shape = known_shape(layer)
-        if shape is not None:
-            found.append((layer, shape))
+        inside = [inner for _, inner in operations(layer)]
+        weights = any(isinstance(inner, keras.layers.Softmax) for inner in children(layer))
+        if is_built_in(layer) or weights or _ATTENTION.search(type(layer).__name__):
+            found.update(map(id, inside))
     return found
 
 
-def _in_order(model):
-    """Yields layers, those of nested models before these; the insides of other layers are theirs."""
-    for child in children(model):
-        if isinstance(child, keras.Model):
-            yield from _in_order(child)
-        if isinstance(child, keras.Layer):
-            yield child
-
-
-def _seen(model, network, batch):
-    """Lists `(layer, shape)` in the order in which layers finished on one sample."""
-    order, hidden = [], _insides_of_built_in(model)
-
-    def tap(layer, output):
-        if ops.is_tensor(output):
-            order.append((layer, output))
-        return output
-
-    watched = [layer for _, layer in layers(model) if id(layer) not in hidden]
-    taps = [(layer, functools.partial(tap, layer)) for layer in watched]
-    output = network.output.layer(model) if network.output else None
-    first = [ops.convert_to_tensor(array[:1]) for array in batch.arrays]
-    outputs, _ = network.outputs(batch.layout, first, taps)
-    ends = {id(tensor) for tensor in keras.tree.flatten(outputs)}
-    found = [(layer, tuple(tensor.shape)) for layer, tensor in order if id(tensor) not in ends]
-    if output is not None:
-        last = max((i for i, (layer, _) in enumerate(found) if layer is output), default=len(found))
-        found = found[:last]
-    return list({id(layer): (layer, shape) for layer, shape in found}.values())
-
-
-def _insides_of_built_in(model):
-    """Collects what is inside Keras's own layers: it may run in a loop, where no tensor can be kept."""
-    hidden = set()
-    for _, layer in layers(model):
-        if _is_built_in(layer) and not isinstance(layer, keras.Model):
-            hidden.update(id(inner) for _, inner in layers(layer))
-    return hidden
-
-
-def _is_token_row(shape):
-    return len(shape) == 3 and shape[1] is not None and _side(shape[1]) is not None
-
-
-def _side(tokens):
-    """Returns the side of the square grid in a row of tokens, or `None`."""
-    side = math.isqrt(tokens)
-    return side if side > 1 and tokens - side * side in _EXTRA_TOKENS else None
-
-
-def restore_grid(array, layer, image_shape) -> np.ndarray:
-    """Restores the square grid of a row of tokens: `(N, tokens, K)` to `(N, h, w, K)`.
-
-    Class and register tokens, which stand at the beginning, are dropped.
-
-    Args:
-        array: The tokens.
-        layer: The layer, for the message.
-        image_shape: The spatial shape of the image.
-    """
-    side = _side(array.shape[1]) if array.ndim == 3 else None
-    square = side is not None and len(set(image_shape)) == 1
-    if not square:
-        raise ValueError(
-            'reshape="tokens" needs an output (N, tokens, channels) with the tokens of a square grid, perhaps after 1, '
-            f"2 or 5 class and register tokens. Received: layer '{layer.name}' with output shape {array.shape}, of an "
-            f"image of size {image_shape}. Choose another layer, or resize the images to squares."
-        )
-    return array[:, -side * side :].reshape(len(array), side, side, array.shape[-1])
+def no_grid(layer, shape, sizes) -> str:
+    """Words that the tokens of a layer are no grid of any input."""
+    return (
+        'reshape="tokens" needs an output (N, tokens, channels) with the tokens of a grid of squares, perhaps after 1, '
+        f"2 or 5 class and register tokens. Received: layer '{layer.name}' with output shape {shape}, for inputs of "
+        f"size {', '.join(map(str, sizes))}. Choose another layer, or resize the images."
+    )

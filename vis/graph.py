@@ -54,6 +54,11 @@ def layers(model) -> list:
     return [(path, op) for path, op in walk(model) if isinstance(op, keras.Layer)]
 
 
+def operations(model) -> list:
+    """Returns `(path, operation)` for everything inside a model: layers, and operations such as `x + y` between them."""
+    return list(walk(model))
+
+
 def find_layer(model, layer):
     """Returns the layer meant by a name, a path, an index or the layer object itself.
 
@@ -111,6 +116,8 @@ def layer_index(model, index) -> int:
 
 def _by_name(model, name):
     found = layers(model)
+    if not any(path == name or path.endswith("/" + name) for path, _ in found):
+        found = operations(model)  # `x + y` in a Functional model, say
     exact = [layer for path, layer in found if path == name]
     matches = exact or [layer for path, layer in found if path.endswith("/" + name)]
     if len(matches) == 1:
@@ -118,6 +125,7 @@ def _by_name(model, name):
     if matches:
         paths = [path for path, _ in found if path.endswith("/" + name)]
         raise ValueError(f"Layer name '{name}' is ambiguous. Choose one of: {', '.join(map(repr, paths))}.")
+    found = layers(model)
     names = [path for path, _ in found] + [layer.name for _, layer in found]
     raise ValueError(f"Model '{model.name}' has no layer named '{name}'. {near_names(name, names)}")
 

@@ -11,7 +11,7 @@ from keras import tree
 from vis import backend
 from vis.readers import model_input_format, model_input_shape
 from vis.utils.formats import input_data_format
-from vis.utils.validation import check_numeric, words_shape
+from vis.utils.validation import check_numeric, is_integer, words_shape
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,6 +163,24 @@ def _dtype_of(value):
     """Takes whole numbers for indices, but bytes for pixels."""
     name = str(getattr(value, "dtype", "float32"))
     return "int32" if name.endswith(("int16", "int32", "int64")) else "float32"
+
+
+def named_input(model, batch, name) -> int:
+    """Returns the index of an input, given by its name or its number.
+
+    Raises:
+        ValueError: There is no such input.
+    """
+    packed = batch.pack(list(range(len(batch.arrays))))
+    names = {tensor.name: i for i, tensor in enumerate(getattr(model, "inputs", None) or [])}
+    names.update(packed if isinstance(packed, dict) else {})
+    index = name if is_integer(name) else names.get(name)
+    if index not in range(len(batch.arrays)):
+        raise ValueError(
+            f"`input_name` must be one of the model's inputs. Received: {name!r}. Choose from {sorted(names)}, or a "
+            f"number from 0 to {len(batch.arrays) - 1}."
+        )
+    return index
 
 
 def _in_order(model, own, inputs):

@@ -17,8 +17,8 @@ from vis.graph import (
     did_not_run,
     find_layer,
     in_this_thread,
-    layers,
     one_tensor_of,
+    operations,
     patched_calls,
     shadowed,
     tapped,
@@ -48,18 +48,23 @@ class Site:
 
     def layer(self, model):
         """Returns the layer."""
-        return layers(model)[self.place][1]
+        return operations(model)[self.place][1]
 
 
-def site(model, layer) -> Site | None:
-    """Returns the site meant by a layer, its name, path or index, or by a pair of that and a call."""
+def site(model, layer, call=-1) -> Site | None:
+    """Returns the site meant by a layer, its name, path or index, or by a pair of that and a call.
+
+    Args:
+        model: The model.
+        layer: What the user gave.
+        call: The call that is meant where none is given.
+    """
     if layer is None:
         return None
-    call = -1
     if isinstance(layer, tuple) and len(layer) == 2 and is_integer(layer[1]):
         layer, call = layer
     found = find_layer(model, layer)
-    places = [place for place, (_, one) in enumerate(layers(model)) if one is found]
+    places = [place for place, (_, one) in enumerate(operations(model)) if one is found]
     return Site(places[0], int(call))
 
 
@@ -109,6 +114,7 @@ class Network:
             outputs = layout.call(model, inputs)
         if self.output is not None:
             outputs = _chosen(self.output, model, explained)
+            self.calls[self.output] = len(explained)
         flat = keras.tree.flatten(outputs)
         found = any(id(output) in notes for output in flat)
         flat = [notes[id(output)][1] if id(output) in notes else output for output in flat]
@@ -142,7 +148,7 @@ class Network:
             return data_format(self.output.layer(model))
         ends = getattr(model, "outputs", None) or []
         found = [data_format(producer(tensor)) for tensor in ends if producer(tensor) is not None]
-        found += [getattr(layer, "data_format", None) for _, layer in reversed(layers(model))]
+        found += [getattr(layer, "data_format", None) for _, layer in reversed(operations(model))]
         return next((form for form in found if form), keras.config.image_data_format())
 
     def known_units(self):
@@ -200,6 +206,7 @@ class Network:
         self.outputs(layout, inputs, [(layer, tap)])
         value = _chosen(at, self.model, seen)
         self.calls[at] = len(seen)
+        _check_rows(layer, value, inputs)
         return {"activations": _float32(value)}
 
     def site_gradients(self, at, target, layout, inputs, arguments):
@@ -214,7 +221,8 @@ class Network:
                 return seen[-1]
 
             result = self.score(target, layout, inputs, arguments, [(layer, tap)])
-            _chosen(at, self.model, seen)
+            _check_rows(layer, _chosen(at, self.model, seen), inputs)
+            self.calls[at] = len(seen)
             return result
 
         score, known, value, gradient = backend.value_and_grad_at(function, at.call)
@@ -256,6 +264,21 @@ class Network:
             return ops.cast(change(output), output.dtype) if next(counter) == wanted else output
 
         return at.layer(self.model), tap
+
+
+def _check_rows(layer, value, inputs):
+    rows = inputs[0].shape[0]
+    if not value.shape or value.shape[0] != rows:
+        raise ValueError(mixed_rows(layer, tuple(value.shape), rows))
+
+
+def mixed_rows(layer, shape, rows) -> str:
+    """Words that a layer's rows are not the samples."""
+    return (
+        f"`layer` must put out one row for each sample. Received: layer '{layer.name}', whose first axis is not the "
+        f"batch (output shape {shape} for {rows} samples; windows of attention are such rows). Choose a layer before "
+        "or after it, where samples are apart."
+    )
 
 
 def _chosen(at, model, seen):

@@ -74,6 +74,16 @@ def compile(function, variables, eager_first=True):
     return _framework.compile(function, variables, eager_first)
 
 
+def few_times(function, variables):
+    """Returns a `function(*tensors)` for a few calls: compiled only where that is faster even then.
+
+    Args:
+        function: Pure function of structures of tensors.
+        variables: The Keras variables it reads.
+    """
+    return _framework.few_times(function, list(variables))
+
+
 def compile_loop(step, variables, written):
     """Returns a compiled `run(count, *tensors)` that calls `step(i, *tensors)` for i from 0 to count - 1.
 

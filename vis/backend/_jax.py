@@ -91,6 +91,9 @@ def compile(function, variables, eager_first=True):
     return call
 
 
+few_times = compile
+
+
 def compile_loop(step, variables, written):
     """Compiles a loop, see `vis.backend.compile_loop`.
 

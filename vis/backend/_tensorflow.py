@@ -73,6 +73,11 @@ def compile(function, variables, eager_first=True):
     return call
 
 
+def few_times(function, variables):
+    """Returns a function that runs eagerly, see `vis.backend.few_times`."""
+    return lambda *args: function(*tree.map_structure(ops.convert_to_tensor, args))
+
+
 def compile_loop(step, variables, written):
     """Compiles a loop, see `vis.backend.compile_loop`."""
 

@@ -79,6 +79,9 @@ def compile(function, variables, eager_first=True):
     return call
 
 
+few_times = compile
+
+
 def compile_loop(step, variables, written):
     """Returns the loop as it is, see `vis.backend.compile_loop`."""
 

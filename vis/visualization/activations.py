@@ -39,6 +39,10 @@ def _no_target(outputs):
 class _Activations(Explainer):
     """Hands out what a layer puts out."""
 
+    def check_rows(self, batch, target):
+        """Raises unless the layer has a row for each sample; no score is explained."""
+        self._check_site(self.survey(batch))
+
     def explain(self, task):
         """Returns the activations."""
         chunks = task.rows("activations", at=self.site)

@@ -9,9 +9,10 @@ import itertools
 import numpy as np
 
 from vis.explainer import Explainer, check_finite, gathered
-from vis.feature_maps import feature_map_sites, known_shape, restore_grid
-from vis.graph import layers
+from vis.feature_maps import feature_map, feature_maps, no_grid
+from vis.graph import operations
 from vis.network import NoGradientError
+from vis.survey import Seen, known_shape
 from vis.utils.formats import data_format
 from vis.utils.images import resize
 from vis.utils.validation import check_count, check_flag, words_shape
@@ -59,13 +60,23 @@ class ClassActivationMap(Explainer):
         """Returns the maps `(N, *spatial)` of activations and gradients `(N, *spatial, K)`."""
         raise NotImplementedError("A class activation map must define `formula(activations, gradients)`.")
 
+    @property
+    def layer(self):
+        """The path of the layer whose feature map was used by the last call, with the call if it has several."""
+        return self.memory.get("layer")
+
+    def __repr__(self):
+        chosen = f", layer={self.layer!r}" if self.layer else ""
+        return f"{type(self).__name__}({self.model.name!r}{chosen})"
+
     def explain(self, task):
         """Returns the maps; see `Explainer.explain`."""
-        return self.at_input(task, gathered(task.count, self._chunks(task))[0])
+        return gathered(task.count, self._chunks(task))[0]
 
     def _chunks(self, task):
         for at, images, results in self.evaluated(task):
-            yield images, [self.formula(*self.grids(task, at, results))]
+            image, arrays = self.grids(task, at, results)
+            yield images, [self.at_input(task, image, self.formula(*arrays))]
 
     def evaluated(self, task):
         """Yields `(site, images, results)`: the samples evaluated at the feature map.
@@ -89,49 +100,111 @@ class ClassActivationMap(Explainer):
             if at is not sites[-1] and self._is_passed_by(task, at, first[-1]):
                 continue
             picked[key] = sites.index(at)
+            self._settle_on(task, at)
             for images, _, results in itertools.chain([first], chunks):
                 yield at, images, results
             return
+
+    def _settle_on(self, task, at):
+        """Notes which layer is used; raises where it sees one of several images only."""
+        path = operations(self.model)[at.place][0]
+        shared = self.network.calls.get(at, 1) > 1
+        self.memory["layer"] = (path, at.call % self.network.calls[at]) if shared else path
+        if self.site is None:
+            others = self._unseen_images(task, at)
+            if others:
+                raise ValueError(self._words_several(task, at, others))
+
+    def _unseen_images(self, task, at):
+        """Lists the inputs, of the kind that the feature map is of, which matter for the score but not for the map."""
+        maps, inputs = self._maps(task), self.survey(task.batch).outputs.inputs
+        own = next(image for image in maps if image.site == at)
+        if own.input is None:
+            return []
+        sizes = [np.prod(task.batch.spatial_shape(index)) for index in range(len(task.batch.arrays))]
+        rank = len(task.batch.spatial_shape(own.input))
+        return [
+            index
+            for index in sorted(inputs - own.sees)
+            if task.batch.is_float(index)
+            and len(task.batch.spatial_shape(index)) == rank
+            and 2 * sizes[index] >= sizes[own.input]
+        ]
+
+    def _words_several(self, task, at, others):
+        names, paths = task.batch.layout.names, [path for path, _ in operations(self.model)]
+        fitting = []
+        for image in self._maps(task):  # the last one of each input
+            if image.input is not None and all(image.input != other.input for other in fitting):
+                fitting.append(image)
+        listed = ", ".join(f"{(paths[i.site.place], i.site.call)!r} for `{names[i.input]}`" for i in fitting)
+        return (
+            f"`layer` must be given, as the model takes several images and the last feature map, of layer "
+            f"'{paths[at.place]}', does not see {', '.join(f'`{names[i]}`' for i in others)}. Choose one of: {listed}."
+        )
 
     def _first_that_matters(self, task, sites):
         """Returns the number of the first site that the score depends on, by the gradient of one sample."""
         (_, one), *_ = task.groups(1)
         for number, at in enumerate(sites):
             try:
-                next(one.rows("site_gradients", at=at, quiet=True))
-                return number
+                _, _, results = next(one.rows("site_gradients", at=at, quiet=True))
             except NoGradientError:
                 continue
+            if not self._is_passed_by(one, at, results):
+                return number
         return 0  # no gradient anywhere: the target is not differentiable
 
     def _is_passed_by(self, task, at, results):
-        """Tells whether only the class token goes on from a row of tokens: the patches have no gradient."""
-        if self._reshape != "tokens" or "gradients" not in results:
+        """Tells whether the score goes on from the class token alone, or from one position of a row."""
+        if "gradients" not in results:
             return False
-        return not np.any(self.grids(task, at, results)[1])
+        image, (_, gradients) = self.grids(task, at, results)
+        if image.grid is None and gradients.ndim > 3:
+            return False
+        matters = np.any(gradients.reshape(len(gradients), -1, gradients.shape[-1]), axis=-1)
+        return matters.sum(axis=1).max() <= (0 if image.grid is not None else 1) < matters.shape[1]
 
     def sites(self, task):
         """Returns the sites that may have the feature map, the best first."""
         if self.site is not None:
             self._check_spatial(task, known_shape(self.site.layer(self.model)))
             return [self.site]
-        if "sites" not in self.memory:
-            self.memory["sites"] = feature_map_sites(self.model, self.network, task.batch, self._reshape == "tokens")
-        if not self.memory["sites"]:
+        found = [image.site for image in self._maps(task) if self._reshape is None or image.grid is not None]
+        if not found:
             raise ValueError(
                 f"Model '{self.model.name}' has no layer with spatial output before what is explained, so there is no "
                 "feature map to use. Use vis.Saliency or another method of input attribution."
             )
-        return self.memory["sites"]
+        return found
+
+    def _maps(self, task):
+        """Returns the feature maps of the model, the last first."""
+        if "maps" not in self.memory:
+            output = self.network.output.layer(self.model) if self.network.output else None
+            self.memory["maps"] = feature_maps(self.model, self.survey(task.batch), task.batch, output)
+        return self.memory["maps"]
 
     def grids(self, task, at, results):
-        """Returns the activations (and gradients) of a site as `(N, *spatial, K)`."""
+        """Returns `(feature map, arrays)`: the activations (and gradients) of a site as `(N, *spatial, K)`."""
         layer = at.layer(self.model)
         arrays = check_finite([results[name] for name in ("activations", "gradients") if name in results])
-        if self._reshape == "tokens":
-            return [restore_grid(array, layer, task.batch.spatial_shape(0)) for array in arrays]
         self._check_spatial(task, arrays[0].shape)
-        return [np.moveaxis(array, 1, -1) if data_format(layer) == "channels_first" else array for array in arrays]
+        image = self._image(task, at, arrays[0].shape)
+        if image.grid is not None:
+            return image, [image.grid.restore(array) for array in arrays]
+        if self._reshape is not None:
+            sizes = [task.batch.spatial_shape(index) for index in sorted(image.sees)]
+            raise ValueError(no_grid(layer, arrays[0].shape, sizes))
+        first = data_format(layer) == "channels_first"
+        return image, [np.moveaxis(array, 1, -1) if first else array for array in arrays]
+
+    def _image(self, task, at, shape):
+        """Returns the feature map that a layer's output of some shape is."""
+        calls = [one for one in self.survey(task.batch).seen if one.place == at.place]
+        calls = [one for one in calls if one.call == at.call] or calls[-1:]
+        inputs = calls[0].inputs if calls else frozenset(range(len(task.batch.arrays)))
+        return feature_map(at.layer(self.model), Seen(at.place, at.call, shape, inputs=inputs), task.batch)
 
     def _check_spatial(self, task, shape):
         if shape is not None and len(shape) < 3:
@@ -141,29 +214,25 @@ class ClassActivationMap(Explainer):
             )
 
     def _hint(self, task):
-        paths = [path for path, _ in layers(self.model)]
-        names = [repr(paths[at.place]) for at in feature_map_sites(self.model, self.network, task.batch)[:5]]
+        paths = [path for path, _ in operations(self.model)]
+        names = [repr(paths[image.site.place]) for image in self._maps(task)[:5]]
         return f"Choose one of: {', '.join(names)}." if names else "The model has no such layer: use vis.Saliency."
 
-    def at_input(self, task, maps):
-        """Resizes maps to the first input of their spatial rank."""
-        if not self._upsample:
-            return maps
-        return resize(maps, target_size(task.batch, maps.ndim - 1)[1])
+    def at_input(self, task, image, maps):
+        """Resizes maps to the input that they are of."""
+        return resize(maps, target_size(task.batch, image, maps.ndim - 1)) if self._upsample else maps
 
 
-def target_size(batch, rank):
-    """Returns `(index, spatial shape)` of the first input of a spatial rank."""
-    shapes = [batch.spatial_shape(i) for i in range(len(batch.arrays))]
-    shapes += [array.shape[1:] for array in batch.arrays]  # images without a channel axis
-    for index, shape in enumerate(shapes):
-        if len(shape) == rank:
-            return index % len(batch.arrays), shape
-    listed = ", ".join(str(array.shape) for array in batch.arrays)
-    raise ValueError(
-        f"The feature map has {rank} spatial axes, but no input has: it cannot be resized to one. Received: inputs "
-        f"{listed}. Choose another `layer`, or give `upsample=False`."
-    )
+def target_size(batch, image, rank) -> tuple:
+    """Returns the spatial shape of the input that a feature map is of."""
+    if image.input is None:
+        listed = ", ".join(str(array.shape) for array in batch.arrays)
+        raise ValueError(
+            f"The feature map has {rank} spatial axes, but no input that it depends on has: it cannot be resized to "
+            f"one. Received: inputs {listed}. Choose another `layer`, or give `upsample=False`."
+        )
+    shape = batch.spatial_shape(image.input)
+    return shape if len(shape) == rank else batch.arrays[image.input].shape[1:]  # images without a channel axis
 
 
 def _total(array):
@@ -426,7 +495,6 @@ class GuidedGradCAM(Explainer):
     def explain(self, task):
         """Returns the guided gradients times the resized Grad-CAM maps."""
         maps, batch = self._cam.explain(self._cam.adopt(task)), task.batch
-        target_size(batch, maps.ndim - 1)
         gradients = self._guided.flat_within(task)
         for index, gradient in enumerate(gradients):
             shape = batch.spatial_shape(index)
@@ -446,13 +514,13 @@ class ChannelCAM(ClassActivationMap):
 
     def _explain_group(self, task):
         ((at, _, results),) = self.evaluated(task)
-        (activations,) = self.grids(task, at, results)
-        weights = self.weights(task, at, activations)
+        image, (activations,) = self.grids(task, at, results)
+        weights = self.weights(task, image, activations)
         weights = weights.reshape(len(weights), *[1] * (activations.ndim - 2), -1)
-        return self.at_input(task, np.maximum((weights * activations).sum(axis=-1), 0))
+        return self.at_input(task, image, np.maximum((weights * activations).sum(axis=-1), 0))
 
-    def weights(self, task, at, activations):
-        """Returns the weights `(N, K)` of the channels of activations `(N, *spatial, K)`."""
+    def weights(self, task, image, activations):
+        """Returns the weights `(N, K)` of the channels of a feature map's activations `(N, *spatial, K)`."""
         raise NotImplementedError(f"{type(self).__name__} must define `weights`.")
 
 
@@ -489,14 +557,14 @@ class AblationCAM(ChannelCAM):
     def __init__(self, model, layer=None, *, upsample=True, output_layer=None, logits=True, reshape=None):
         super().__init__(model, layer, None, upsample, output_layer=output_layer, logits=logits, reshape=reshape)
 
-    def weights(self, task, at, activations):
+    def weights(self, task, image, activations):
         """Returns (S - S without the channel) / S."""
         channels, scores = activations.shape[-1], task.settle()
 
         def without(images, numbers):
             return [(np.arange(channels) != numbers[:, None]).astype("float32")]
 
-        parts = [r["score"] for _, _, r in task.rows("scores_at", channels, extra=without, at=at)]
+        parts = [r["score"] for _, _, r in task.rows("scores_at", channels, extra=without, at=image.site)]
         lost = scores[:, None] - np.concatenate(parts).reshape(-1, channels)
         return np.divide(lost, scores[:, None], out=np.zeros_like(lost), where=scores[:, None] != 0)
 
@@ -539,10 +607,10 @@ class ScoreCAM(ChannelCAM):
         self._max_channels = None if max_channels is None else check_count("max_channels", max_channels, 1)
         super().__init__(model, layer, None, upsample, output_layer=output_layer, logits=logits, reshape=reshape)
 
-    def weights(self, task, at, activations):
+    def weights(self, task, image, activations):
         """Returns the softmax over the channels of f(x * mask); f(0), the same for all, cancels in it."""
         task.settle_target()
-        index, sizes = target_size(task.batch, activations.ndim - 2)
+        index, sizes = image.input, target_size(task.batch, image, activations.ndim - 2)
         if not task.batch.is_float(index):
             raise ValueError(
                 f"`{task.batch.layout.names[index]}` holds whole numbers, which cannot be faded by a mask. Use "

@@ -5,8 +5,9 @@ import numpy as np
 from keras import layers
 
 from vis.energy import cached, check_losses, energy_of
-from vis.feature_maps import known_shape, spatial_shape
+from vis.feature_maps import spatial_shape
 from vis.graph import ancestors, find_layer, walk
+from vis.survey import known_shape
 from vis.utils.formats import data_format
 from vis.utils.images import resize
 from vis.visualization.cam import GradCAM

@@ -20,6 +20,8 @@ class GradientExplainer(Explainer):
         logits: See `vis.explainer.Explainer`.
     """
 
+    default_call = 0  # of a shared `input_layer`: the first, as embeddings may be called again to make the logits
+
     def __init__(self, model, backprop_modifier=None, *, input_layer=None, output_layer=None, logits=True):
         super().__init__(model, output_layer, logits, backprop_modifier, input_layer)
 
@@ -105,7 +107,8 @@ class Saliency(GradientExplainer):
             rule, see `vis.backprop_modifiers.rule`.
         input_layer: Layer at whose output the attribution is made instead of at the inputs, such
             as the embedding of a text model: name, path, index, layer, or a pair of one of these
-            and the number of the call, for a shared layer. Default `None`.
+            and the number of the call, from 0. Of a layer that is called several times, the first call is
+            meant, and a warning says so. Default `None`.
         output_layer: Layer whose units are explained. Default `None`: the model's output.
         logits: Whether the score before a final softmax or sigmoid is explained. Default `True`.
 

@@ -9,6 +9,8 @@ import itertools
 import numpy as np
 
 from vis.explainer import Explainer
+from vis.feature_maps import by_size
+from vis.inputs import named_input
 from vis.utils.images import read_between
 from vis.utils.validation import check_count, check_fraction, is_integer
 from vis.visualization.gradients import fresh_seed, read_baseline
@@ -17,21 +19,38 @@ from vis.visualization.gradients import fresh_seed, read_baseline
 class PerturbationExplainer(Explainer):
     """Base class of the methods that hide parts of the input.
 
-    Of several inputs, the first one with spatial axes is perturbed; the others stay as they are.
+    Of several inputs, the image (or volume, or signal) is perturbed; the others stay as they are.
 
     Args:
         model: See `vis.explainer.Explainer`.
+        input_name: Which of several inputs is perturbed: its name, or its number. Default `None`: the one with
+            spatial axes; where two are alike, one must be named.
         output_layer: See `vis.explainer.Explainer`.
         logits: See `vis.explainer.Explainer`.
     """
 
-    def __init__(self, model, *, output_layer=None, logits=False):
+    def __init__(self, model, *, input_name=None, output_layer=None, logits=False):
         super().__init__(model, output_layer, logits)
+        if not (input_name is None or isinstance(input_name, str) or is_integer(input_name)):
+            raise TypeError(f"`input_name` must be a name or a number. Received: {input_name!r}.")
+        self._input_name = input_name
 
-    @staticmethod
-    def perturbed(batch) -> int:
+    def perturbed(self, batch) -> int:
         """Returns which input is perturbed."""
-        return next((i for i, array in enumerate(batch.arrays) if array.ndim > 2), 0)
+        if self._input_name is not None:
+            return named_input(self.model, batch, self._input_name)
+        first, *others = by_size(batch)
+        sizes = [
+            np.prod(batch.spatial_shape(index)) if array.ndim > 2 else 0 for index, array in enumerate(batch.arrays)
+        ]
+        alike = [index for index in others if 2 * sizes[index] >= sizes[first]]
+        if alike:
+            names = ", ".join(f"`{batch.layout.names[index]}` {batch.arrays[index].shape}" for index in [first, *alike])
+            raise ValueError(
+                f"`input_name` must be given, as several inputs of the model may be meant: {names}. Give the name or "
+                "the number of the one whose parts are hidden."
+            )
+        return first
 
     @staticmethod
     def spatial_shape(batch, index) -> tuple:
@@ -62,6 +81,8 @@ class Occlusion(PerturbationExplainer):
             The last window of an axis reaches its end, whatever the stride.
         baseline: What stands in the window: a number, or an array that fits one sample or the batch.
             Default 0.
+        input_name: Which of several inputs is perturbed: its name, or its number. Default `None`: the one with
+            spatial axes; where two are alike, one must be named.
         output_layer: Layer whose units are explained. Default `None`: the model's output.
         logits: Whether the score before a final softmax or sigmoid is explained. Default `False`.
 
@@ -81,8 +102,10 @@ class Occlusion(PerturbationExplainer):
         [[[1.0, 0.0], [2.0, -1.0]]]
     """
 
-    def __init__(self, model, patch=None, stride=None, baseline=0.0, *, output_layer=None, logits=False):
-        super().__init__(model, output_layer=output_layer, logits=logits)
+    def __init__(
+        self, model, patch=None, stride=None, baseline=0.0, *, input_name=None, output_layer=None, logits=False
+    ):
+        super().__init__(model, input_name=input_name, output_layer=output_layer, logits=logits)
         self._patch, self._stride = _read_sizes("patch", patch), _read_sizes("stride", stride)
         self._baseline = baseline
 
@@ -178,6 +201,7 @@ class RISE(PerturbationExplainer):
         grid: Cells of the masks along each axis, at least 1. Default 8.
         probability: How likely a cell is visible, in (0, 1]. Default 0.5.
         seed: Seed of the masks. Default `None`: others at each call.
+        input_name: Which of several inputs is perturbed, see `Occlusion`.
         output_layer: Layer whose units are explained. Default `None`: the model's output.
         logits: Whether the score before a final softmax or sigmoid is explained. Default `False`.
 
@@ -198,8 +222,19 @@ class RISE(PerturbationExplainer):
         True
     """
 
-    def __init__(self, model, num_masks=4000, grid=8, probability=0.5, seed=None, *, output_layer=None, logits=False):
-        super().__init__(model, output_layer=output_layer, logits=logits)
+    def __init__(
+        self,
+        model,
+        num_masks=4000,
+        grid=8,
+        probability=0.5,
+        seed=None,
+        *,
+        input_name=None,
+        output_layer=None,
+        logits=False,
+    ):
+        super().__init__(model, input_name=input_name, output_layer=output_layer, logits=logits)
         self._num_masks = check_count("num_masks", num_masks, 1)
         self._grid = check_count("grid", grid, 1)
         self._probability = check_fraction("probability", probability)

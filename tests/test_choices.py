@@ -1,0 +1,287 @@
+"""Choices made for the user: which layer, which call, which input, which samples. Right, or refused with a sentence."""
+
+import keras
+import numpy as np
+import pytest
+import zoo
+from conftest import value_of
+from keras import layers, ops
+
+import vis
+from vis.utils.validation import VisualizationWarning
+
+
+class Windows(layers.Layer):
+    """Four windows an image on the batch axis, as in Swin."""
+
+    def __init__(self):
+        super().__init__(name="windows")
+        self.conv = layers.Conv2D(8, 1, activation="relu")
+
+    def call(self, x):  # (N, 8, 8, 8)
+        w = ops.transpose(ops.reshape(x, (-1, 2, 4, 2, 4, 8)), (0, 1, 3, 2, 4, 5))
+        w = self.conv(ops.reshape(w, (-1, 4, 4, 8)))
+        w = ops.transpose(ops.reshape(w, (-1, 2, 2, 4, 4, 8)), (0, 1, 3, 2, 4, 5))
+        return ops.reshape(w, (-1, 64, 8))
+
+
+def windowed():
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(8, 3, padding="same", activation="relu", name="before")(inputs)
+    x = layers.Flatten()(Windows()(x))
+    return zoo.set_weights(keras.Model(inputs, layers.Dense(3)(x))), zoo.draw(3, 8, 8, 3)
+
+
+def changes(explainer, x, target=1):
+    """Returns which samples' maps change when sample 1 does."""
+    other = x.copy()
+    other[1] = zoo.draw(*x.shape[1:], seed=9)
+    before, after = explainer(x, target), explainer(other, target)
+    return [bool(np.abs(a - b).max() > 1e-6 * np.abs(a).max()) for a, b in zip(before, after)]
+
+
+@pytest.mark.parametrize("method", [vis.HiResCAM, vis.GradCAM, vis.EigenCAM, vis.AblationCAM, vis.ScoreCAM])
+def test_windows_on_the_batch_axis_are_passed_over(method):
+    model, x = windowed()
+    explainer = method(model, upsample=False)
+    assert changes(explainer, x) == [False, True, False]
+    assert explainer.layer == "windows"  # the layer as a whole, 64 tokens on their grid
+    assert explainer(x, 1).shape == (3, 8, 8)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_windows_on_the_batch_axis_are_refused(count):
+    model, x = windowed()
+    x = np.concatenate([x, x])[:count]
+    with pytest.raises(ValueError, match="whose first axis is not the batch"):
+        vis.HiResCAM(model, model.get_layer("windows").conv)(x, 1)
+    with pytest.raises(ValueError, match="whose first axis is not the batch"):
+        vis.Saliency(model, input_layer=model.get_layer("windows").conv)(x, 1)
+    with pytest.raises(ValueError, match="whose first axis is not the batch"):
+        vis.visualization.activations(model, model.get_layer("windows").conv, x)
+
+
+class Swapped(layers.Layer):
+    """Puts another axis of the same size in the place of the batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = layers.Conv1D(4, 1, activation="relu")
+
+    def call(self, x):  # (N, 3, 5, 4)
+        return ops.transpose(self.inner(ops.reshape(ops.transpose(x, (1, 0, 2, 3)), (3, -1, 4))), (0, 1, 2))
+
+
+def test_an_axis_that_only_has_the_size_of_the_batch_is_none():
+    inputs = keras.Input((3, 5, 4))
+    layer = Swapped()
+
+    class Whole(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.swapped, self.head = layers.Conv2D(4, 1, name="conv"), layer, layers.Dense(2)
+
+        def call(self, x):
+            y = ops.reshape(self.swapped(self.conv(x)), (3, -1, 5, 4))  # (3, N, 5, 4)
+            return self.head(ops.mean(ops.transpose(y, (1, 0, 2, 3)), axis=(1, 2)))
+
+    model, x = Whole(), zoo.draw(3, 3, 5, 4)
+    model(x)
+    assert inputs is not None and value_of(model(x)).shape == (3, 2)
+    with pytest.raises(ValueError, match="whose first axis is not the batch"):
+        vis.GradCAM(model, layer.inner, upsample=False)(x, 1)
+    explainer = vis.GradCAM(model, upsample=False)
+    explainer(x, 1)
+    assert explainer.layer == "conv"
+
+
+class HandWritten(layers.Layer):
+    """Attention with layers for everything."""
+
+    def __init__(self, heads=2, size=4):
+        super().__init__(name="hand_written")
+        self.heads, self.size = heads, size
+        self.query, self.key, self.value = (layers.Dense(heads * size) for _ in range(3))
+        self.softmax, self.dropout, self.out = layers.Softmax(), layers.Dropout(0.1), layers.Dense(heads * size)
+
+    def split(self, x):
+        return ops.transpose(ops.reshape(x, (-1, x.shape[1], self.heads, self.size)), (0, 2, 1, 3))
+
+    def call(self, x):
+        query, key, value = (self.split(one(x)) for one in (self.query, self.key, self.value))
+        weights = self.dropout(self.softmax(ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))))
+        mixed = ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3))
+        return self.out(ops.reshape(mixed, (-1, x.shape[1], self.heads * self.size)))
+
+
+class Block(layers.Layer):
+    """A transformer block whose attention ends it, as a pooled vector."""
+
+    def __init__(self):
+        super().__init__(name="block")
+        self.normal, self.attention = layers.LayerNormalization(), HandWritten()
+
+    def call(self, x):
+        return ops.mean(x + self.attention(self.normal(x)), axis=1)
+
+
+def test_attention_weights_are_no_feature_map():
+    inputs = keras.Input((16, 16, 3))
+    x = layers.Reshape((16, 8))(layers.Conv2D(8, 4, strides=4, name="patches")(inputs))
+    model, x = zoo.set_weights(keras.Model(inputs, layers.Dense(3)(Block()(x)))), zoo.draw(3, 16, 16, 3)
+    explainer = vis.LayerCAM(model, upsample=False)
+    assert explainer(x, 1).shape == (3, 4, 4)
+    assert explainer.layer == "block/hand_written"  # what attention adds to each token
+
+
+def language_model():
+    embedding = layers.ReversibleEmbedding(20, 8, name="emb")
+    ids = keras.Input((6,), dtype="int32")
+    model = keras.Model(ids, embedding(layers.Conv1D(8, 3, padding="causal")(embedding(ids)), reverse=True))
+    return zoo.set_weights(model), np.random.default_rng(0).integers(1, 20, (3, 6)).astype("int32")
+
+
+def last(outputs):
+    return outputs[:, -1, 7]
+
+
+@pytest.mark.parametrize("method", [vis.Saliency, vis.GradientTimesInput, vis.IntegratedGradients, vis.SmoothGrad])
+def test_of_a_tied_embedding_the_first_call_is_meant_and_said_once(method):
+    model, ids = language_model()
+    explainer = method(model, input_layer="emb")
+    with pytest.warns(VisualizationWarning, match="'emb' runs 2 times.*call 0 is meant"):
+        maps = explainer(ids, last)
+    assert maps.shape == (3, 6, 8)  # not (3, 6, 20), as the logits are
+    explainer(ids, last)  # a second warning would be an error
+    if method is vis.Saliency:  # the last three tokens reach the last output
+        assert [bool(np.abs(maps[:, t]).max() > 0) for t in range(6)] == [False] * 3 + [True] * 3
+        np.testing.assert_array_equal(method(model, input_layer=("emb", 0))(ids, last), maps)
+        assert method(model, input_layer=("emb", 1))(ids, last).shape == (3, 6, 20)
+
+
+def test_shared_layers_are_said_once():
+    model, x = zoo.make("shared layer")
+    for explainer in (vis.GradCAM(model, "shared"), vis.Saliency(model, output_layer="shared")):
+        with pytest.warns(VisualizationWarning, match="'shared' runs 2 times.*call 1 is meant"):
+            explainer(x, 1)
+        explainer(x, 1)
+    vis.GradCAM(model, ("shared", 1))(x, 1)
+    vis.GradCAM(model)(x, 1)
+
+
+class Contrast(layers.Layer):
+    """Compares every sample of one input with every one of another."""
+
+    def call(self, one, other):
+        return ops.matmul(one, ops.transpose(other))
+
+
+def towers(text_tokens=16):
+    """An image tower and a text tower whose tokens would fit on a square grid too."""
+    image, words = keras.Input((16, 16, 3), name="images"), keras.Input((text_tokens,), dtype="int32", name="tokens")
+    x = layers.Conv2D(8, 4, strides=4, activation="relu", name="conv")(image)
+    x = layers.Dense(8, name="seen")(layers.Reshape((16, 8))(x))
+    y = layers.Dense(8, activation="relu", name="read")(layers.Embedding(20, 8, name="embedding")(words))
+    one, other = layers.GlobalAveragePooling1D()(x), layers.GlobalAveragePooling1D()(y)
+    model = keras.Model({"images": image, "tokens": words}, Contrast()(one, other))
+    ids = np.random.default_rng(0).integers(1, 20, (3, text_tokens)).astype("int32")
+    return zoo.set_weights(model), {"images": zoo.draw(3, 16, 16, 3), "tokens": ids}
+
+
+@pytest.mark.parametrize(
+    "target",
+    [None, 1, lambda o: o[:, 0], lambda o: ops.mean(o, axis=1), lambda o: ops.softmax(o, axis=0)[:, 0]],
+)
+@pytest.mark.parametrize("batch_size", [1, 32])
+def test_outputs_that_mix_the_batch_are_refused(target, batch_size):
+    model, inputs = towers()
+    with pytest.raises(ValueError, match="mixes the samples of a batch.*diagonal"):
+        vis.GradCAM(model)(inputs, target, batch_size=batch_size)
+
+
+def test_pairs_are_explained_by_the_diagonal():
+    model, inputs = towers()
+    explainer = vis.LayerCAM(model, upsample=False)
+    maps = explainer(inputs, ops.diagonal)
+    np.testing.assert_allclose(explainer(inputs, ops.diagonal, batch_size=1), maps, rtol=1e-5, atol=1e-6)
+    assert maps.shape == (3, 4, 4) and explainer.layer == "seen"  # not the text, though it has 16 tokens as well
+
+
+def test_a_function_that_mixes_samples_is_refused_for_any_model():
+    model, x = zoo.make("residual")
+    with pytest.raises(ValueError, match="`target` mixes the samples"):
+        vis.Saliency(model)(x, lambda outputs: ops.softmax(outputs[:, 0], axis=0))
+    vis.Saliency(model)(x, lambda outputs: ops.log_softmax(outputs)[:, 0])
+
+
+def test_a_layer_that_mixes_samples_is_refused():
+    class Centred(layers.Layer):
+        def call(self, x):
+            return x - ops.mean(x, axis=0, keepdims=True)
+
+    model = keras.Sequential([keras.Input((5,)), Centred(), layers.Dense(3)])
+    with pytest.raises(ValueError, match="the output of model .* mixes the samples of a batch"):
+        vis.Saliency(model)(zoo.draw(3, 5), 1)
+
+
+def two_images(join):
+    """Two pictures of one size, each with a convolution of its own."""
+    one, other = keras.Input((8, 8, 3), name="left"), keras.Input((8, 8, 3), name="right")
+    x, y = (layers.Conv2D(4, 3, activation="relu", name=f"conv_{t.name}")(t) for t in (one, other))
+    if join:
+        x = layers.Conv2D(4, 3, activation="relu", name="both")(layers.Concatenate()([x, y]))
+        x = layers.GlobalAveragePooling2D()(x)
+    else:
+        x = layers.Concatenate()([layers.GlobalAveragePooling2D()(t) for t in (x, y)])
+    return zoo.set_weights(keras.Model([one, other], layers.Dense(3)(x))), [
+        zoo.draw(3, 8, 8, 3, seed=i) for i in (0, 1)
+    ]
+
+
+def test_of_two_images_one_must_be_chosen():
+    model, inputs = two_images(join=False)
+    with pytest.raises(ValueError, match=r"`layer` must be given.*\('conv_left', 0\) for .*\('conv_right', 0\) for"):
+        vis.GradCAM(model)(inputs, 1)
+    assert vis.GradCAM(model, "conv_left")(inputs, 1).shape == (3, 8, 8)
+    joined, inputs = two_images(join=True)
+    explainer = vis.GradCAM(joined)
+    assert explainer(inputs, 1).shape == (3, 8, 8) and explainer.layer == "both"
+    with pytest.raises(ValueError, match="`input_name` must be given"):
+        vis.Occlusion(joined)(inputs, 1)
+    left, right = (vis.Occlusion(joined, input_name=name)(inputs, 1) for name in ("left", "right"))
+    assert np.abs(left - right).max() > 1e-3
+    np.testing.assert_array_equal(vis.Occlusion(joined, input_name=1)(inputs, 1), right)
+    with pytest.raises(ValueError, match="one of the model's inputs. Received: 'middle'"):
+        vis.RISE(joined, input_name="middle", num_masks=3)(inputs, 1)
+
+
+def test_the_image_is_found_among_other_inputs():
+    """As in a segmenter that takes boxes and images: the alphabet does not decide."""
+    boxes, images = keras.Input((1, 2, 2), name="boxes"), keras.Input((12, 12, 3), name="images")
+    x = layers.Conv2D(4, 3, activation="relu", name="conv")(images)
+    y = layers.Dense(4, activation="relu", name="boxed")(layers.Reshape((4,))(boxes))
+    x = layers.Add()([layers.GlobalAveragePooling2D()(x), y])
+    model = zoo.set_weights(keras.Model({"boxes": boxes, "images": images}, layers.Dense(3)(x)))
+    inputs = {"boxes": zoo.draw(2, 1, 2, 2), "images": zoo.draw(2, 12, 12, 3)}
+    for method in (vis.GradCAM, vis.ScoreCAM, vis.Occlusion):
+        assert method(model)(inputs, 1).shape == (2, 12, 12)
+    assert vis.GuidedGradCAM(model)(inputs, 1)["images"].shape == (2, 12, 12, 3)
+
+
+def test_of_a_vision_transformer_the_last_tokens_that_matter_are_taken():
+    for class_token, layer in ((True, "normal"), (False, "mixed")):
+        model, x = zoo.transformer(class_token)
+        explainer = vis.LayerCAM(zoo.set_weights(model))
+        assert explainer.layer is None
+        assert explainer(x, 1).shape == (3, 12, 12)
+        assert explainer.layer == layer and f"layer='{layer}'" in repr(explainer)
+
+
+def test_of_a_row_of_which_one_position_goes_on_an_earlier_layer_is_taken():
+    ids = keras.Input((7,), dtype="int32")
+    x = layers.Conv1D(5, 3, padding="same", activation="relu", name="first")(layers.Embedding(11, 6)(ids))
+    x = layers.Conv1D(5, 3, padding="same", name="second")(x)
+    model = zoo.set_weights(keras.Model(ids, layers.Dense(2)(layers.Cropping1D((0, 6))(x)[:, 0])))
+    explainer = vis.LayerCAM(model)
+    maps = explainer(np.arange(14).reshape(2, 7) % 11, 1)
+    assert explainer.layer == "first" and (maps[:, :2] > 0).any()

@@ -1,0 +1,152 @@
+"""Real architectures: gradients, samples apart, batches of any size, the layer a person would choose, the softmax.
+
+`pytest -m "zoo or not zoo"` or `make zoo` runs all of them; without it, those that build fast.
+"""
+
+import functools
+import re
+import warnings
+
+import keras
+import numpy as np
+import pytest
+from conftest import value_of
+from keras import ops, tree
+from zoo.registry import ARCHITECTURES
+
+import vis
+
+pytest.importorskip("keras_hub", reason="keras-hub is an extra of the tests: zoo")
+
+CASES = [pytest.param(one, id=one.name, marks=[] if one.quick else [pytest.mark.zoo]) for one in ARCHITECTURES]
+
+
+@functools.lru_cache(1)
+def made(architecture):
+    keras.utils.set_random_seed(0)
+    if architecture.make.__module__ == "zoo.packages":
+        pytest.importorskip(architecture.make.__name__.split("_")[0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of Swin's about masks
+        model, inputs = architecture.make()
+    draw = np.random.default_rng(0)
+    for variable in model.trainable_variables:  # tables of zeros and tiny scales hide mistakes
+        if "kernel" not in variable.path:
+            variable.assign(value_of(variable.value) + draw.normal(0, 0.1, variable.shape))
+    return model, inputs
+
+
+pytestmark = pytest.mark.filterwarnings("ignore:Layer .* was passed an input with a mask:UserWarning")
+
+
+def score(architecture, outputs):
+    return architecture.target(outputs) if callable(architecture.target) else outputs[:, architecture.target]
+
+
+def own_gradients(function, values):
+    """The backend's own gradients of the summed score."""
+    values = [ops.convert_to_tensor(value) for value in values]
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            tape.watch(values)
+            total = ops.sum(function(values))
+        return [value_of(g) if g is not None else None for g in tape.gradient(total, values)]
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return [value_of(g) for g in jax.grad(lambda values: ops.sum(function(values)))(values)]
+    import torch
+
+    values = [value.detach().requires_grad_(True) for value in values]
+    gradients = torch.autograd.grad(function(values).sum(), values, allow_unused=True)
+    return [value_of(g) if g is not None else None for g in gradients]
+
+
+def close(got, expected, tolerance=1e-5):
+    scale = np.abs(expected).max()
+    assert scale > 0
+    np.testing.assert_allclose(got, expected, atol=tolerance * scale, rtol=0)
+
+
+@pytest.mark.parametrize("architecture", CASES)
+def test_gradients_are_the_backends_own(architecture):
+    model, inputs = made(architecture)
+    flat = tree.flatten(inputs)
+    floats = [i for i, array in enumerate(flat) if array.dtype.kind == "f"]
+    if not floats:
+        return _gradients_at_the_embedding(architecture, model, inputs)
+
+    def function(values):
+        given = dict(zip(floats, values))
+        whole = [given.get(i, array) for i, array in enumerate(flat)]
+        return score(architecture, model(tree.pack_sequence_as(inputs, whole), training=False))
+
+    expected = own_gradients(function, [flat[i] for i in floats])
+    got = tree.flatten(vis.Saliency(model, logits=False)(inputs, architecture.target))
+    for i, gradient in zip(floats, expected):
+        if gradient is not None and np.abs(gradient).max() > 0:
+            close(got[i], gradient)
+
+
+def _gradients_at_the_embedding(architecture, model, inputs):
+    """The part of the model after the embedding, built anew from its graph, against `input_layer=`."""
+    backbone = model.backbone
+    table = vis.utils.utils.find_layer(model, architecture.embedding)
+    embedded = table(ops.convert_to_tensor(inputs["token_ids"]))
+    others = {key: value for key, value in inputs.items() if key != "token_ids"}
+    symbol = backbone.get_layer("token_embedding").output
+    rest = keras.Function([symbol, *(backbone.input[key] for key in others)], backbone.output)
+
+    def function(values):
+        hidden = rest([values[0], *(ops.convert_to_tensor(value) for value in others.values())])
+        if isinstance(hidden, dict):  # BERT
+            pooled = hidden["pooled_output"]
+            return score(architecture, model.logits_dense(pooled))
+        return score(architecture, table(hidden, reverse=True))
+
+    (expected,) = own_gradients(function, [value_of(embedded)])
+    explainer = vis.Saliency(model, input_layer=(architecture.embedding, 0))
+    close(explainer(inputs, architecture.target), expected)
+
+
+def explained(explainer, inputs, architecture, **options):
+    return explainer(inputs, architecture.target, **options)
+
+
+@pytest.mark.parametrize("architecture", CASES)
+def test_class_activation_maps(architecture):
+    """The layer is the one a person would choose; samples are apart; the size of the batch does not matter."""
+    model, inputs = made(architecture)
+    explainer = vis.HiResCAM(model, upsample=False)
+    maps = explained(explainer, inputs, architecture)
+    chosen = explainer.layer if isinstance(explainer.layer, str) else explainer.layer[0]
+    plain = "/".join(re.sub(r"(?<=[a-z])_\d+$", "", part) for part in chosen.split("/"))
+    assert architecture.layer in (chosen, plain) or plain == re.sub(r"_\d+$", "", architecture.layer)
+    assert maps.shape[1:] == architecture.shape
+    scale = np.abs(maps).max()
+    one_by_one = explained(explainer, inputs, architecture, batch_size=1)
+    np.testing.assert_allclose(one_by_one, maps, atol=1e-4 * scale + 1e-12)
+    other = tree.map_structure(lambda array: np.concatenate([array[:1], array[:1], array[2:]]), inputs)
+    changed = explained(explainer, other, architecture)
+    np.testing.assert_allclose(changed[0], maps[0], atol=1e-4 * scale + 1e-12)
+    np.testing.assert_allclose(changed[1], maps[0], atol=1e-4 * scale + 1e-12)
+    if scale:
+        assert np.abs(changed[1] - maps[1]).max() > 1e-4 * scale
+
+
+@pytest.mark.parametrize("architecture", [case for case in CASES if case.values[0].target == 1])
+def test_the_softmax_is_found(architecture):
+    """Of two classes, the difference of the logits is that of the log probabilities."""
+    model, inputs = made(architecture)
+    at = {"input_layer": (architecture.embedding, 0)} if architecture.embedding else {}
+    logits = vis.Saliency(model, **at)
+    got = logits(inputs, 1) - logits(inputs, 2)
+    if model.name.startswith("functional") and architecture.make.__name__ == "dinov2":
+        return  # it ends in logits
+
+    def ratio(outputs):
+        return ops.log(outputs[:, 1]) - ops.log(outputs[:, 2])
+
+    close(got, vis.Saliency(model, logits=False, **at)(inputs, ratio), 1e-4)

@@ -1,0 +1,293 @@
+"""Which layers of a model have a row for each sample: proved from its graph, or seen on a few samples.
+
+Explainers rest on rows that do not depend on one another. Some layers break this: windows of attention put
+several rows for each sample on the first axis, contrastive outputs compare every sample with every other. Keras's
+own layers keep rows apart, so a graph of them proves it. Any other model is run twice on three samples, with other
+neighbours in another order: what follows its sample from row to row keeps rows apart.
+"""
+
+import collections
+import dataclasses
+import functools
+
+import keras
+import numpy as np
+from keras import ops, tree
+
+from vis import backend
+from vis.graph import children, layers, operations, walk
+from vis.losses import layer_output
+from vis.utils.utils import last_layers
+
+_ROWS = 3
+_TOLERANCE = 1e-4  # of a row's root mean square; rounding is far below it
+_HALF_TOLERANCE = 1e-2  # where a model computes with 16 bits
+
+# Layers that run what is not Keras's, or what the user wrote.
+_UNPROVEN = ("Lambda", "TorchModuleWrapper", "JaxLayer", "FlaxLayer", "TFSMLayer")
+_ELEMENTWISE = ("Add", "Subtract", "Multiply", "Divide", "TrueDivide", "Negative", "Relu", "Relu6", "Sigmoid", "Tanh")
+
+
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """One call of a layer, as a forward pass shows it.
+
+    Args:
+        place: Where the layer is on the walk through the model.
+        call: Which of its calls, from 0; -1 for the last.
+        shape: Shape of the one tensor that it puts out, batch axis first; `None` where it puts out something else.
+        keeps_rows: Whether row i belongs to sample i, and depends on no other.
+        inputs: Indices of the inputs that it depends on.
+        is_distribution: Whether its last axis sums to 1 everywhere, as attention weights do.
+    """
+
+    place: int
+    call: int
+    shape: tuple | None
+    keeps_rows: bool = True
+    inputs: frozenset = frozenset([0])
+    is_distribution: bool = False
+
+
+@dataclasses.dataclass
+class Survey:
+    """What is known of a model's layers and outputs.
+
+    Args:
+        seen: A `Seen` for each call of each layer, in the order in which they finished.
+        outputs: What is explained, as a `Seen` of no place.
+        runs: The outputs of two runs, or `None` where the graph proves that rows are kept apart.
+        pairs: Pairs of a row of the first run and the row of the second with the same sample.
+        rows: How many rows a run has.
+    """
+
+    seen: list
+    outputs: Seen
+    runs: tuple | None = None
+    pairs: list = dataclasses.field(default_factory=list)
+    rows: int = _ROWS
+
+
+def survey(model, network, batch) -> Survey:
+    """Returns what is known of a model's layers.
+
+    Args:
+        model: The model.
+        network: Its `vis.network.Network`.
+        batch: The inputs; the first sample is used.
+    """
+    if len(batch.arrays) == 1 and is_proven(model):
+        return _read_off(model)
+    return _Runs(model, network, batch).survey()
+
+
+def keeps_rows(known, target, example) -> bool:
+    """Tells whether a target's value for a sample is the same whatever its neighbours are.
+
+    Args:
+        known: The model's `Survey`.
+        target: A `vis.targets.Units` or `Custom`.
+        example: Function without arguments that returns outputs for a target to be tried on, or `None`.
+    """
+    if target.key is None:
+        return known.outputs.keeps_rows
+    if known.runs is not None:
+        first, second, pairs = *known.runs, known.pairs
+    else:
+        first = example()
+        if first is None:
+            return True
+        second, pairs = tree.map_structure(lambda rows: rows[[1, 2, 1]], first), [(1, 0), (2, 1)]
+    first, second = (
+        ops.convert_to_numpy(target.score(tree.map_structure(ops.convert_to_tensor, one), [])[0])
+        for one in (first, second)
+    )
+    size = max(np.abs(first).max(), np.abs(second).max())
+    return all(alike(first[i], second[j], 10 * _TOLERANCE, size) for i, j in pairs)
+
+
+def is_proven(model) -> bool:
+    """Tells whether a model is a graph of Keras's own layers, which keep rows apart."""
+    if not _is_graph(model) or type(model).__module__.split(".")[0] != "keras":
+        return False
+    return all(_keeps_rows(operation) for _, operation in walk(model))
+
+
+def _keeps_rows(operation):
+    axis = getattr(operation, "axis", None)
+    if 0 in (axis if isinstance(axis, (list, tuple)) else [axis]):
+        return False
+    if not isinstance(operation, keras.Layer):
+        return is_elementwise(operation)
+    activation = getattr(operation, "activation", None)
+    if not is_built_in(operation) or (activation is not None and not _is_of_keras(activation)):
+        return False
+    return type(operation).__name__ not in _UNPROVEN
+
+
+def is_elementwise(operation) -> bool:
+    """Tells whether an operation that is no layer works on each number by itself."""
+    return not isinstance(operation, keras.Layer) and type(operation).__name__ in _ELEMENTWISE
+
+
+def is_built_in(layer) -> bool:
+    """Tells whether a layer is Keras's own."""
+    return _is_of_keras(type(layer))
+
+
+def _is_of_keras(thing):
+    return getattr(thing, "__module__", type(thing).__module__).split(".")[0] == "keras"
+
+
+def _is_graph(model):
+    return isinstance(model, (keras.Function, keras.Sequential))
+
+
+def _read_off(model):
+    places = {id(layer): place for place, (_, layer) in enumerate(operations(model))}
+    ends = {id(layer) for layer in last_layers(model)}
+    found = []
+    for layer in _in_order(model):
+        shape = known_shape(layer)
+        if shape is not None and id(layer) not in ends and not isinstance(layer, keras.layers.InputLayer):
+            found.append(Seen(places[id(layer)], -1, shape))
+    return Survey(found, Seen(-1, -1, None))
+
+
+def known_shape(layer):
+    """Returns the shape of a layer's output as far as its graph tells, or `None`."""
+    try:
+        return tuple(layer_output(layer).shape)
+    except ValueError:
+        return None
+
+
+def _in_order(model):
+    """Yields layers in graph order, those of nested models instead of these; the insides of other layers are theirs."""
+    for child in children(model):
+        if isinstance(child, keras.Model):
+            yield from _in_order(child)
+        elif isinstance(child, keras.Layer) or is_elementwise(child):
+            yield child
+
+
+class _Runs:
+    """Runs a model on few rows, with every layer tapped; of what passes, only some numbers of each row are kept."""
+
+    def __init__(self, model, network, batch):
+        self._network, self._batch = network, batch
+        hidden = _insides_of_built_in(model)
+        self._watched = [(i, one) for i, (_, one) in enumerate(operations(model)) if id(one) not in hidden]
+        self._calls = []  # (place, call, shape) of what was seen, known once the model has run
+        self._run = backend.few_times(self._marks, model.variables)
+        self._size = batch.layout.fixed_size or _ROWS
+        halves = any(str(layer.compute_dtype).endswith("16") for _, layer in layers(model))
+        self._tolerance = _HALF_TOLERANCE if halves else _TOLERANCE
+
+    def survey(self):
+        a, b, c, d = _four(self._batch)
+        (first, outputs), (second, others) = self._on([a, b, c]), self._on([b, d, a])
+        pairs = [(0, 2), (1, 0)] if self._size > 2 else [(1, 0)][: self._size - 1]  # rows of a and b in both
+        follows = [all(self._alike(one[i], other[j]) for i, j in pairs) for one, other in zip(first, second)]
+        depends = self._dependencies(a, b, first)
+        found = [
+            Seen(place, call, shape, self._has_rows(shape) and keeps, inputs, bool(marks[:, -1].all()))
+            for (place, call, shape), keeps, inputs, marks in zip(self._calls, follows, depends, first)
+        ]
+        ends = [one for one in found if one.place < 0]
+        if len(ends) == 1:  # a layer that makes the one output has no feature map
+            found = [one for one, marks in zip(found, first) if not np.array_equal(marks, first[-1], equal_nan=True)]
+        whole = all(one.keeps_rows for one in ends)
+        inputs = frozenset().union(*(one.inputs for one in ends))
+        seen = [one for one in found if one.place >= 0 and one.shape is not None]
+        return Survey(seen, Seen(-1, 0, None, whole, inputs), (outputs, others), pairs, self._size)
+
+    def _dependencies(self, a, b, marks):
+        """Returns for each call the inputs that it changes with."""
+        if len(a) == 1:
+            return [frozenset([0])] * len(self._calls)
+        found = [set() for _ in self._calls]
+        for index in range(len(a)):
+            changed, _ = self._on([[*a[:index], b[index], *a[index + 1 :]], b, b])
+            for inputs, before, after in zip(found, marks, changed):
+                if not self._alike(before[0], after[0]):
+                    inputs.add(index)
+        return [frozenset(inputs) for inputs in found]
+
+    def _on(self, samples):
+        """Returns `(marks, outputs)` of a batch that begins with some samples."""
+        samples = [samples[min(i, len(samples) - 1)] for i in range(self._size)]
+        return tree.map_structure(ops.convert_to_numpy, self._run([np.stack(parts) for parts in zip(*samples)]))
+
+    def _marks(self, inputs):
+        marks, self._calls, counts, last = [], [], collections.Counter(), [None]
+
+        def note(place, layer, output):
+            is_tensor = ops.is_tensor(output)
+            if not (_is_graph(layer) and output is last[0]):  # a nested model hands on what its last layer made
+                last[0] = output
+                self._calls.append((place, counts[place], tuple(output.shape) if is_tensor else None))
+                marks.append(self._mark(output if is_tensor else ops.zeros(())))
+            counts[place] += 1
+            return output
+
+        taps = [(layer, functools.partial(note, place, layer)) for place, layer in self._watched]
+        outputs, _ = self._network.outputs(self._batch.layout, inputs, taps)
+        for output in tree.flatten(outputs):
+            self._calls.append((-1, 0, tuple(output.shape)))
+            marks.append(self._mark(output))
+        return marks, outputs
+
+    def _alike(self, one, other):
+        """Tells whether two rows are the same but for rounding."""
+        return alike(one, other, self._tolerance, max(abs(one[2]), abs(other[2])))
+
+    def _has_rows(self, shape):
+        return bool(shape) and shape[0] == self._size
+
+    def _mark(self, tensor):
+        """Returns numbers `(rows, 4)` that tell rows apart; the last says whether it is a distribution."""
+        if not self._has_rows(tuple(tensor.shape)):
+            return ops.zeros((self._size, 4))
+        tensor = ops.cast(tensor, "float32")
+        flat = ops.reshape(tensor, (self._size, -1))
+        size = ops.sqrt(ops.mean(ops.square(flat), axis=-1))
+        return ops.stack([ops.mean(flat, axis=-1), flat[:, 0], size, _is_distribution(tensor)], axis=-1)
+
+
+def alike(one, other, tolerance=_TOLERANCE, size=0.0) -> bool:
+    """Tells whether arrays are the same but for rounding, relative to a size."""
+    return np.allclose(one, other, rtol=tolerance, atol=tolerance * size, equal_nan=True)
+
+
+def _is_distribution(tensor):
+    """Tells of each row whether its last axis sums to 1 everywhere, as 0 or 1."""
+    if len(tensor.shape) < 3 or tensor.shape[-1] < 2:
+        return ops.zeros((tensor.shape[0],))
+    positions = tuple(range(1, len(tensor.shape) - 1))
+    near_one = ops.absolute(ops.sum(tensor, axis=-1) - 1) < _HALF_TOLERANCE
+    return ops.cast(ops.all(ops.logical_and(near_one, ops.all(tensor >= 0, axis=-1)), axis=positions), "float32")
+
+
+def _four(batch):
+    """Returns four samples of different content, each as a flat list: the first one, and three made of it."""
+    draw = np.random.default_rng(0)
+    first = [array[0] for array in batch.arrays]
+    return [first, *([_changed(array, draw) for array in first] for _ in range(3))]
+
+
+def _changed(array, draw):
+    """Returns another array like this one; whole numbers are drawn from those in it, and stay in their vocabulary."""
+    if array.dtype.kind != "f":
+        return draw.choice(array.reshape(-1), array.shape).astype(array.dtype)
+    spread = float(np.ptp(array)) or float(np.abs(array).max()) or 1.0
+    return array + (spread * draw.uniform(-0.5, 0.5, array.shape)).astype(array.dtype)
+
+
+def _insides_of_built_in(model):
+    """Collects what is inside Keras's own layers: it may run in a loop, where no tensor can be kept."""
+    hidden = set()
+    for _, layer in layers(model):
+        if is_built_in(layer) and not isinstance(layer, keras.Model):
+            hidden.update(id(inner) for _, inner in operations(layer))
+    return hidden
