@@ -81,7 +81,10 @@ def feature_maps(model, survey, batch, output=None) -> list:
         if id(own[one.place]) not in skipped and one.keeps_rows and not one.is_distribution:
             found.append(feature_map(own[one.place], one, batch))
     found = [one for one in reversed(found) if one is not None]
-    return [one for one in found if one.input is not None] or found
+    fitting = [one for one in found if one.input is not None]
+    ranks = [len(batch.spatial_shape(one.input)) for one in fitting]
+    # Of an image and a text, maps of the image are meant.
+    return [one for one, rank in zip(fitting, ranks) if rank == max(ranks)] or found
 
 
 def feature_map(layer, seen, batch) -> FeatureMap | None:

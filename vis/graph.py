@@ -55,7 +55,7 @@ def layers(model) -> list:
 
 
 def operations(model) -> list:
-    """Returns `(path, operation)` for everything inside a model: layers, and operations such as `x + y` between them."""
+    """Returns `(path, operation)` for everything inside a model: layers, and operations such as `x + y`."""
     return list(walk(model))
 
 

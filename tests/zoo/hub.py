@@ -129,7 +129,9 @@ def dinov2():
         position_embedding_shape=(32, 32),
     )
     features = keras.layers.Lambda(lambda x: x[:, 0], name="class_token")(backbone.output)
-    return keras.Model(backbone.input, keras.layers.Dense(4, name="head")(features)), {"images": images()}
+    return keras.Model(backbone.input, keras.layers.Dense(4, activation="softmax", name="head")(features)), {
+        "images": images()
+    }
 
 
 def swin():

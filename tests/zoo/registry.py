@@ -19,7 +19,7 @@ class Architecture:
         shape: Size of its map.
         target: What is explained.
         quick: Whether it belongs to the subset that runs everywhere.
-        embedding: Of a language model, the layer that attributions are made at.
+        embedding: Whether it begins with token ids, so that attributions are made at their embedding.
     """
 
     make: Callable
@@ -27,7 +27,7 @@ class Architecture:
     shape: tuple
     target: object = 1
     quick: bool = False
-    embedding: str | None = None
+    embedding: bool = False
 
     @property
     def name(self):
@@ -62,7 +62,7 @@ def _application(name, layer, size=2, quick=False):
     return Architecture(make, layer, (size, size), 1, quick)
 
 
-def _hub(name, layer, shape=(4, 4), target=1, quick=True, embedding=None):
+def _hub(name, layer, shape=(4, 4), target=1, quick=True, embedding=False):
     return Architecture(getattr(hub, name), layer, shape, target, quick, embedding)
 
 
@@ -94,13 +94,13 @@ ARCHITECTURES = [
     _hub("swin", "swin_transformer_backbone/norm"),
     _hub("siglip", "sig_lip_vision_encoder/post_layer_norm", (4, 4), pairs),
     _hub("clip", "clip_vision_encoder/encoder_block_1/layer_norm_1", (4, 4), pairs),
-    _hub("sam", "sam_backbone/sequential/layer_normalization", (8, 8), seen("masks")),
+    _hub("sam", "sam_mask_decoder/sequential/activation", (32, 32), seen("masks")),
     _hub("retinanet", "retina_net_backbone/spatial", (4, 4), seen("cls_logits"), quick=False),
     _hub("d_fine", "d_fine_backbone/decoder_input_proj_identity_1", (4, 4), seen("logits"), quick=False),
-    _hub("bert", "bert_backbone/transformer_layer_0", (8,), embedding="bert_backbone/token_embedding"),
-    _hub("gpt2", "gpt2_backbone/layer_norm", (8,), mean, embedding="gpt2_backbone/token_embedding"),
-    _hub("gemma", "gemma_backbone/final_normalization", (8,), mean, embedding="gemma_backbone/token_embedding"),
-    _hub("llama", "llama_backbone/sequence_output_layernorm", (8,), mean, embedding="llama_backbone/token_embedding"),
+    _hub("bert", "bert_backbone/transformer_layer_0", (8,), embedding=True),
+    _hub("gpt2", "gpt2_backbone/layer_norm", (8,), mean, embedding=True),
+    _hub("gemma", "gemma_backbone/final_normalization", (8,), mean, embedding=True),
+    _hub("llama", "llama_backbone/sequence_output_layernorm", (8,), mean, embedding=True),
     _hub("whisper", "decoder_layer_norm", (8,), seen("decoder_sequence_output")),
     Architecture(packages.tcn, "tcn/residual_block/SDropout_0", (16,), 1, True),
     Architecture(packages.medicai_densenet, "block2_trans_conv1x1", (2, 2, 2)),
