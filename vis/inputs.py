@@ -11,7 +11,7 @@ from keras import tree
 from vis import backend
 from vis.readers import model_input_format, model_input_shape
 from vis.utils.formats import input_data_format
-from vis.utils.validation import check_numeric, words_shape
+from vis.utils.validation import check_numeric, words_error, words_shape
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Layout:
             shapes = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in zip(self.names, inputs))
             raise ValueError(
                 f"Model '{model.name}' could not be called on the input. Received: {shapes}. It must have the batch "
-                f"axis first and fit the model (one sample: add an axis, image[None]). It said: {error}"
+                f"axis first and fit the model (one sample: add an axis, image[None]). It said: {words_error(error)}"
             ) from error
 
 

@@ -13,6 +13,7 @@ from vis import backend
 from vis.graph import find_layer, record, walk
 from vis.losses import layer_output
 from vis.utils.formats import data_format, input_data_format
+from vis.utils.validation import words_error
 
 
 class ModelReader:
@@ -85,7 +86,8 @@ class ModelReader:
         except Exception as error:  # the user's code, it may raise anything
             raise ValueError(
                 f"Model '{model.name}' could not be called on the input. Received: shape {tuple(x.shape)}. It must "
-                f"have the batch axis first and fit the model (one sample: add an axis, image[None]). It said: {error}"
+                f"have the batch axis first and fit the model (one sample: add an axis, image[None]). It said: "
+                f"{words_error(error)}"
             ) from error
 
     def words_wrt(self):
