@@ -8,8 +8,9 @@ import math
 
 import numpy as np
 
+from vis.utils.files import gif_frame, write_gif
 from vis.utils.heatmaps import heatmap
-from vis.utils.images import resize
+from vis.utils.images import resize, to_bytes
 from vis.utils.validation import check_count, check_fraction, check_nonnegative, check_numeric
 
 UNSIGNED = "inferno"  # both can be told apart by the colour-blind, and in print
@@ -454,10 +455,13 @@ def show_feature_maps(maps, columns=8, most=64, cmap="viridis"):
 def save_gif(frames, path, fps=10):
     """Writes frames into an animated GIF that repeats for ever.
 
+    The file is written whole or not at all: after an error, an old one of that name is as it was.
+
     Args:
         frames: `(N, H, W, 1 or 3)` or a list of images, see `overlay`.
         path: The file.
-        fps: Frames a second, above 0. Default 10.
+        fps: Frames a second, from 0.01 to 100. Default 10. A GIF counts in hundredths of a second, and many
+            programs show more than 50 frames a second slowly.
 
     Raises:
         ValueError: There is no frame, they differ in size, or the file cannot be written.
@@ -467,10 +471,8 @@ def save_gif(frames, path, fps=10):
         >>> import tempfile
         >>> save_gif(np.zeros((3, 8, 8, 3), "uint8"), tempfile.mkdtemp() + "/frames.gif")
     """
-    import imageio.v2 as imageio
-
-    if check_nonnegative("fps", fps) == 0:
-        raise ValueError("`fps` must be above 0. Received: 0.")
+    if not 0.01 <= check_nonnegative("fps", fps) <= 100:
+        raise ValueError(f"`fps` must be from 0.01 to 100 frames a second. Received: {fps}.")
     if not str(path).lower().endswith(".gif"):
         raise ValueError(f"`path` must end in '.gif'. Received: {path!r}.")
     if not hasattr(frames, "__len__"):
@@ -480,9 +482,9 @@ def save_gif(frames, path, fps=10):
         raise ValueError("`frames` must hold one image at least. Received: none.")
     if len({np.shape(frame) for frame in frames}) > 1:
         raise ValueError(f"`frames` must be of one size. Received: {sorted({np.shape(frame) for frame in frames})}.")
-    pictures = np.round(255 * as_pictures(np.asarray(frames))).astype("uint8")
+    pictures = (gif_frame(to_bytes(as_pictures(frame, single=True)[0], (0, 1))) for frame in frames)
     try:
-        imageio.mimsave(str(path), list(pictures), format="GIF", duration=1000 / fps, loop=0)
+        write_gif(path, pictures, 10 * round(100 / fps))
     except OSError as error:
         raise ValueError(f"`path` must be a file that can be written. Received: {str(path)!r} ({error}).") from error
 
