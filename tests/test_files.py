@@ -13,6 +13,7 @@ from PIL import Image
 
 import vis
 from vis import plotting
+from vis.__main__ import main
 from vis.callbacks import GifGenerator
 from vis.utils.files import check_writable, whole_file
 from vis.utils.validation import VisualizationWarning
@@ -176,3 +177,31 @@ def test_a_training_on_a_full_disk(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["epoch_001.png", "epochs.gif"]
     assert (tmp_path / "epoch_001.png").read_bytes() == whole
     assert (tmp_path / "epochs.gif").read_text() == "as it was"
+
+
+@pytest.mark.parametrize("command", ["explain", "maximize"])
+def test_the_command_line_on_a_full_disk(tmp_path, monkeypatch, capsys, command):
+    model = keras.Sequential([keras.Input((8, 8, 3)), L.Conv2D(2, 3, name="conv"), L.GlobalAveragePooling2D()])
+    model.save(tmp_path / "model.keras")
+    Image.fromarray((255 * NOISE[0]).astype("uint8")).save(tmp_path / "photo.png")
+    output = tmp_path / "only" / "map.png"
+    output.parent.mkdir()
+    output.write_text("as it was")
+
+    def torn(path):
+        path.write_text("half of")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(plotting, "show_attribution", lambda *args, **more: Torn(torn))
+    monkeypatch.setattr(keras.utils, "save_img", lambda path, *args, **more: torn(path))
+    more = [str(tmp_path / "photo.png")] if command == "explain" else ["--layer", "conv", "--steps", "1"]
+    assert main([command, str(tmp_path / "model.keras"), *more, "--output", str(output)]) == 2
+    assert "No space left on device" in capsys.readouterr().err
+    assert is_as_it_was(output)
+
+
+class Torn:
+    """A figure that is torn while it is saved."""
+
+    def __init__(self, tear):
+        self.savefig = lambda path, **options: tear(path)

@@ -373,7 +373,7 @@ def get_img_shape(img) -> tuple:
 
 
 def load_img(path, grayscale=False, target_size=None) -> np.ndarray:
-    """Loads a picture from disk.
+    """Loads a picture from disk, upright: as its EXIF orientation says.
 
     Args:
         path: Path of an image file.
@@ -384,13 +384,12 @@ def load_img(path, grayscale=False, target_size=None) -> np.ndarray:
         uint8 array, `(H, W, 3)`, or `(H, W)` for grey.
 
     Raises:
-        ValueError: The file is missing or no picture, or `target_size` is not a pair.
+        ValueError: The file is missing, no picture or too large, or `target_size` is not a pair.
     """
     if target_size is not None and len(tuple(target_size)) != 2:
         raise ValueError(f"`target_size` must be a pair (rows, cols). Received: {target_size!r}.")
     from PIL import Image  # only where pictures are read
 
-    mode = "grayscale" if grayscale else "rgb"
     try:
         with Image.open(path) as opened:
             if opened.mode[0] in "IF":  # which would be cut off, not scaled
@@ -398,10 +397,28 @@ def load_img(path, grayscale=False, target_size=None) -> np.ndarray:
                     f"`path` must be a picture of 8 bits a channel. Received: {str(path)!r} of mode {opened.mode}. "
                     "Read it with imageio and scale it yourself."
                 )
-        image = keras.utils.load_img(path, color_mode=mode, target_size=target_size, interpolation="bilinear")
-    except OSError as error:
+            image = _upright(opened).convert("L" if grayscale else "RGB")
+    except Image.DecompressionBombError as error:
+        raise ValueError(
+            f"`path` must be a picture of {2 * Image.MAX_IMAGE_PIXELS // 10**6} million pixels at most. Received: "
+            f"{str(path)!r}, which has more. Make a smaller copy of it first."
+        ) from error
+    except (OSError, SyntaxError) as error:  # the latter is how Pillow calls a broken PNG
         raise ValueError(f"`path` must be a picture that can be read. Received: {str(path)!r} ({error}).") from error
+    if target_size is not None and image.size != (target_size[1], target_size[0]):
+        image = image.resize((target_size[1], target_size[0]), Image.Resampling.BILINEAR)
     return np.array(image, dtype="uint8")
+
+
+def _upright(image):
+    """Returns a picture turned as its EXIF orientation says; as it is stored where the EXIF data are damaged."""
+    from PIL import ImageOps
+
+    image.load()
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # damaged data raise many kinds, and the pixels are well
+        return image
 
 
 @functools.cache
