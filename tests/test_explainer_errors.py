@@ -12,6 +12,7 @@ from conftest import ROOT, small_cnn
 from keras import layers, ops
 
 import vis
+from vis.losses import ActivationMaximization
 from vis.utils.validation import check_input_range, words_error
 
 
@@ -168,6 +169,24 @@ def test_ranges_that_float32_cannot_hold(given):
     with pytest.raises(ValueError, match="`input_range`") as caught:
         check_input_range(given)
     assert len(str(caught.value)) < 400
+
+
+def test_names_in_messages_command_no_terminal():
+    inputs = keras.Input((8, 8, 1))
+    outputs = layers.Dense(2, name="b\x1b[0m")(layers.Flatten()(layers.Conv2D(2, 3, name="a\x1b[31m")(inputs)))
+    evil = keras.Model(inputs, outputs, name="evil\x1b[2J")
+    for call in (
+        lambda: vis.GradCAM(evil, "c"),
+        lambda: vis.GradCAM(evil, 9),
+        lambda: vis.GradCAM(evil, "b\x1b[0m")(np.ones((1, 8, 8, 1))),
+        lambda: vis.Saliency(evil)(np.ones((1, 8, 8, 1)), 7),
+        lambda: vis.Saliency(evil)({"x": 1}),
+        lambda: vis.utils.utils.swap_softmax(evil),
+        lambda: vis.FeatureVisualization(evil, ActivationMaximization("a\x1b[31m", 9))(steps=1),
+    ):
+        with pytest.raises((ValueError, TypeError)) as caught:
+            call()
+        assert str(caught.value).isprintable(), call
 
 
 def test_what_a_model_of_any_size_says_is_one_sentence():

@@ -198,7 +198,7 @@ class Explainer:
 
     def _words_output(self):
         output = self._sites["output"]
-        return f"layer '{output.layer(self.model).name}'" if output else f"the output of model '{self.model.name}'"
+        return f"layer {output.layer(self.model).name!r}" if output else f"the output of model {self.model.name!r}"
 
     def compiled(self, kind, target, layout, at=None):
         """Returns a method of `vis.network.Network` compiled for these inputs, made once.

@@ -150,7 +150,7 @@ def restore_grid(array, layer, image_shape) -> np.ndarray:
     if not square:
         raise ValueError(
             'reshape="tokens" needs an output (N, tokens, channels) with the tokens of a square grid, perhaps after 1, '
-            f"2 or 5 class and register tokens. Received: layer '{layer.name}' with output shape {array.shape}, of an "
+            f"2 or 5 class and register tokens. Received: layer {layer.name!r} with output shape {array.shape}, of an "
             f"image of size {image_shape}. Choose another layer, or resize the images to squares."
         )
     return array[:, -side * side :].reshape(len(array), side, side, array.shape[-1])

@@ -115,13 +115,13 @@ def require_graph(model, purpose: str) -> None:
     if not isinstance(model, (keras.Function, keras.Sequential)):
         raise ValueError(
             f"{purpose} needs a Functional or Sequential model: the layers of a subclassed one cannot be copied. "
-            f"Received: '{model.name}' of class {type(model).__name__}. Instead, change the layer of a model that "
+            f"Received: {model.name!r} of class {type(model).__name__}. Instead, change the layer of a model that "
             "you build anew (`type(model).from_config(model.get_config())`, then `set_weights`), or pass "
             "`backprop_modifier=` to the visualize functions, which needs no copy."
         )
     if not model.built or not getattr(model, "inputs", None):
         raise ValueError(
-            f"{purpose} needs a built model. Received: '{model.name}', which has no weights yet. Call it once on data, "
+            f"{purpose} needs a built model. Received: {model.name!r}, which has no weights yet. Call it once on data, "
             "or begin it with `keras.Input(shape)`."
         )
 
@@ -189,9 +189,9 @@ def swap_softmax(model, custom_objects=None):
     ends = last_layers(model)
     swapped = [layer for layer in ends if _ends_in_probabilities(layer)]
     if not swapped:
-        names = ", ".join(f"'{layer.name}' ({type(layer).__name__})" for layer in ends)
+        names = ", ".join(f"{layer.name!r} ({type(layer).__name__})" for layer in ends)
         raise ValueError(
-            f"Model '{model.name}' does not end in a softmax or sigmoid. Received: last layer {names}. "
+            f"Model {model.name!r} does not end in a softmax or sigmoid. Received: last layer {names}. "
             "Its output is the score already: use the model as it is."
         )
     return copy_model(model, custom_objects, substitutes={id(layer): _linear for layer in swapped})
@@ -288,7 +288,7 @@ def _copy_layer(layer):
             copied = type(layer).from_config(layer.get_config(), **trusted)
     except Exception as error:  # custom code, it may raise anything
         raise ValueError(
-            f"Layer '{layer.name}' of class {type(layer).__name__} could not be copied: {error} "
+            f"Layer {layer.name!r} of class {type(layer).__name__} could not be copied: {error} "
             "A custom layer needs a `get_config` that returns the arguments of its `__init__`; custom functions and "
             "classes that it mentions go into `custom_objects`."
         ) from error
@@ -347,7 +347,7 @@ def find_layer_idx(model, layer_name) -> int:
         return names.index(layer_name)
     nested = [path for path, _ in layers(model) if path.endswith("/" + str(layer_name))]
     hint = f"It is nested in another model: use the path {nested[0]!r}." if nested else near_names(layer_name, names)
-    raise ValueError(f"Model '{model.name}' has no layer named {layer_name!r}. {hint}")
+    raise ValueError(f"Model {model.name!r} has no layer named {layer_name!r}. {hint}")
 
 
 def get_img_shape(img) -> tuple:

@@ -119,7 +119,7 @@ class ClassActivationMap(Explainer):
             self.memory["sites"] = feature_map_sites(self.model, self.network, task.batch, self._reshape == "tokens")
         if not self.memory["sites"]:
             raise ValueError(
-                f"Model '{self.model.name}' has no layer with spatial output before what is explained, so there is no "
+                f"Model {self.model.name!r} has no layer with spatial output before what is explained, so there is no "
                 "feature map to use. Use vis.Saliency or another method of input attribution."
             )
         return self.memory["sites"]
@@ -137,7 +137,7 @@ class ClassActivationMap(Explainer):
         if shape is not None and len(shape) < 3:
             raise ValueError(
                 f"`layer` must have spatial output (rank 3 or more). Received: layer "
-                f"'{self.site.layer(self.model).name}' with output shape {words_shape(shape)}. {self._hint(task)}"
+                f"{self.site.layer(self.model).name!r} with output shape {words_shape(shape)}. {self._hint(task)}"
             )
 
     def _hint(self, task):
