@@ -17,6 +17,7 @@ FLOORS = {
     "vis.utils.images": 0,
     "vis.utils.heatmaps": 0,
     "vis.utils.figures": 0,
+    "vis.utils.files": 0,
     "vis.utils.formats": 1,
     "vis.losses": 1,
     "vis.plotting": 1,

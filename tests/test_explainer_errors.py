@@ -1,13 +1,19 @@
 """Bad input to the explainers: one sentence that says what came, what was expected, how to mend it."""
 
+import os
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
 import zoo
-from conftest import small_cnn
+from conftest import ROOT, small_cnn
 from keras import layers, ops
 
 import vis
+from vis.losses import ActivationMaximization
+from vis.utils.validation import check_input_range, words_error
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +56,8 @@ TARGETS = [
     (1.5, TypeError, "Received: 1.5"),
     ([0, 1.5, 2], TypeError, "must hold integers"),
     ("cat", TypeError, "Received: 'cat'"),
+    (int, TypeError, "Received: the type `int` itself"),
+    (np.float32, TypeError, "the type `float32`"),
     (lambda outputs: outputs, ValueError, r"one number for each sample.*, 3\)"),
     (lambda outputs: np.ones(3), ValueError, "Received: ndarray"),
     (lambda outputs: ops.sum(outputs), ValueError, "one number for each sample"),
@@ -143,6 +151,72 @@ CALLS = [
 def test_calls(model, call, error, message):
     with pytest.raises(error, match=message):
         call(model)
+
+
+def test_a_tensor_without_numbers(model):
+    torch = pytest.importorskip("torch")
+    with pytest.raises(ValueError, match="`inputs` must be numbers.*'meta', which has a shape and no numbers"):
+        vis.Saliency(model)(torch.zeros((3, 9, 7, 3), device="meta"))
+
+
+def test_arrays_of_several_shapes_are_named(model):
+    with pytest.raises(ValueError, match=r"`inputs`.*shapes \(3, 7, 3\) and \(9, 7, 3\).*resize them"):
+        vis.Saliency(model)([X[0], X[1, :3]])
+
+
+@pytest.mark.parametrize("given", [(-1e300, 1e300), (0, 1e39), (-3e38, 3e38), (0, 1e-60), (0, 10**400)])
+def test_ranges_that_float32_cannot_hold(given):
+    with pytest.raises(ValueError, match="`input_range`") as caught:
+        check_input_range(given)
+    assert len(str(caught.value)) < 400
+
+
+def test_names_in_messages_command_no_terminal():
+    inputs = keras.Input((8, 8, 1))
+    outputs = layers.Dense(2, name="b\x1b[0m")(layers.Flatten()(layers.Conv2D(2, 3, name="a\x1b[31m")(inputs)))
+    evil = keras.Model(inputs, outputs, name="evil\x1b[2J")
+    for call in (
+        lambda: vis.GradCAM(evil, "c"),
+        lambda: vis.GradCAM(evil, 9),
+        lambda: vis.GradCAM(evil, "b\x1b[0m")(np.ones((1, 8, 8, 1))),
+        lambda: vis.Saliency(evil)(np.ones((1, 8, 8, 1)), 7),
+        lambda: vis.Saliency(evil)({"x": 1}),
+        lambda: vis.utils.utils.swap_softmax(evil),
+        lambda: vis.FeatureVisualization(evil, ActivationMaximization("a\x1b[31m", 9))(steps=1),
+    ):
+        with pytest.raises((ValueError, TypeError)) as caught:
+            call()
+        assert str(caught.value).isprintable(), call
+
+
+def test_what_a_model_of_any_size_says_is_one_sentence():
+    model = keras.Sequential([keras.Input((None, None, 3)), layers.Conv2D(2, 3), layers.GlobalAveragePooling2D()])
+    for method in (vis.Saliency, vis.Occlusion):
+        with pytest.raises(ValueError, match="could not be called on the input") as caught:
+            method(model)(np.ones((1, 1, 1, 3)), 1)
+        words = str(caught.value)
+        assert words.isprintable() and "Arguments received" not in words and len(words) < 460
+
+
+def test_other_libraries_words_are_made_one_line():
+    error = ValueError(
+        "Exception encountered when calling Conv2D.call().\n\n\x1b[1m{{node x}} No \x07 such\nsize.\x1b[0m\n\n"
+        "Arguments received by Conv2D.call():\n  - inputs=3"
+    )
+    assert words_error(error) == r"No \x07 such size."
+    assert words_error(KeyError()) == "KeyError"
+    assert len(words_error("a" * 1000, 99)) == 99
+
+
+@pytest.mark.parametrize("name", ["numpy", "openvino", "nonsense"])
+def test_other_backends_are_a_sentence(name):
+    environment = {**os.environ, "KERAS_BACKEND": name}
+    done = subprocess.run(
+        [sys.executable, "-c", "import vis"], env=environment, cwd=ROOT, capture_output=True, text=True
+    )
+    words = done.stderr.splitlines()[-1]
+    assert words.startswith(f"ImportError: vis does not support the Keras backend '{name}'")
+    assert "'tensorflow', 'jax' or 'torch'" in words
 
 
 def test_a_model_without_feature_maps():

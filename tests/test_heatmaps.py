@@ -81,6 +81,38 @@ def test_a_flat_map_becomes_zeros_and_says_why(value):
     assert not got[0].any() and got[1].max() == 1
 
 
+@pytest.mark.parametrize("shape", [(28, 28), (8, 8), (28, 28, 1), (224, 224, 3), (240, 320, 3), (320, 160, 1)], ids=str)
+def test_one_image_without_its_batch_axis_is_refused(shape):
+    values = np.random.default_rng(0).normal(size=shape)
+    with pytest.raises(ValueError, match=r"batch axis first.*looks like one image.*`maps\[:1\]`") as caught:
+        vis.heatmap(values)
+    assert len(str(caught.value)) < 400
+    assert vis.heatmap(values[None]).shape == (1, *shape[:2])
+
+
+@pytest.mark.parametrize(
+    "shape, expected",
+    [
+        ((28, 20), (28, 20)),  # vectors
+        ((7, 7), (7, 7)),
+        ((2, 100), (2, 100)),
+        ((32, 128, 3), (32, 128)),  # signals
+        ((6, 28, 3), (6, 28)),
+        ((28, 28, 28), (28, 28, 28)),  # maps of images
+        ((28, 28, 28, 3), (28, 28, 28)),
+        ((3, 224, 224), (3, 224, 224)),
+    ],
+)
+def test_batches_are_taken(shape, expected):
+    assert vis.heatmap(np.random.default_rng(0).normal(size=shape)).shape == expected
+
+
+@pytest.mark.parametrize("shape, axis", [((16, 16), None), ((16, 16, 3), -1), ((16, 16, 3), None)])
+def test_who_says_where_the_channels_are_says_that_it_is_a_batch(shape, axis):
+    values = np.random.default_rng(0).normal(size=shape)
+    assert len(vis.heatmap(values, channel_axis=axis)) == 16
+
+
 def test_the_attributions_are_not_changed():
     values = ONE.copy()
     vis.heatmap(values)

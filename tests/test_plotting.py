@@ -10,10 +10,12 @@ import pytest
 from PIL import Image
 
 from vis import plotting
+from vis.utils.validation import VisualizationWarning
 
 GREY = np.linspace(0, 1, 48).reshape(6, 8)
 RGB = np.repeat(GREY[..., None], 3, axis=-1)
 HEAT = np.eye(6, 8)
+VOLUME = np.linspace(-1, 1, 60).reshape(3, 4, 5)
 JET = matplotlib.colormaps["jet"]
 
 
@@ -65,7 +67,8 @@ def test_zero_is_in_the_middle_of_a_signed_map():
 
 def test_constant_maps_and_images_are_drawn():
     assert plotting.overlay(np.full((4, 4), 9.0) - 20, np.zeros((4, 4))).shape == (4, 4, 3)
-    plotting.show_attribution(GREY, np.zeros((6, 8)))
+    with pytest.warns(VisualizationWarning, match="flat: 0 everywhere"):
+        plotting.show_attribution(GREY, np.zeros((6, 8)))
     plotting.show_volume(np.zeros((3, 4, 4)), np.zeros((3, 4, 4)))
     plotting.show_text(["a"], [0.0])
     plotting.show_signal(np.zeros(5), np.zeros(5))
@@ -150,6 +153,24 @@ def test_a_volume_is_drawn_in_slices_and_its_maximum():
     assert axes[1].images[0].get_array().max() == 0
 
 
+def test_a_volume_is_drawn_with_its_sign():
+    attribution = np.zeros((3, 4, 4))
+    attribution[0, 1, 3], attribution[2, 2, 2] = -4.0, 2.0
+    options = {"slices": 3, "cmap": "gray", "alpha": 1.0}
+    axes = plotting.show_volume(np.zeros((3, 4, 4)), attribution, sign="signed", signed_cmap="RdBu_r", **options).axes
+    first, middle, last, strongest = (axis.images[0].get_array() for axis in axes[:4])
+    blue, white, red = (np.round(255 * np.array(matplotlib.colormaps["RdBu_r"](x)[:3])) for x in (0.0, 0.5, 0.75))
+    np.testing.assert_allclose(first[1, 3], blue, atol=1)
+    np.testing.assert_allclose(middle[1, 3], white, atol=1)  # a slice without evidence is white, not blue
+    np.testing.assert_allclose(last[2, 2], red, atol=2)
+    np.testing.assert_allclose(strongest[1, 3], blue, atol=1)
+    np.testing.assert_allclose(strongest[2, 2], red, atol=2)
+    for sign, place, other in (("positive", (2, 2), (1, 3)), ("negative", (1, 3), (2, 2))):
+        axes = plotting.show_volume(np.zeros((3, 4, 4)), attribution, sign=sign, **options).axes
+        drawn = axes[3].images[0].get_array()
+        assert drawn[place].tolist() == [255] * 3 and drawn[other].tolist() == [0] * 3
+
+
 def test_feature_maps_are_drawn_one_by_one():
     maps = np.stack([np.full((3, 3), i) for i in range(5)], axis=-1)
     axes = plotting.show_feature_maps(maps, columns=2, most=3).axes
@@ -190,6 +211,8 @@ WRONG = [
     (plotting.save_gif, ([], "a.gif"), "frames"),
     (plotting.save_gif, ([GREY, RGB], "a.gif"), "one size"),
     (plotting.save_gif, (RGB[None], "a.gif", 0), "fps"),
+    (plotting.save_gif, (RGB[None], "a.gif", 1e-9), "`fps` must be from 0.01 to 100"),
+    (plotting.save_gif, (RGB[None], "a.gif", 1e9), "`fps` must be from 0.01 to 100"),
     (plotting.save_gif, (RGB[None], "/no/such/folder/a.gif"), "path"),
 ]
 
@@ -215,6 +238,14 @@ def test_wrong_kinds_are_named():
         (plotting.gallery, (RGB[None], {"a": None}), "columns"),
         (plotting.gallery, (RGB[None], {"a": HEAT[None]}, "x"), "labels"),
         (plotting.show_text, ("ab", [1.0, 2.0]), "tokens"),
+        (plotting.show_text, ([["a"], ["b", "c"]], [1.0, 2.0]), "`tokens` must be a list of words"),
+        (plotting.show_text, ([["a"], ["b"]], [1.0, 2.0]), "`tokens` must be a list of words"),
+        (plotting.show_text, (3, [1.0]), "`tokens` must be a list of words"),
+        (plotting.overlay, ([GREY, GREY[:5]], np.stack([HEAT] * 2)), r"shapes \(5, 8\) and \(6, 8\)"),
+        (plotting.overlay, ([GREY, RGB], np.stack([HEAT] * 2)), r"shapes \(6, 8\) and \(6, 8, 3\)"),
+        (plotting.overlay, (GREY, [HEAT, HEAT[:5]]), r"`maps`.*shapes \(5, 8\) and \(6, 8\)"),
+        (plotting.gallery, ([GREY, GREY[:5]], {"a": np.stack([HEAT] * 2)}), r"shapes \(5, 8\) and \(6, 8\)"),
+        (plotting.show_volume, (VOLUME, VOLUME, 2, "inferno", 0.5, "both"), "Unknown sign: 'both'"),
         (plotting.save_gif, (RGB[None], "a.png"), "gif"),
         (plotting.save_gif, (None, "a.gif"), "frames"),
     ],
@@ -265,9 +296,47 @@ def test_a_gallery_draws_pictures_as_they_are():
 
 @pytest.mark.parametrize("value, sign", [(5, 1), (-3, -1), (0, 0)])
 def test_a_map_that_is_the_same_everywhere_is_no_empty_one(value, sign):
-    figure = plotting.show_attribution(GREY, np.full((6, 8), value))
+    with pytest.warns(VisualizationWarning, match=f"The attribution is flat: {value} everywhere. Maps go flat where"):
+        figure = plotting.show_attribution(GREY, np.full((6, 8), value))
+    assert figure.axes[1].get_title() == f"strength (flat: {value} everywhere)"
     assert (figure.axes[1].images[0].get_array() == abs(sign)).all()
     assert (figure.axes[2].images[0].get_array() == sign).all()
+
+
+def test_colours_begin_at_the_lowest_of_a_map_far_from_zero():
+    values = 0.6 + 0.3 * GREY
+    _, strength, sign, over, bar, signed_bar = plotting.show_attribution(RGB, values).axes
+    drawn = strength.images[0].get_array()
+    assert drawn.min() == 0 and drawn.max() == 1 and float(drawn.mean()) < 0.6
+    assert bar.get_ylabel() == "0 is the lowest, 0.6" and not signed_bar.get_ylabel()
+    assert sign.images[0].get_array().min() > 0.6  # 0 stays in white
+    np.testing.assert_array_equal(over.images[0].get_array(), plotting.overlay(RGB, drawn, "inferno"))
+    np.testing.assert_array_equal(plotting.show_attribution(RGB, -values).axes[1].images[0].get_array(), drawn)
+    colours = plotting.show_attribution(RGB, np.stack([values, values - 0.2, values], -1)).axes[1]
+    np.testing.assert_allclose(colours.images[0].get_array(), drawn)
+
+
+@pytest.mark.parametrize("values", [GREY, 0.1 + GREY, GREY - 0.5, GREY - 1], ids=["zero", "near", "both", "negative"])
+def test_colours_begin_at_zero_otherwise(values):
+    _, strength, _, _, bar, _ = plotting.show_attribution(RGB, values).axes
+    expected = np.abs(values) / np.percentile(np.abs(values), 99)
+    np.testing.assert_allclose(strength.images[0].get_array(), np.clip(expected, 0, 1), rtol=1e-5)
+    assert not bar.get_ylabel()
+
+
+def test_a_gallery_says_where_colours_begin_and_what_is_flat():
+    far = np.stack([0.6 + 0.3 * GREY, 0.05 + GREY, np.full((6, 8), 0.7)])
+    figure = plotting.gallery(np.stack([RGB] * 3), {"rise": far, "cam": np.stack([GREY] * 3)})
+    axes, bars = figure.axes[:9], figure.axes[9:]
+    assert [bar.get_xlabel() for bar in bars] == ["0 is each map's lowest", ""]
+    assert axes[1].images[0].get_array().min() == axes[4].images[0].get_array().min() == 0
+    assert [axes[i].get_xlabel() for i in (1, 4, 7)] == ["", "", "flat: 0.7 everywhere"]
+
+
+def test_tokens_that_are_no_text_are_written_out():
+    text = plotting.show_text([b"\xc3", b"caf\xc3\xa9", "\ud800", "good"], [1.0, 2.0, 3.0, 4.0])
+    assert r">\xc3<" in text and ">caf\u00e9<" in text and r">\ud800<" in text
+    text.encode()
 
 
 def test_words_are_no_formulas():
@@ -280,7 +349,7 @@ def test_words_are_no_formulas():
 
 @pytest.mark.parametrize("shape", [(2000, 2), (1, 2000)])
 def test_long_pictures_get_figures_of_a_sane_size(shape):
-    height, width, _ = plotting.rendered(plotting.show_attribution(np.zeros(shape), np.ones(shape))).shape
+    height, width, _ = plotting.rendered(plotting.show_attribution(np.zeros(shape), np.random.random(shape))).shape
     assert 100 < height < 2000 and 300 < width < 6000
 
 

@@ -1,13 +1,17 @@
 """The command line: `python -m vis explain`, `layers`, `maximize`, for a saved model.
 
-Everything here is a thin front over the package; errors become one line.
+Everything here is a thin front over the package; errors and warnings become one line.
 """
 
 import argparse
 import contextlib
+import decimal
 import math
+import os
 import pathlib
+import re
 import sys
+import warnings
 import zipfile
 
 import keras
@@ -19,10 +23,15 @@ from vis.graph import layers
 from vis.losses import ActivationMaximization
 from vis.readers import model_input_format, model_input_shape
 from vis.utils import utils
+from vis.utils.files import check_writable, whole_file
 from vis.utils.images import stitch_images, to_bytes
-from vis.utils.validation import check_input_range, pick
+from vis.utils.validation import VisualizationWarning, check_input_range, pick, printable, words_error
 
 MOST_FILTERS = 1024
+MOST_WORDS = 400  # characters of an error
+TILE = 128  # pixels that the longer side of a filter's picture has at least
+STRIP = 18  # pixels above it, for its number
+GROUND = np.uint8(220)  # grey between them: neither black nor white pictures end in it
 PICTURES = (".png", ".jpg", ".jpeg")
 METHODS = {
     "saliency": vis.Saliency,
@@ -64,7 +73,7 @@ def load(path):
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises many kinds
-        reason = str(error).strip().splitlines()[0]
+        reason = words_error(error, 150)
         raise ValueError(
             f"{str(path)!r} could not be loaded as a Keras model: {reason} Code in a model (Lambda layers) is not run; "
             "own layers must be registered, so load such a model in a script of yours."
@@ -101,7 +110,7 @@ def picture_input(model):
 def explain(options):
     """Writes what speaks for a class in a picture."""
     check_input_range(options.input_range)
-    check_output(options.output)
+    check_output(options.output, options.model, options.picture)
     model = load(options.model)
     picture, batch = picture_for(model, options.picture, options.input_range)
     method = pick("--method", options.method, METHODS)
@@ -121,7 +130,8 @@ def explain(options):
     target = best if options.target is None else options.target
     score = scores[target] if len(scores) > 1 else scores[0]
     figure = plotting.show_attribution(picture, attribution, title=f"class {target}")
-    figure.savefig(options.output, dpi=120)
+    with whole_file(options.output) as temporary:
+        figure.savefig(temporary, dpi=120)
     output = f"output {score:.4g}" if len(scores) > 1 or target else f"the one output, for class 1, is {score:.4g}"
     say(f"{options.method} of class {target} ({output}): wrote {options.output}")
 
@@ -130,6 +140,7 @@ def list_layers(options):
     """Prints the layers: what `--layer` takes."""
     rows = [("layer", "kind", "output")]
     for path, found in layers(load(options.model)):
+        path = printable(path)
         try:
             shape = str(tuple(found.output.shape))
         except (AttributeError, ValueError):
@@ -142,7 +153,7 @@ def list_layers(options):
 
 def maximize(options):
     """Writes what filters of a layer look for, as a grid."""
-    check_output(options.output)
+    check_output(options.output, options.model)
     model = load(options.model)
     *_, first = picture_input(model)
     with contextlib.suppress(ValueError):  # it ends in scores already
@@ -151,25 +162,89 @@ def maximize(options):
     images = fv.many(options.filters, steps=options.steps, seed=options.seed, verbose=int(sys.stderr.isatty()))
     if first:
         images = np.moveaxis(images, 1, -1)
-    grid = stitch_images(list(to_bytes(images, options.input_range)), cols=math.ceil(math.sqrt(len(images))))
-    keras.utils.save_img(options.output, np.atleast_3d(grid), scale=False)
+    dead = dead_filters(options.filters, next(iter(fv.history.values())))
+    grid = labelled_grid(to_bytes(images, options.input_range), options.filters, dead)
+    with whole_file(options.output) as temporary:
+        keras.utils.save_img(temporary, grid, scale=False)
+    for index in dead:
+        say(f"filter {index} is dead: its output never moved, so its picture means nothing")
     words = "filter" if len(images) == 1 else "filters"
     say(f"{len(images)} {words} of {options.layer}: wrote {options.output}")
 
 
-def check_output(path):
-    """Raises unless a picture can be written to a path; asked before the work, not after it."""
+def dead_filters(indices, losses):
+    """Returns the indices of filters whose loss, `(steps, filters)`, was the same in all of several steps."""
+    still = np.ptp(losses, axis=0) == 0 if len(losses) > 1 else np.zeros(len(indices), bool)
+    return [index for index, is_still in zip(indices, still) if is_still]
+
+
+def labelled_grid(images, indices, dead=()):
+    """Returns pictures on light grey, each below the number of its filter; small ones enlarged by a whole factor.
+
+    Args:
+        images: uint8 `(N, H, W, 1 or 3)`.
+        indices: Their filters.
+        dead: Those of them that are dead.
+
+    Returns:
+        uint8 `(rows, columns, 3)`.
+    """
+    factor = math.ceil(TILE / max(images.shape[1:3]))
+    images = images.repeat(factor, axis=1).repeat(factor, axis=2)
+    tiles = []
+    for image, index in zip(images, indices):
+        tile = np.full((STRIP + image.shape[0], max(TILE, image.shape[1]), 3), GROUND, "uint8")
+        tile[STRIP:, : image.shape[1]] = image
+        words = f"filter {index} (dead)" if index in dead else f"filter {index}"
+        tiles.append(utils.draw_text(tile, words, position=(2, 2), font_size=12))
+    # What is between tiles is 0, so the ground is taken off before and put back after; bytes wrap around.
+    return stitch_images([tile - GROUND for tile in tiles], cols=math.ceil(math.sqrt(len(tiles)))) + GROUND
+
+
+def check_output(path, *read):
+    """Raises unless a picture can be written to a path, and none of the files that are read is there.
+
+    It is asked before the work, not after it.
+    """
     path = pathlib.Path(path)
     if path.suffix.lower() not in PICTURES or not path.resolve().parent.is_dir():
         raise ValueError(
             f"--output must be a file in a folder that exists, ending in one of {', '.join(PICTURES)}. Received: "
             f"{str(path)!r}."
         )
+    for given in read:
+        if path.exists() and os.path.exists(given) and os.path.samefile(path, given):
+            raise ValueError(
+                f"--output must not be a file that is read. Received: {str(path)!r}, which is the same file as "
+                f"{str(given)!r}. Give another name."
+            )
+    check_writable(path)
 
 
 def say(words):
-    """Writes a line for the user."""
-    sys.stdout.write(words + "\n")
+    """Writes a line for the user, with nothing in it that commands the terminal."""
+    sys.stdout.write(printable(words) + "\n")
+
+
+def warn(kind, words):
+    """Writes an error or a warning for the user, in one line."""
+    sys.stderr.write(f"{kind}: {words_error(words, MOST_WORDS)}\n")
+
+
+@contextlib.contextmanager
+def own_warnings_in_one_line():
+    """Lets the package's own warnings be written as `warn` does, once each."""
+    with warnings.catch_warnings():
+        others = warnings.showwarning
+
+        def show(message, category, *rest, **more):
+            if issubclass(category, VisualizationWarning):
+                warn("warning", message)
+            else:
+                others(message, category, *rest, **more)
+
+        warnings.showwarning = show
+        yield
 
 
 def filters(text):
@@ -192,6 +267,12 @@ def filters(text):
 def layer(text):
     """Returns the layer meant on the command line: an index, or a name or path."""
     return int(text) if text.lstrip("-").isdigit() else text
+
+
+def plain_numbers(arguments):
+    """Returns arguments with numbers such as `-1e3`, which `argparse` takes for options, written as `-1000`."""
+    pattern = r"-(\d+\.?\d*|\.\d+)[eE][+-]?\d{1,3}"
+    return [format(decimal.Decimal(text), "f") if re.fullmatch(pattern, text) else text for text in arguments]
 
 
 def parser():
@@ -229,11 +310,12 @@ def parser():
 
 def main(arguments=None) -> int:
     """Runs the command line and returns the exit code: 0, or 2 for an error of the user's."""
-    options = parser().parse_args(arguments)
+    options = parser().parse_args(plain_numbers(sys.argv[1:] if arguments is None else arguments))
     try:
-        options.run(options)
+        with own_warnings_in_one_line():
+            options.run(options)
     except (ValueError, TypeError, FloatingPointError, OSError) as error:
-        sys.stderr.write(f"error: {error}\n")
+        warn("error", error)
         return 2
     return 0
 

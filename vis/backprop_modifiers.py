@@ -200,7 +200,7 @@ def _modified_call(the_rule, operation):
 def warn_no_places(root, the_rule):
     """Warns that a rule found nothing to change."""
     warnings.warn(
-        f"backprop_modifier '{the_rule.name}' changed nothing: model '{getattr(root, 'name', root)}' has no ReLU-like "
+        f"backprop_modifier {the_rule.name!r} changed nothing: model {getattr(root, 'name', root)!r} has no ReLU-like "
         "activation (relu, relu6, leaky_relu, elu, selu, celu, PReLU) that could be found, so the result is the plain "
         "gradient.",
         VisualizationWarning,

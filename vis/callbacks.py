@@ -6,11 +6,13 @@ import pprint
 import keras
 import numpy as np
 
+from vis.utils.files import check_writable, gif_frame, write_gif
 from vis.utils.images import deprocess_input, to_bytes
 from vis.utils.utils import draw_text
 from vis.utils.validation import check_count, check_flag, check_input_range
 
 _CAPTION_WIDTH = 64  # pixels
+_MILLISECONDS = 100  # that each frame is shown
 
 
 class OptimizerCallback:
@@ -73,9 +75,12 @@ class Print(OptimizerCallback):
 class GifGenerator(OptimizerCallback):
     """Writes the optimised image of every iteration into an animated GIF.
 
+    The file is written at the end, also after an exception: with the images so far, and whole or not at all. An old
+    file of that name is as it was until then. Images wait in memory, a byte a pixel; `every` makes them fewer.
+
     Args:
-        path: The file; ".gif" is added if it is missing. It is opened at once, so that an
-            unwritable path fails before the work, not after.
+        path: The file; ".gif" is added if it is missing. Whether it can be written is asked at once, before the
+            work, not after it.
         input_range: `(low, high)` of the model's input. Default (0, 255).
         every: Takes every so many-th iteration only, at least 1. Default 1.
         deprocess: Whether images are centred and scaled as `deprocess_input` does. Default `True`. Use
@@ -94,20 +99,18 @@ class GifGenerator(OptimizerCallback):
     """
 
     def __init__(self, path, input_range=(0, 255), every=1, deprocess=True):
-        import imageio.v2 as imageio
-
         self.input_range = check_input_range(input_range)
         self.every, self._deprocess = check_count("every", every, 1), check_flag("deprocess", deprocess)
         path = str(path)
         self.path = pathlib.Path(path if path.endswith(".gif") else path + ".gif")
         try:
-            self.path.open("ab").close()  # the writer itself may wait for the first frame
-            self.writer = imageio.get_writer(self.path, mode="I", loop=0)
+            check_writable(self.path)
         except OSError as error:
             raise ValueError(
                 f"`path` must be a file that can be written. Received: {str(self.path)!r} ({error}). "
                 "Create its folder first."
             ) from error
+        self._frames = []
 
     def callback(self, i, named_losses, overall_loss, grads, wrt_value):
         """Appends one frame, with the step written on it where it is 64 pixels wide or more."""
@@ -115,11 +118,13 @@ class GifGenerator(OptimizerCallback):
         frame = to_bytes(deprocess_input(image, self.input_range) if self._deprocess else image, self.input_range)
         if frame.shape[1] >= _CAPTION_WIDTH:  # on a smaller one the caption would hide the image
             frame = draw_text(frame, f"Step {i + 1}", position=(2, 2), font_size=10)
-        self.writer.append_data(frame)
+        self._frames.append(gif_frame(frame))
 
     def on_end(self):
-        """Closes the file."""
-        self.writer.close()
+        """Writes the file, if there is an image. A second run begins a new film in the same file."""
+        frames, self._frames = self._frames, []
+        if frames:
+            write_gif(self.path, frames, _MILLISECONDS)
 
 
 def _picture(value):

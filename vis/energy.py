@@ -199,9 +199,9 @@ def check_losses(losses, name="losses"):
             raise TypeError(f"`{name}` must be a list of pairs (Loss, weight). Received an item: {pair!r}.")
         loss, weight = pair
         if weight is not None and not isinstance(weight, numbers.Real):
-            raise TypeError(f"The weight of '{loss.name}' must be a number. Received: {weight!r}.")
+            raise TypeError(f"The weight of {loss.name!r} must be a number. Received: {weight!r}.")
         if weight is not None and not np.isfinite(weight):
-            raise ValueError(f"The weight of '{loss.name}' must be a finite number. Received: {weight}.")
+            raise ValueError(f"The weight of {loss.name!r} must be a finite number. Received: {weight}.")
         if weight:
             pairs += [(term, float(weight) * own) for term, own in getattr(loss, "terms", [(loss, 1.0)]) if own]
     if not pairs:
@@ -283,7 +283,7 @@ def _symbols(loss):
     built = loss.build_loss()
     if not _is_tensor(built):
         raise TypeError(
-            f"`build_loss` of '{loss.name}' must return a symbolic tensor, made with `keras.ops` from `layer.output` "
+            f"`build_loss` of {loss.name!r} must return a symbolic tensor, made with `keras.ops` from `layer.output` "
             f"or `model.inputs[0]`. Received: {built!r}."
         )
     return [built]

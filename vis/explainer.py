@@ -241,7 +241,7 @@ class Explainer:
 
     def _words_output(self):
         output = self._sites["output"]
-        return f"layer '{output.layer(self.model).name}'" if output else f"the output of model '{self.model.name}'"
+        return f"layer {output.layer(self.model).name!r}" if output else f"the output of model {self.model.name!r}"
 
     def compiled(self, kind, target, layout, at=None):
         """Returns a method of `vis.network.Network` compiled for these inputs, made once.
@@ -294,8 +294,8 @@ class Explainer:
                 self._told.add(name)
                 layer = at.layer(self.model).name
                 warnings.warn(
-                    f"Layer '{layer}' runs {calls} times in one call of the model; call {at.call % calls} is meant, "
-                    f"counted from 0. Give the pair ('{layer}', number of the call) to choose, and to say no more.",
+                    f"Layer {layer!r} runs {calls} times in one call of the model; call {at.call % calls} is meant, "
+                    f"counted from 0. Give the pair ({layer!r}, number of the call) to choose, and to say no more.",
                     VisualizationWarning,
                     stacklevel=2,
                 )

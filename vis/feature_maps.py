@@ -174,6 +174,6 @@ def no_grid(layer, shape, sizes) -> str:
     """Words that the tokens of a layer are no grid of any input."""
     return (
         'reshape="tokens" needs an output (N, tokens, channels) with the tokens of a grid of squares, perhaps after 1, '
-        f"2 or 5 class and register tokens. Received: layer '{layer.name}' with output shape {shape}, for inputs of "
+        f"2 or 5 class and register tokens. Received: layer {layer.name!r} with output shape {shape}, for inputs of "
         f"size {', '.join(map(str, sizes))}. Choose another layer, or resize the images."
     )

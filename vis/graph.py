@@ -94,8 +94,8 @@ def find_layer(model, layer):
         if layer.name in names:
             hint = "The model has another layer of that name (perhaps a copy of this one): give the name instead."
         raise ValueError(
-            f"`layer` must belong to the model. Received: layer '{layer.name}', which is not part of model "
-            f"'{model.name}'. {hint}"
+            f"`layer` must belong to the model. Received: layer {layer.name!r}, which is not part of model "
+            f"{model.name!r}. {hint}"
         )
     raise TypeError(
         "`layer` must be a layer's name, path or index, or the layer itself. "
@@ -108,7 +108,7 @@ def layer_index(model, index) -> int:
     count = len(model.layers)
     if not -count <= index < count:
         raise ValueError(
-            f"The layer index is out of range. Received: {index}, but model '{model.name}' has {count} layers: "
+            f"The layer index is out of range. Received: {index}, but model {model.name!r} has {count} layers: "
             f"choose from {-count} to {count - 1}."
         )
     return index % count
@@ -124,10 +124,10 @@ def _by_name(model, name):
         return matches[0]
     if matches:
         paths = [path for path, _ in found if path.endswith("/" + name)]
-        raise ValueError(f"Layer name '{name}' is ambiguous. Choose one of: {', '.join(map(repr, paths))}.")
+        raise ValueError(f"Layer name {name!r} is ambiguous. Choose one of: {', '.join(map(repr, paths))}.")
     found = layers(model)
     names = [path for path, _ in found] + [layer.name for _, layer in found]
-    raise ValueError(f"Model '{model.name}' has no layer named '{name}'. {near_names(name, names)}")
+    raise ValueError(f"Model {model.name!r} has no layer named {name!r}. {near_names(name, names)}")
 
 
 @contextlib.contextmanager
@@ -200,7 +200,7 @@ def one_tensor_of(layer, output):
     """Returns a layer's output, or raises if it is not one tensor."""
     if not keras.ops.is_tensor(output):
         raise ValueError(
-            f"Layer '{layer.name}' puts out {type(output).__name__}, expected: one tensor. "
+            f"Layer {layer.name!r} puts out {type(output).__name__}, expected: one tensor. "
             "Choose a layer with a single output."
         )
     return output
@@ -209,7 +209,7 @@ def one_tensor_of(layer, output):
 def did_not_run(layer):
     """Returns the error for a layer that a forward call did not reach."""
     return ValueError(
-        f"Layer '{layer.name}' did not run when the model was called. "
+        f"Layer {layer.name!r} did not run when the model was called. "
         "Choose a layer that the model's output depends on; an input layer cannot be chosen."
     )
 

@@ -11,7 +11,7 @@ from keras import tree
 from vis import backend
 from vis.readers import model_input_format, model_input_shape
 from vis.utils.formats import input_data_format
-from vis.utils.validation import check_numeric, is_integer, words_shape
+from vis.utils.validation import check_numeric, is_integer, words_error, words_shape
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,8 +54,8 @@ class Layout:
         except Exception as error:  # the user's code, it may raise anything
             shapes = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in zip(self.names, inputs))
             raise ValueError(
-                f"Model '{model.name}' could not be called on the input. Received: {shapes}. It must have the batch "
-                f"axis first and fit the model (one sample: add an axis, image[None]). It said: {error}"
+                f"Model {model.name!r} could not be called on the input. Received: {shapes}. It must have the batch "
+                f"axis first and fit the model (one sample: add an axis, image[None]). It said: {words_error(error)}"
             ) from error
 
 
@@ -196,9 +196,9 @@ def _in_order(model, own, inputs):
         return [inputs], ["inputs"], _first
     if not listed or len(inputs) != len(own):
         came = f"{len(inputs)} of them" if listed else f"{type(inputs).__name__} of shape {np.shape(inputs)}"
-        takes = ", ".join(f"'{tensor.name}' {words_shape(tensor.shape)}" for tensor in own)
+        takes = ", ".join(f"{tensor.name!r} {words_shape(tensor.shape)}" for tensor in own)
         raise ValueError(
-            f"`inputs` must be a list, tuple or dict of {len(own)} arrays, as model '{model.name}' takes {takes}. "
+            f"`inputs` must be a list, tuple or dict of {len(own)} arrays, as model {model.name!r} takes {takes}. "
             f"Received: {came}."
         )
     return list(inputs), [f"inputs[{i}]" for i in range(len(own))], list if isinstance(inputs, list) else tuple
@@ -209,7 +209,7 @@ def _keys(model, own, inputs):
     keys = tree.flatten({key: key for key in nest}) if isinstance(nest, dict) else [tensor.name for tensor in own]
     if set(keys) != set(inputs):
         raise ValueError(
-            f"`inputs` must have the keys {sorted(keys)}, one for each input of model '{model.name}'. "
+            f"`inputs` must have the keys {sorted(keys)}, one for each input of model {model.name!r}. "
             f"Received: {sorted(map(str, inputs))}."
         )
     return keys

@@ -17,7 +17,7 @@ import numpy as np
 from keras import ops
 
 from vis.utils.formats import channel_axis, channels_last, data_format
-from vis.utils.validation import check_index, check_nonnegative, check_numeric, is_integer, listify
+from vis.utils.validation import check_index, check_nonnegative, check_numeric, is_integer, listify, printable
 
 _EPSILON = 1e-6
 _LEAST_COSINE = 0.1  # as in Lucid: so that a start at a right angle has a gradient
@@ -571,4 +571,4 @@ def _read_indices(filter_indices):
 
 
 def _words(layer):
-    return f"layer '{getattr(layer, 'name', layer)}'"
+    return f"layer '{printable(getattr(layer, 'name', layer))}'"

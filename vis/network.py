@@ -125,16 +125,16 @@ class Network:
         output = keras.tree.flatten(outputs)
         if len(output) != 1 and self.output is not None:
             name = self.output.layer(self.model).name
-            raise ValueError(f"Layer '{name}' puts out {len(output)} tensors. Choose a layer with a single output.")
+            raise ValueError(f"Layer {name!r} puts out {len(output)} tensors. Choose a layer with a single output.")
         if len(output) != 1:
             raise ValueError(
-                f"Model '{self.model.name}' has {len(output)} outputs, so a class index does not say which is meant. "
+                f"Model {self.model.name!r} has {len(output)} outputs, so a class index does not say which is meant. "
                 "Give `output_layer=`, or a `target` that is a function of the outputs."
             )
         output = ops.cast(output[0], "float32")
         if not output.shape:
             raise ValueError(
-                f"Model '{self.model.name}' must give one output for each sample. Received: a single number."
+                f"Model {self.model.name!r} must give one output for each sample. Received: a single number."
             )
         if len(output.shape) == 1:
             return output[:, None]
@@ -227,7 +227,7 @@ class Network:
 
         score, known, value, gradient = backend.value_and_grad_at(function, at.call)
         if gradient is None:
-            raise NoGradientError(_no_gradient(f"layer '{layer.name}'"))
+            raise NoGradientError(_no_gradient(f"layer {layer.name!r}"))
         return {"score": score, "activations": _float32(value), "gradients": _float32(gradient), **known}
 
     def gradients_at(self, at, value, target, layout, inputs, arguments):
@@ -238,7 +238,7 @@ class Network:
 
         score, known, gradient = backend.value_and_grad(function, value)
         if gradient is None:
-            raise NoGradientError(_no_gradient(f"layer '{at.layer(self.model).name}'"))
+            raise NoGradientError(_no_gradient(f"layer {at.layer(self.model).name!r}"))
         return {"score": score, "gradients": [_float32(gradient)], **known}
 
     def scores_at(self, at, factors, target, layout, inputs, arguments):
@@ -275,7 +275,7 @@ def _check_rows(layer, value, inputs):
 def mixed_rows(layer, shape, rows) -> str:
     """Words that a layer's rows are not the samples."""
     return (
-        f"`layer` must put out one row for each sample. Received: layer '{layer.name}', whose first axis is not the "
+        f"`layer` must put out one row for each sample. Received: layer {layer.name!r}, whose first axis is not the "
         f"batch (output shape {shape} for {rows} samples; windows of attention are such rows). Choose a layer before "
         "or after it, where samples are apart."
     )
@@ -287,7 +287,7 @@ def _chosen(at, model, seen):
         raise did_not_run(layer)
     if not -len(seen) <= at.call < len(seen):
         raise ValueError(
-            f"Layer '{layer.name}' ran {len(seen)} times. Received: call {at.call}. Choose from 0 to {len(seen) - 1}."
+            f"Layer {layer.name!r} ran {len(seen)} times. Received: call {at.call}. Choose from 0 to {len(seen) - 1}."
         )
     return seen[at.call]
 

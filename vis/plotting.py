@@ -5,18 +5,28 @@ Figures come back; nothing shows itself but `show`, and no setting of Matplotlib
 
 import html
 import math
+import warnings
 
 import numpy as np
 
-from vis.utils.heatmaps import heatmap
-from vis.utils.images import resize
-from vis.utils.validation import check_count, check_fraction, check_nonnegative, check_numeric
+from vis.utils.files import gif_frame, write_gif
+from vis.utils.heatmaps import SIGNS, WHY_FLAT, heatmap
+from vis.utils.images import resize, to_bytes
+from vis.utils.validation import (
+    VisualizationWarning,
+    check_count,
+    check_fraction,
+    check_nonnegative,
+    check_numeric,
+    pick,
+)
 
 UNSIGNED = "inferno"  # both can be told apart by the colour-blind, and in print
 SIGNED = "RdBu_r"
 _MOST_CURVES = 64
 _ASPECTS = (0.5, 6)  # of a panel; pictures beyond them keep their own, in a panel of these
 _MOST_INCHES = 20  # of a picture's height
+_FAR = 0.2  # of the highest strength: maps whose lowest is no less are far from zero
 
 
 def overlay(images, maps, cmap="jet", alpha=0.5) -> np.ndarray:
@@ -43,17 +53,12 @@ def overlay(images, maps, cmap="jet", alpha=0.5) -> np.ndarray:
         >>> overlay(np.zeros((8, 8)), np.eye(4)).shape
         (8, 8, 3)
     """
-    heat = check_numeric("maps", maps)
+    heat, shape = check_numeric("maps", maps), check_numeric("images", images).shape
     single = heat.ndim == 2
     heat = heat[None] if single else heat
     if heat.ndim != 3 or not heat.size:
         raise ValueError(f"`maps` must have the shape (N, H, W) or (H, W). Received: shape {np.shape(maps)}.")
-    if (
-        not single
-        and np.ndim(images) == 3
-        and np.shape(images)[-1] in (1, 3)
-        and np.shape(images)[:2] == heat.shape[:2]
-    ):
+    if not single and len(shape) == 3 and shape[-1] in (1, 3) and shape[:2] == heat.shape[:2]:
         raise ValueError(
             f"`maps` must be (H, W) for one image. Received: {heat.shape}. Make a map of its channels with "
             "`vis.heatmap`."
@@ -64,10 +69,14 @@ def overlay(images, maps, cmap="jet", alpha=0.5) -> np.ndarray:
     size = pictures.shape[1:3]
     if heat.shape[1:] == size[::-1] != size:
         raise ValueError(f"`maps` must have rows and columns as the images, {size}. Received: {heat.shape[1:]}.")
-    colours = _colours(_unit(resize(heat, size)), cmap)
-    blended = check_fraction("alpha", alpha) * colours + (1 - alpha) * pictures
-    result = np.round(255 * np.clip(blended, 0, 1)).astype("uint8")
+    result = _blended(pictures, _unit(resize(heat, size)), cmap, alpha)
     return result[0] if single else result
+
+
+def _blended(pictures, values, cmap, alpha):
+    """Returns pictures with values from 0 to 1 in colour over them, uint8."""
+    blended = check_fraction("alpha", alpha) * _colours(values, cmap) + (1 - alpha) * pictures
+    return np.round(255 * np.clip(blended, 0, 1)).astype("uint8")
 
 
 def as_pictures(images, single=False) -> np.ndarray:
@@ -142,7 +151,8 @@ def show_attribution(image, attribution, cmap=UNSIGNED, signed_cmap=SIGNED, alph
     """Returns a figure of one image and what was attributed to it.
 
     From left to right: the image; the strength of the attribution; its sign, with 0 in white; the strength over
-    the image; and the colour bars.
+    the image; and the colour bars. The strength of maps of one sign that come nowhere near zero, such as those of
+    `vis.RISE`, begins at their lowest one, and the colour bar says so.
 
     Args:
         image: `(H, W)`, `(H, W, 1 or 3)` or channels first; see `overlay`.
@@ -159,21 +169,31 @@ def show_attribution(image, attribution, cmap=UNSIGNED, signed_cmap=SIGNED, alph
         ValueError: The shapes do not fit, or values are not finite.
         TypeError: An argument is of the wrong kind.
 
+    Warns:
+        VisualizationWarning: The attribution is flat; the picture says so.
+
     Examples:
         >>> len(show_attribution(np.zeros((8, 8)), np.eye(8)).axes)
         6
     """
     picture = as_pictures(image, single=True)[0]
     values = _attribution_of(picture, attribution)
-    strength, signed = _scaled(values, "absolute"), _scaled(values, "signed")
+    low = _lowest(values)
+    strength, signed = _scaled_strength(values, low), _scaled(values, "signed")
     _colour_map(signed_cmap)
+    flat = _words_flat(values)
+    if flat:
+        warnings.warn(f"The attribution is {flat}. {WHY_FLAT}", VisualizationWarning, stacklevel=2)
     figure, axes = _figure(1, 4, picture.shape[1] / picture.shape[0])
     panels = [(picture, None), (strength, cmap), (signed, signed_cmap), (overlay(picture, strength, cmap, alpha), None)]
     for axis, (panel, colours), words in zip(axes[0], panels, (title, "strength", "sign", "overlay")):
         drawn = _draw(axis, panel, colours, signed=panel is signed)
         axis.set_title(words or "", fontsize=10, parse_math=False)
         if colours is not None:
-            figure.colorbar(drawn, ax=axis, fraction=0.046, pad=0.03)
+            bar = figure.colorbar(drawn, ax=axis, fraction=0.046, pad=0.03)
+            bar.set_label(f"0 is the lowest, {low:.3g}" if low and panel is strength else "", fontsize=8)
+    if flat:
+        axes[0, 1].set_title(f"strength ({flat})", fontsize=8, parse_math=False)
     return figure
 
 
@@ -191,6 +211,26 @@ def _attribution_of(picture, attribution):
     if values.ndim == 2 and values.shape == size[::-1] != size:
         raise ValueError(f"`attribution` must have rows and columns as the image, {size}. Received: {values.shape}.")
     return values if values.ndim == 3 else resize(values[None], size)[0]
+
+
+def _lowest(values):
+    """Returns the strength at which the colours begin: 0, but the lowest of a map of one sign far from zero."""
+    strength = _strength(values)
+    low, high = float(strength.min()), float(strength.max())
+    return low if _FAR * high <= low < high and (values.min() >= 0 or values.max() <= 0) else 0.0
+
+
+def _strength(values):
+    return np.abs(values) if values.ndim == 2 else np.abs(values).max(axis=-1)
+
+
+def _scaled_strength(values, low):
+    return heatmap(_strength(values)[None] - low, channel_axis=None)[0] if low else _scaled(values, "absolute")
+
+
+def _words_flat(values):
+    """Words that a map is flat, or returns nothing."""
+    return f"flat: {values.flat[0]:.3g} everywhere" if values.min() == values.max() else ""
 
 
 def _scaled(values, sign):
@@ -217,7 +257,8 @@ def gallery(images, columns, labels=None, titles=None, cmap=UNSIGNED, signed_cma
         size: Height of a picture in inches, from 0.1 to 20. Default 1.6.
 
     Returns:
-        A Matplotlib `Figure`; each column has a colour bar below it.
+        A Matplotlib `Figure`; each column has a colour bar below it. Maps whose colours begin at their lowest
+        value, as in `show_attribution`, and flat ones have words below them.
 
     Raises:
         ValueError: Shapes or numbers do not fit.
@@ -250,23 +291,31 @@ def gallery(images, columns, labels=None, titles=None, cmap=UNSIGNED, signed_cma
             for axis, picture in zip(column, as_pictures(maps)):
                 _draw(axis, picture, None)
         else:
-            drawn = _draw_column(column, [_attribution_of(*pair) for pair in zip(pictures, own)], cmap, signed_cmap)
+            attributions = [_attribution_of(*pair) for pair in zip(pictures, own)]
+            drawn, words = _draw_column(column, attributions, cmap, signed_cmap)
         for axis, number in zip(column, _one_each(f"titles[{name!r}]", (titles or {}).get(name), len(pictures))):
-            words = str(number or "") if isinstance(number, (str, type(None))) else f"{number:.3g}"
-            axis.set_title(words, fontsize=8, parse_math=False)
+            above = str(number or "") if isinstance(number, (str, type(None))) else f"{number:.3g}"
+            axis.set_title(above, fontsize=8, parse_math=False)
         column[0].set_title(f"{name}\n{column[0].get_title()}".strip(), fontsize=10, parse_math=False)
         if drawn is not None:
-            figure.colorbar(drawn, ax=list(column), location="bottom", fraction=0.03, pad=0.02)
+            bar = figure.colorbar(drawn, ax=list(column), location="bottom", fraction=0.03, pad=0.02)
+            bar.set_label(words, fontsize=8)
     return figure
 
 
 def _draw_column(axes, attributions, cmap, signed_cmap):
-    """Draws attributions below one another, and returns what a colour bar is made from."""
+    """Draws attributions below one another, and returns what a colour bar is made from, and its words."""
     signed = any(one.min() < 0 for one in attributions)
+    raised = not signed and any(map(_lowest, attributions))  # all of them, so that they can be compared
     for axis, one in zip(axes, attributions):
-        scaled = _scaled(one, "signed" if signed else "absolute")
+        flat = _words_flat(one)
+        if raised and not flat:
+            scaled = _scaled_strength(one, float(_strength(one).min()))
+        else:
+            scaled = _scaled(one, "signed" if signed else "absolute")
         drawn = _draw(axis, scaled, signed_cmap if signed else cmap, signed)
-    return drawn
+        axis.set_xlabel(flat, fontsize=8)
+    return drawn, "0 is each map's lowest" if raised else ""
 
 
 def _one_each(name, values, count):
@@ -341,10 +390,10 @@ class Html(str):
 
 
 def show_text(tokens, attribution, signed_cmap=SIGNED) -> Html:
-    """Returns tokens on coloured ground, as HTML.
+    r"""Returns tokens on coloured ground, as HTML.
 
     Args:
-        tokens: List of T words.
+        tokens: List of T words. What is no text in them, such as the bytes of half a letter, is written out: `\xc3`.
         attribution: `(T,)`, or `(T, C)`, which is summed over C.
         signed_cmap: Colour map, with 0 in its middle. Default `"RdBu_r"`.
 
@@ -360,9 +409,7 @@ def show_text(tokens, attribution, signed_cmap=SIGNED) -> Html:
     """
     values = check_numeric("attribution", attribution)
     values = values.sum(axis=-1) if values.ndim == 2 else values
-    if isinstance(tokens, (str, bytes)) or np.ndim(tokens) != 1:
-        raise ValueError(f"`tokens` must be a list of words. Received: {tokens!r:.80}.")
-    tokens = [token.decode() if isinstance(token, bytes) else str(token) for token in tokens]
+    tokens = _words_of(tokens)
     if values.shape != (len(tokens),) or not tokens:
         raise ValueError(
             f"`attribution` must hold one number for each token. Received: shape {np.shape(attribution)} for "
@@ -378,15 +425,32 @@ def show_text(tokens, attribution, signed_cmap=SIGNED) -> Html:
     return Html(" ".join(spans))
 
 
-def show_volume(volume, attribution, slices=8, cmap=UNSIGNED, alpha=0.5):
+def _words_of(tokens):
+    given = None if isinstance(tokens, (str, bytes)) or not hasattr(tokens, "__iter__") else list(tokens)
+    if given is None or any(np.ndim(one) if hasattr(one, "ndim") else isinstance(one, (list, tuple)) for one in given):
+        raise ValueError(f"`tokens` must be a list of words, one for each token. Received: {tokens!r:.80}.")
+    return [
+        one.decode("utf-8", "backslashreplace")
+        if isinstance(one, bytes)
+        else str(one).encode("utf-8", "backslashreplace").decode()
+        for one in given
+    ]
+
+
+def show_volume(volume, attribution, slices=8, cmap=UNSIGNED, alpha=0.5, sign="absolute", signed_cmap=SIGNED):
     """Returns a figure of a volume's slices with the attribution over them, and its maximum projection.
+
+    All slices are scaled together, so they can be compared.
 
     Args:
         volume: `(D, H, W)` or `(D, H, W, 1)`.
-        attribution: Of the same shape; its strength is drawn.
+        attribution: Of the same shape.
         slices: How many slices, evenly spread, at least 1. Default 8.
-        cmap: Colour map. Default `"inferno"`.
+        cmap: Colour map of the strength. Default `"inferno"`.
         alpha: Share of the map. Default 0.5.
+        sign: What is drawn: `"absolute"` (default; the strength), `"positive"`, `"negative"`, or `"signed"`, with
+            0 in the middle of the colours.
+        signed_cmap: Colour map for `"signed"`. Default `"RdBu_r"`: red speaks for the score, blue against it.
 
     Returns:
         A Matplotlib `Figure`.
@@ -408,12 +472,20 @@ def show_volume(volume, attribution, slices=8, cmap=UNSIGNED, alpha=0.5):
         )
     depth = len(grey)
     chosen = np.unique(np.linspace(0, depth - 1, check_count("slices", slices, 1)).round().astype(int))
-    strength = np.abs(values) / (np.abs(values).max() or 1)
+    heat = pick("sign", sign, SIGNS)(values)
+    heat = heat / (np.abs(heat).max() or 1)
     low, high = grey.min(), grey.max()
     grey = (grey - low) / (high - low) if high > low else np.zeros_like(grey)
-    panels = [(f"slice {i}", grey[i], strength[i]) for i in chosen]
-    panels.append(("maximum", grey.max(axis=0), strength.max(axis=0)))
-    return _tiled([(overlay(image, heat, cmap, alpha), words) for words, image, heat in panels])
+    images = as_pictures([*grey[chosen], grey.max(axis=0)])
+    maps = np.stack([*heat[chosen], _strongest(heat)])
+    values, colours = ((maps + 1) / 2, signed_cmap) if sign == "signed" else (maps, cmap)
+    drawn = _blended(images, values, colours, alpha)
+    return _tiled(list(zip(drawn, [*(f"slice {i}" for i in chosen), "maximum"])))
+
+
+def _strongest(values):
+    """Returns the strongest value along the first axis, with its sign."""
+    return np.take_along_axis(values, np.abs(values).argmax(axis=0)[None], axis=0)[0]
 
 
 def _without_channels(name, value):
@@ -454,10 +526,13 @@ def show_feature_maps(maps, columns=8, most=64, cmap="viridis"):
 def save_gif(frames, path, fps=10):
     """Writes frames into an animated GIF that repeats for ever.
 
+    The file is written whole or not at all: after an error, an old one of that name is as it was.
+
     Args:
         frames: `(N, H, W, 1 or 3)` or a list of images, see `overlay`.
         path: The file.
-        fps: Frames a second, above 0. Default 10.
+        fps: Frames a second, from 0.01 to 100. Default 10. A GIF counts in hundredths of a second, and many
+            programs show more than 50 frames a second slowly.
 
     Raises:
         ValueError: There is no frame, they differ in size, or the file cannot be written.
@@ -467,10 +542,8 @@ def save_gif(frames, path, fps=10):
         >>> import tempfile
         >>> save_gif(np.zeros((3, 8, 8, 3), "uint8"), tempfile.mkdtemp() + "/frames.gif")
     """
-    import imageio.v2 as imageio
-
-    if check_nonnegative("fps", fps) == 0:
-        raise ValueError("`fps` must be above 0. Received: 0.")
+    if not 0.01 <= check_nonnegative("fps", fps) <= 100:
+        raise ValueError(f"`fps` must be from 0.01 to 100 frames a second. Received: {fps}.")
     if not str(path).lower().endswith(".gif"):
         raise ValueError(f"`path` must end in '.gif'. Received: {path!r}.")
     if not hasattr(frames, "__len__"):
@@ -480,9 +553,9 @@ def save_gif(frames, path, fps=10):
         raise ValueError("`frames` must hold one image at least. Received: none.")
     if len({np.shape(frame) for frame in frames}) > 1:
         raise ValueError(f"`frames` must be of one size. Received: {sorted({np.shape(frame) for frame in frames})}.")
-    pictures = np.round(255 * as_pictures(np.asarray(frames))).astype("uint8")
+    pictures = (gif_frame(to_bytes(as_pictures(frame, single=True)[0], (0, 1))) for frame in frames)
     try:
-        imageio.mimsave(str(path), list(pictures), format="GIF", duration=1000 / fps, loop=0)
+        write_gif(path, pictures, 10 * round(100 / fps))
     except OSError as error:
         raise ValueError(f"`path` must be a file that can be written. Received: {str(path)!r} ({error}).") from error
 

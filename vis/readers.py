@@ -13,6 +13,7 @@ from vis import backend
 from vis.graph import find_layer, record, walk
 from vis.losses import layer_output
 from vis.utils.formats import data_format, input_data_format
+from vis.utils.validation import words_error
 
 
 class ModelReader:
@@ -84,13 +85,14 @@ class ModelReader:
             return model(x, training=False)
         except Exception as error:  # the user's code, it may raise anything
             raise ValueError(
-                f"Model '{model.name}' could not be called on the input. Received: shape {tuple(x.shape)}. It must "
-                f"have the batch axis first and fit the model (one sample: add an axis, image[None]). It said: {error}"
+                f"Model {model.name!r} could not be called on the input. Received: shape {tuple(x.shape)}. It must "
+                f"have the batch axis first and fit the model (one sample: add an axis, image[None]). It said: "
+                f"{words_error(error)}"
             ) from error
 
     def words_wrt(self):
         """Words what the gradient is taken of."""
-        return "the input" if self._wrt_layer is None else f"layer '{self._wrt_layer.name}'"
+        return "the input" if self._wrt_layer is None else f"layer {self._wrt_layer.name!r}"
 
 
 class SymbolReader:
@@ -189,7 +191,7 @@ def model_input(model):
     if len(inputs) > 1:
         names = ", ".join(repr(t.name) for t in inputs)
         raise ValueError(
-            f"The model must have one input. Received: model '{model.name}' with {len(inputs)} inputs ({names}). "
+            f"The model must have one input. Received: model {model.name!r} with {len(inputs)} inputs ({names}). "
             "Wrap it in a Functional model that fixes the others."
         )
     return inputs[0] if inputs else None

@@ -82,6 +82,11 @@ def read_target(target, count, units, what):
         ValueError: An index is out of range, or there are more or fewer targets than samples.
         TypeError: `target` is of another kind.
     """
+    if isinstance(target, type):
+        raise TypeError(
+            f"`target` must be a class's index, such as 3, or a function of the outputs. Received: the type "
+            f"`{target.__name__}` itself. Give a value, not a type."
+        )
     if callable(target):
         return Custom(target)
     if isinstance(target, (str, bytes, dict)) or not _is_plain(target):

@@ -9,16 +9,19 @@ import numpy as np
 
 from vis import backend, plotting
 from vis.explainer import Explainer
+from vis.utils.files import whole_file, write_gif
 from vis.utils.validation import VisualizationWarning, check_count
+
+_MILLISECONDS = 500  # that each epoch is shown
 
 
 class ExplanationLogger(keras.callbacks.Callback):
     """Explains a few fixed images after each epoch, and writes pictures of it.
 
     Give it to `model.fit(callbacks=[...])`. Into a folder go `epoch_000.png` (before training, if the model is
-    built by then), `epoch_001.png` and so on, and at the end `epochs.gif`, the same as an animation. Files of
-    the same name are written over; take a new folder for a new training. Every map is scaled by itself, so the
-    pictures tell where the evidence is, not how much.
+    built by then), `epoch_001.png` and so on, and at the end `epochs.gif`, the same as an animation. Each is written
+    whole or not at all. Files of the same name are written over; take a new folder for a new training. Every map is
+    scaled by itself, so the pictures tell where the evidence is, not how much.
 
     It costs what its explainers cost on these images, and stops no training: what fails becomes a warning, once
     for each reason, the other explainers are drawn, and the next epoch is tried again. (Where warnings are made
@@ -101,15 +104,11 @@ class ExplanationLogger(keras.callbacks.Callback):
         Returns:
             The file's path, or `None` where there is no picture.
         """
-        from PIL import Image  # only where pictures are made
-
         frames = [path for path in self.paths if path.suffix == ".png"]
         if not frames:
             return None
         path = self._folder / "epochs.gif"
-        first, *rest = frames
-        with Image.open(first) as picture:
-            picture.save(path, save_all=True, append_images=_opened(rest), duration=500, loop=0)
+        write_gif(path, _opened(frames), _MILLISECONDS)
         self.paths = [*frames, path]
         return path
 
@@ -152,7 +151,8 @@ class ExplanationLogger(keras.callbacks.Callback):
         figure.suptitle(f"epoch {epoch}")
         picture = plotting.rendered(figure)
         path = self._folder / f"epoch_{epoch:03d}.png"
-        Image.fromarray(picture).save(path)
+        with whole_file(path) as temporary:
+            Image.fromarray(picture).save(temporary)
         self.paths.append(path)
         if self._writer is not None:
             self._writer.add_image("explanations", picture, epoch, dataformats="HWC")
@@ -217,4 +217,4 @@ def _opened(paths):
 
     for path in paths:
         with Image.open(path) as picture:
-            yield picture
+            yield picture.copy()

@@ -4,9 +4,17 @@ Each framework module gives the same functions; one test of their contract runs 
 three.
 """
 
-import keras
+import os
+import sys
 
-from vis.utils import images
+_CHOOSE = "Set KERAS_BACKEND to 'tensorflow', 'jax' or 'torch' before importing Keras."
+_asked = os.environ.get("KERAS_BACKEND")
+if "keras" not in sys.modules and _asked not in (None, "", "tensorflow", "jax", "torch"):  # Keras may not import
+    raise ImportError(f"vis does not support the Keras backend '{_asked}'. {_CHOOSE}")
+
+import keras  # noqa: E402
+
+from vis.utils import images  # noqa: E402
 
 if keras.config.backend() == "tensorflow":
     from vis.backend import _tensorflow as _framework
@@ -15,10 +23,7 @@ elif keras.config.backend() == "jax":
 elif keras.config.backend() == "torch":
     from vis.backend import _torch as _framework
 else:
-    raise ImportError(
-        f"vis does not support the Keras backend '{keras.config.backend()}'. "
-        "Set KERAS_BACKEND to 'tensorflow', 'jax' or 'torch' before importing Keras."
-    )
+    raise ImportError(f"vis does not support the Keras backend '{keras.config.backend()}'. {_CHOOSE}")
 
 
 def value_and_grad(function, inputs):

@@ -6,6 +6,13 @@ import numpy as np
 
 from vis.utils.validation import VisualizationWarning, check_nonnegative, check_numeric, is_integer, pick
 
+WHY_FLAT = (
+    "Maps go flat where the softmax is saturated (explain logits), where ReLUs are dead, where the layer holds no "
+    "evidence of this sign for the target (another layer, another target), and where a class token alone goes on to "
+    "the output."
+)
+_SMALLEST_IMAGE = 8  # of fewer rows or columns, it may well be a batch
+
 _REDUCTIONS = {
     "max": lambda values, axis: np.take_along_axis(
         values, np.expand_dims(np.argmax(np.abs(values), axis), axis), axis
@@ -15,7 +22,7 @@ _REDUCTIONS = {
     "norm": lambda values, axis: np.sqrt(np.sum(np.square(values), axis)),
 }
 
-_SIGNS = {
+SIGNS = {
     "absolute": np.abs,
     "positive": lambda values: np.maximum(values, 0),
     "negative": lambda values: np.maximum(-values, 0),
@@ -40,12 +47,15 @@ def heatmap(attributions, reduce="max", sign="absolute", percentile=99.0, *, cha
             Default `"auto"`: last for 4 axes and more; for 3 axes `(N, T, C)` if C is at most 4 and
             T at least 8 C; none otherwise. So a volume's class activation maps `(N, D, H, W)` need
             `None`, and the attributions of a signal or text with more channels need -1.
+            `"auto"` refuses what looks like one image without the batch axis, as `maps[0]` is: `(S, S)`,
+            and `(H, W, 1 or 3)` with no side more than twice the other, all sides 8 or more. For that many
+            vectors or signals of that length give `channel_axis` yourself.
 
     Returns:
         float32 `(N, ...)`: in [0, 1], or in [-1, 1] with 0 at 0 for `"signed"`.
 
     Raises:
-        ValueError: An argument has a wrong value.
+        ValueError: An argument has a wrong value, or the batch axis seems to be missing.
         TypeError: An argument is of the wrong kind.
 
     Warns:
@@ -64,16 +74,16 @@ def heatmap(attributions, reduce="max", sign="absolute", percentile=99.0, *, cha
         raise ValueError(f"`attributions` must be (N, ...), with at least one sample. Received: shape {values.shape}.")
     if not 0 < check_nonnegative("percentile", percentile) <= 100:
         raise ValueError(f"`percentile` must be in (0, 100]. Received: {percentile}.")
-    combine, values = pick("reduce", reduce, _REDUCTIONS), pick("sign", sign, _SIGNS)(values)
+    if channel_axis == "auto":
+        _check_batched(values.shape)
+    combine, values = pick("reduce", reduce, _REDUCTIONS), pick("sign", sign, SIGNS)(values)
     axis = _channel_axis(values, channel_axis)
     maps = values if axis is None else combine(values, axis)
     scaled = [_scaled(one, percentile) for one in maps]
     flat = [i for i, one in enumerate(scaled) if one is None]
     if flat:
         warnings.warn(
-            f"The map of sample {', '.join(map(str, flat))} is flat. Maps go flat where the softmax is saturated "
-            "(explain logits), where ReLUs are dead, where the layer holds no evidence of this sign for the target "
-            "(another layer, another target), and where a class token alone goes on to the output.",
+            f"The map of sample {', '.join(map(str, flat))} is flat. {WHY_FLAT}",
             VisualizationWarning,
             stacklevel=2,
         )
@@ -82,6 +92,22 @@ def heatmap(attributions, reduce="max", sign="absolute", percentile=99.0, *, cha
 
 def _has_several(arrays):
     return len({np.shape(array) for array in arrays}) > 1
+
+
+def _check_batched(shape):
+    """Raises for the shape of one image: each of its rows would be scaled by itself."""
+    height, width = shape[:2]
+    if min(height, width) < _SMALLEST_IMAGE:
+        return
+    has_colours = len(shape) == 3 and shape[2] in (1, 3) and height <= 2 * width <= 4 * height
+    if not has_colours and shape != (height, height):
+        return
+    batch, own = ("vectors or signals", None) if len(shape) == 2 else ("signals", -1)
+    raise ValueError(
+        f"`attributions` must have the batch axis first. Received: shape {shape}, which looks like one image: give "
+        f"`maps[:1]` instead of `maps[0]`, or `attributions[None]`. If it is {height} {batch} of length {width}, say "
+        f"`channel_axis={own}`."
+    )
 
 
 def _channel_axis(values, axis):

@@ -115,13 +115,13 @@ def require_graph(model, purpose: str) -> None:
     if not isinstance(model, (keras.Function, keras.Sequential)):
         raise ValueError(
             f"{purpose} needs a Functional or Sequential model: the layers of a subclassed one cannot be copied. "
-            f"Received: '{model.name}' of class {type(model).__name__}. Instead, change the layer of a model that "
+            f"Received: {model.name!r} of class {type(model).__name__}. Instead, change the layer of a model that "
             "you build anew (`type(model).from_config(model.get_config())`, then `set_weights`), or pass "
             "`backprop_modifier=` to the visualize functions, which needs no copy."
         )
     if not model.built or not getattr(model, "inputs", None):
         raise ValueError(
-            f"{purpose} needs a built model. Received: '{model.name}', which has no weights yet. Call it once on data, "
+            f"{purpose} needs a built model. Received: {model.name!r}, which has no weights yet. Call it once on data, "
             "or begin it with `keras.Input(shape)`."
         )
 
@@ -189,9 +189,9 @@ def swap_softmax(model, custom_objects=None):
     ends = last_layers(model)
     swapped = [layer for layer in ends if _ends_in_probabilities(layer)]
     if not swapped:
-        names = ", ".join(f"'{layer.name}' ({type(layer).__name__})" for layer in ends)
+        names = ", ".join(f"{layer.name!r} ({type(layer).__name__})" for layer in ends)
         raise ValueError(
-            f"Model '{model.name}' does not end in a softmax or sigmoid. Received: last layer {names}. "
+            f"Model {model.name!r} does not end in a softmax or sigmoid. Received: last layer {names}. "
             "Its output is the score already: use the model as it is."
         )
     return copy_model(model, custom_objects, substitutes={id(layer): _linear for layer in swapped})
@@ -288,7 +288,7 @@ def _copy_layer(layer):
             copied = type(layer).from_config(layer.get_config(), **trusted)
     except Exception as error:  # custom code, it may raise anything
         raise ValueError(
-            f"Layer '{layer.name}' of class {type(layer).__name__} could not be copied: {error} "
+            f"Layer {layer.name!r} of class {type(layer).__name__} could not be copied: {error} "
             "A custom layer needs a `get_config` that returns the arguments of its `__init__`; custom functions and "
             "classes that it mentions go into `custom_objects`."
         ) from error
@@ -347,7 +347,7 @@ def find_layer_idx(model, layer_name) -> int:
         return names.index(layer_name)
     nested = [path for path, _ in layers(model) if path.endswith("/" + str(layer_name))]
     hint = f"It is nested in another model: use the path {nested[0]!r}." if nested else near_names(layer_name, names)
-    raise ValueError(f"Model '{model.name}' has no layer named {layer_name!r}. {hint}")
+    raise ValueError(f"Model {model.name!r} has no layer named {layer_name!r}. {hint}")
 
 
 def get_img_shape(img) -> tuple:
@@ -373,7 +373,7 @@ def get_img_shape(img) -> tuple:
 
 
 def load_img(path, grayscale=False, target_size=None) -> np.ndarray:
-    """Loads a picture from disk.
+    """Loads a picture from disk, upright: as its EXIF orientation says.
 
     Args:
         path: Path of an image file.
@@ -384,13 +384,12 @@ def load_img(path, grayscale=False, target_size=None) -> np.ndarray:
         uint8 array, `(H, W, 3)`, or `(H, W)` for grey.
 
     Raises:
-        ValueError: The file is missing or no picture, or `target_size` is not a pair.
+        ValueError: The file is missing, no picture or too large, or `target_size` is not a pair.
     """
     if target_size is not None and len(tuple(target_size)) != 2:
         raise ValueError(f"`target_size` must be a pair (rows, cols). Received: {target_size!r}.")
     from PIL import Image  # only where pictures are read
 
-    mode = "grayscale" if grayscale else "rgb"
     try:
         with Image.open(path) as opened:
             if opened.mode[0] in "IF":  # which would be cut off, not scaled
@@ -398,10 +397,28 @@ def load_img(path, grayscale=False, target_size=None) -> np.ndarray:
                     f"`path` must be a picture of 8 bits a channel. Received: {str(path)!r} of mode {opened.mode}. "
                     "Read it with imageio and scale it yourself."
                 )
-        image = keras.utils.load_img(path, color_mode=mode, target_size=target_size, interpolation="bilinear")
-    except OSError as error:
+            image = _upright(opened).convert("L" if grayscale else "RGB")
+    except Image.DecompressionBombError as error:
+        raise ValueError(
+            f"`path` must be a picture of {2 * Image.MAX_IMAGE_PIXELS // 10**6} million pixels at most. Received: "
+            f"{str(path)!r}, which has more. Make a smaller copy of it first."
+        ) from error
+    except (OSError, SyntaxError) as error:  # the latter is how Pillow calls a broken PNG
         raise ValueError(f"`path` must be a picture that can be read. Received: {str(path)!r} ({error}).") from error
+    if target_size is not None and image.size != (target_size[1], target_size[0]):
+        image = image.resize((target_size[1], target_size[0]), Image.Resampling.BILINEAR)
     return np.array(image, dtype="uint8")
+
+
+def _upright(image):
+    """Returns a picture turned as its EXIF orientation says; as it is stored where the EXIF data are damaged."""
+    from PIL import ImageOps
+
+    image.load()
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # damaged data raise many kinds, and the pixels are well
+        return image
 
 
 @functools.cache

@@ -7,8 +7,11 @@ works on plain values and NumPy arrays, so any module may import it.
 import difflib
 import math
 import numbers
+import re
 
 import numpy as np
+
+_LARGEST = 1e38  # float32 ends at 3.4e38, and the width of a range must fit too
 
 
 class VisualizationWarning(UserWarning):
@@ -34,6 +37,19 @@ def listify(value) -> list:
     if isinstance(value, (list, tuple, range)):
         return list(value)
     return [value]
+
+
+def printable(text) -> str:
+    r"""Returns text with what could command a terminal written out, such as `\x1b`."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
+def words_error(error, most=180) -> str:
+    """Words another library's error in one line: without colours, and without what Keras wraps around it."""
+    text = re.sub(r"\x1b\[[0-9;]*m|\{\{.*?\}\}", "", str(error)).partition("Arguments received by")[0]
+    text = re.sub(r"^Exception encountered when calling .*", "", text.strip())
+    text = printable(" ".join(text.split())) or type(error).__name__
+    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 def near_names(name: str, names) -> str:
@@ -116,12 +132,19 @@ def check_index(name: str, value, size: int, what: str) -> int:
 
 
 def check_input_range(input_range) -> tuple:
-    """Returns `input_range` as a tuple `(low, high)` of finite numbers, low < high."""
+    """Returns `input_range` as a tuple `(low, high)` of finite numbers, low < high, that float32 can hold."""
     try:
         low, high = input_range
         valid = math.isfinite(low) and math.isfinite(high) and low < high
+    except OverflowError:  # a whole number beyond any float
+        valid, low, high = True, -math.inf, math.inf
     except (TypeError, ValueError):
         valid = False
+    if valid and not (abs(low) < _LARGEST and abs(high) < _LARGEST and np.float32(low) < np.float32(high)):
+        raise ValueError(
+            "`input_range` must be two numbers that float32 can hold and tell apart, up to 1e38. Received: "
+            f"input_range={input_range!r:.80}. Most models take (0, 1), (-1, 1) or (0, 255)."
+        )
     if not valid:
         raise ValueError(
             "`input_range` must be a pair `(low, high)` of finite numbers with low < high, such as (0, 255) "
@@ -136,12 +159,17 @@ def check_numeric(name: str, value) -> np.ndarray:
         raise ValueError(
             f"`{name}` must be numbers. Received: {value!r}. Load a picture with `vis.utils.utils.load_img(path)`."
         )
-    if hasattr(value, "detach"):  # a PyTorch tensor, perhaps with a gradient, of a type NumPy lacks
-        value = value.detach().cpu().double()
+    if getattr(value, "is_meta", False):
+        raise ValueError(
+            f"`{name}` must be numbers. Received: a PyTorch tensor of the device 'meta', which has a shape and no "
+            "numbers. Make it on the device 'cpu'."
+        )
     try:
+        if hasattr(value, "detach"):  # a PyTorch tensor, perhaps with a gradient, of a type NumPy lacks
+            value = value.detach().cpu().double()
         array = np.array(value)
     except Exception as error:  # frameworks raise what they like
-        raise ValueError(f"`{name}` could not be read as an array: {error}") from error
+        raise ValueError(_no_array(name, value, error)) from error
     if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
         raise ValueError(
             f"`{name}` must be numbers. Received: dtype {array.dtype}. Lists of arrays must have one common shape."
@@ -154,6 +182,20 @@ def check_numeric(name: str, value) -> np.ndarray:
             f"Find them with `np.argwhere(~np.isfinite({name}))`."
         )
     return array
+
+
+def _no_array(name, value, error):
+    try:
+        shapes = {np.shape(one) for one in value}
+    except Exception:  # what has no items, or items without a shape
+        shapes = set()
+    if len(shapes) < 2:
+        return f"`{name}` could not be read as an array: {words_error(error)}"
+    listed = " and ".join(map(str, sorted(shapes)[:3])) + (" and others" if len(shapes) > 3 else "")
+    return (
+        f"`{name}` could not be read as an array. Received: parts of the shapes {listed}. Lists must hold arrays of "
+        "one common shape: resize them, or give one at a time."
+    )
 
 
 def words_shape(shape) -> str:

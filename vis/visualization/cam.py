@@ -173,7 +173,7 @@ class ClassActivationMap(Explainer):
         found = [image.site for image in self._maps(task) if self._reshape is None or image.grid is not None]
         if not found:
             raise ValueError(
-                f"Model '{self.model.name}' has no layer with spatial output before what is explained, so there is no "
+                f"Model {self.model.name!r} has no layer with spatial output before what is explained, so there is no "
                 "feature map to use. Use vis.Saliency or another method of input attribution."
             )
         return found
@@ -210,7 +210,7 @@ class ClassActivationMap(Explainer):
         if shape is not None and len(shape) < 3:
             raise ValueError(
                 f"`layer` must have spatial output (rank 3 or more). Received: layer "
-                f"'{self.site.layer(self.model).name}' with output shape {words_shape(shape)}. {self._hint(task)}"
+                f"{self.site.layer(self.model).name!r} with output shape {words_shape(shape)}. {self._hint(task)}"
             )
 
     def _hint(self, task):

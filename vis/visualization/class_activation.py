@@ -164,7 +164,7 @@ def _grad_cam(activations, gradients, batch, layer, input_form):
     if activations.ndim < 3:
         raise ValueError(
             "The feature map must be spatial (rank 3 or more). "
-            f"Received: layer '{layer.name}' with output shape {activations.shape}. Choose a convolution or pooling."
+            f"Received: layer {layer.name!r} with output shape {activations.shape}. Choose a convolution or pooling."
         )
     if data_format(layer) == "channels_first":
         gradients, activations = np.moveaxis(gradients, 1, -1), np.moveaxis(activations, 1, -1)
@@ -197,15 +197,15 @@ def find_penultimate_layer(model, layer, chosen=None):
         found = find_layer(model, chosen)
         if found is layer or not any(found is candidate for candidate in before):
             raise ValueError(
-                f"`penultimate_layer_idx` must come before `layer_idx`. Received: layer '{found.name}', which is not "
-                f"before layer '{layer.name}'."
+                f"`penultimate_layer_idx` must come before `layer_idx`. Received: layer {found.name!r}, which is not "
+                f"before layer {layer.name!r}."
             )
         return found
     for candidate in reversed(before):
         if _has_feature_map(candidate):
             return candidate
     raise ValueError(
-        f"No convolution or pooling layer comes before layer '{layer.name}' in model '{model.name}', so there is no "
+        f"No convolution or pooling layer comes before layer {layer.name!r} in model {model.name!r}, so there is no "
         "feature map to use. Give `penultimate_layer_idx` a layer with spatial output, or use visualize_saliency."
     )
 

@@ -80,7 +80,7 @@ class FeatureVisualization:
             raise TypeError(f"`model` must be a Keras 3 model. Received: {model!r} ({type(model).__name__}).")
         if not model.built:
             raise ValueError(
-                f"`model` must be built. Received: '{model.name}', which is not. Call it on a sample first."
+                f"`model` must be built. Received: {model.name!r}, which is not. Call it on a sample first."
             )
         if not isinstance(loss, Loss):
             raise TypeError(

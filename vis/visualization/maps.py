@@ -103,6 +103,6 @@ def check_model(model):
         raise TypeError(f"`model` must be a Keras 3 model. Received: {model!r} ({type(model).__name__}).")
     if not model.built:
         raise ValueError(
-            f"`model` must be built. Received: '{model.name}', which has no weights yet. Call it once on data, "
+            f"`model` must be built. Received: {model.name!r}, which has no weights yet. Call it once on data, "
             "train it, or begin it with `keras.Input(shape)`."
         )
