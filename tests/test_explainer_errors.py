@@ -63,6 +63,23 @@ def test_targets(model, method, target, error, message):
         method(model)(X, target)
 
 
+def of_units(units):
+    model = keras.Sequential([keras.Input((9, 7, 3)), layers.Flatten(), layers.Dense(units)])
+    return zoo.set_weights(model)
+
+
+@pytest.mark.parametrize("target", [np.eye(2, dtype="int64")[[0, 1, 0]], [[1, 0], [0], [0, 1]], [[0, 1]] * 3])
+def test_rows_that_name_both_of_two_classes_are_taken_for_one_hot_labels(target):
+    with pytest.raises(ValueError, match=r"`target`.*both of two classes.*labels\.argmax\(axis=-1\).*function"):
+        vis.Saliency(of_units(2))(X, target)
+    with pytest.raises(ValueError, match="they cancel"):
+        vis.Saliency(of_units(1))(X, [[0, 1]] * 3)
+    vis.Saliency(of_units(3))(X, [[0, 1]] * 3)  # two of three: meant as it says
+    both = vis.Saliency(of_units(2))(X, lambda outputs: outputs[:, 0] + outputs[:, 1])
+    alone = [vis.Saliency(of_units(2))(X, one) for one in ([[0], [1], [0]], [1, 0, 1])]
+    np.testing.assert_allclose(both, alone[0] + alone[1], atol=1e-5)
+
+
 @pytest.mark.parametrize("method", [vis.Saliency, vis.GradCAM, vis.IntegratedGradients])
 def test_a_target_that_cannot_be_differentiated(model, method):
     with pytest.raises(ValueError, match="must be differentiable"):

@@ -79,7 +79,8 @@ def read_target(target, count, units, what):
         what: Words for the explained output.
 
     Raises:
-        ValueError: An index is out of range, or there are more or fewer targets than samples.
+        ValueError: An index is out of range, there are more or fewer targets than samples, or a row
+            looks like a one-hot label.
         TypeError: `target` is of another kind.
     """
     if callable(target):
@@ -97,6 +98,12 @@ def read_target(target, count, units, what):
             row[position] += sign
         if target is not None and not row.any():
             raise ValueError("`target` must not ask for both classes of a single output unit: they cancel.")
+        if size == 2 and row.all():
+            raise ValueError(
+                f"`target` must not name both of two classes. Received: {indices} for one sample. It takes indices, not "
+                "one-hot rows: give `labels.argmax(axis=-1)`. For the sum of both give a function, "
+                "`lambda outputs: keras.ops.sum(outputs, axis=-1)`."
+            )
     return Units(weights)
 
 
