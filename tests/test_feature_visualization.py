@@ -1,5 +1,7 @@
 """Feature visualisation: it goes up, agrees with slow loops, repeats, does no harm, and words its errors."""
 
+import contextlib
+
 import keras
 import numpy as np
 import pytest
@@ -500,6 +502,17 @@ KINDS = [
 ]
 
 
+PROBABLE = (
+    "nested",
+    "nested in Sequential",
+    "lazy Sequential",
+    "subclassed",
+    "signal",
+    "mixed precision",
+    "preprocessing",
+)
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_models_of_every_kind(name):
     model, x = zoo.make(name)
@@ -507,7 +520,9 @@ def test_models_of_every_kind(name):
     size = {"seed_input": np.full(x.shape[1:], 0.5)} if unknown and not getattr(model, "inputs", None) else {}
     shape = x.shape[1:]
     transforms = [Jitter(1)] if len(shape) > 2 else None
-    fv = vis.FeatureVisualization(model, ActivationMaximization(-1, 1), transforms=transforms)
+    probable = name in PROBABLE
+    with pytest.warns(VisualizationWarning, match="ends in a softmax") if probable else contextlib.nullcontext():
+        fv = vis.FeatureVisualization(model, ActivationMaximization(-1, 1), transforms=transforms)
     before = snapshot(model)
     images = fv(num_images=2, steps=12, seed=0, **size)
     same_snapshots(before, snapshot(model))
@@ -777,6 +792,20 @@ def refused(kind, words, **options):
     arguments = {"model": small(), "loss": ActivationMaximization("conv", 0), **options}
     with pytest.raises(kind, match=words):
         vis.FeatureVisualization(**arguments)
+
+
+def test_probabilities_are_warned_of():
+    model = small()
+    model.get_layer("preds").activation = keras.activations.softmax
+    for loss in (
+        ActivationMaximization("preds", 1),
+        2 * Neuron(-1, 0) - DeepDream("conv"),
+        Interpolation("preds", 0, 1),
+    ):
+        with pytest.warns(VisualizationWarning, match="'preds' ends in a softmax.*swap_softmax") as found:
+            plain(model, loss)
+        assert len(found) == 1
+    plain(model, ActivationMaximization("conv", 1))  # no warning
 
 
 def test_wrong_arguments():

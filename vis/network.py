@@ -26,12 +26,8 @@ from vis.graph import (
 )
 from vis.losses import layer_output
 from vis.utils.formats import channels_last, data_format, producer
-from vis.utils.utils import activates_to_probabilities
+from vis.utils.utils import activates_to_probabilities, is_probability_operation, is_rearranging
 from vis.utils.validation import is_integer
-
-_REARRANGING = (keras.layers.Reshape, keras.layers.Flatten, keras.layers.Permute)
-_REARRANGING_OPERATIONS = ("Squeeze", "ExpandDims", "Reshape", "Transpose")
-_PROBABILITY_OPERATIONS = ("Softmax", "LogSoftmax", "Sigmoid")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -292,25 +288,12 @@ def _noted(model, notes):
         return y
 
     calls = [(op, note) for op in operations if is_probability_operation(op)]
-    calls += [(op, carry) for op in operations if _is_rearranging(op)]
+    calls += [(op, carry) for op in operations if is_rearranging(op)]
     swaps = [
         (op, "activation", in_this_thread(op.activation, note)) for op in operations if activates_to_probabilities(op)
     ]
     with patched_calls(calls), shadowed(swaps):
         yield
-
-
-def _is_rearranging(operation):
-    if isinstance(operation, keras.Layer):
-        return isinstance(operation, _REARRANGING)
-    return type(operation).__name__ in _REARRANGING_OPERATIONS
-
-
-def is_probability_operation(operation) -> bool:
-    """Tells whether an operation is, as a whole, a softmax or sigmoid."""
-    if isinstance(operation, keras.Layer):
-        return isinstance(operation, keras.layers.Softmax)
-    return type(operation).__name__ in _PROBABILITY_OPERATIONS
 
 
 def _no_gradient(of_what):

@@ -100,8 +100,8 @@ def read_target(target, count, units, what):
             raise ValueError("`target` must not ask for both classes of a single output unit: they cancel.")
         if size == 2 and row.all():
             raise ValueError(
-                f"`target` must not name both of two classes. Received: {indices} for one sample. It takes indices, not "
-                "one-hot rows: give `labels.argmax(axis=-1)`. For the sum of both give a function, "
+                f"`target` must not name both of two classes. Received: {indices} for one sample. It takes indices, "
+                "not one-hot rows: give `labels.argmax(axis=-1)`. For the sum of both give a function, "
                 "`lambda outputs: keras.ops.sum(outputs, axis=-1)`."
             )
     return Units(weights)

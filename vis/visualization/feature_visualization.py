@@ -8,15 +8,16 @@ import numpy as np
 from vis.backprop_modifiers import REDIRECTED
 from vis.descent import check_terms, ended, tell
 from vis.energy import check_losses, energy_of
-from vis.graph import fingerprint, same
+from vis.graph import find_layer, fingerprint, same
 from vis.input_modifiers import Compose, standard_transforms
-from vis.losses import ActivationMaximization, Loss
+from vis.losses import ActivationMaximization, Interpolation, Loss, Neuron
 from vis.parameterizations import Fourier, Parameterization, Pixels
 from vis.readers import model_input_format, model_input_shape
 from vis.synthesis import Loop
 from vis.utils.formats import channels_in_place
 from vis.utils.validation import check_count, check_input_range, listify
 from vis.visualization.gradients import fresh_seed
+from vis.visualization.maps import warn_of_probabilities
 
 _RESCUE = 16  # steps with redirected gradients, where there are none without
 _LOOPS = 8  # compiled loops that are kept
@@ -55,6 +56,9 @@ class FeatureVisualization:
     Raises:
         ValueError: An argument is wrong, or a layer cannot be found in the model.
         TypeError: An argument is of the wrong kind.
+
+    Warns:
+        VisualizationWarning: What is to be raised is a probability, after a softmax or sigmoid.
 
     Examples:
         >>> from vis.losses import ActivationMaximization
@@ -101,6 +105,9 @@ class FeatureVisualization:
         self._range = tuple(float(end) for end in check_input_range(input_range))
         self.history, self.importance = {}, None
         self._start()
+        for one in self._losses:
+            if isinstance(one, (ActivationMaximization, Interpolation, Neuron)):
+                warn_of_probabilities(find_layer(model, one.layer))
 
     def _start(self):
         self._energy = energy_of(self._model, self._losses)
