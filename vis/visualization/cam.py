@@ -18,6 +18,7 @@ from vis.utils.validation import check_count, check_flag, words_shape
 from vis.visualization.gradients import Saliency
 
 _PICKED_PER_EXPLAINER = 16
+_LEAST_GRADIENT = 1e-37  # twice the inverse of what is smaller may be infinite in single precision
 
 
 class ClassActivationMap(Explainer):
@@ -247,10 +248,11 @@ class GradCAMPlusPlus(ClassActivationMap):
     @staticmethod
     def formula(activations, gradients):
         """Returns relu of the sum of w A, where w is the sum of alpha relu(G)."""
-        squares = gradients**2
-        below = 2 * squares + _total(activations) * squares * gradients  # equation 19; exp(score) cancels
-        alpha = np.divide(squares, below, out=np.zeros_like(squares), where=below != 0)
-        weights = _total(alpha * np.maximum(gradients, 0))  # equation 5
+        # Equation 19, where exp(score) cancels: alpha = G^2 / (2 G^2 + sum(A) G^3). So alpha G = 1 / (2 / G + sum(A)),
+        # which needs no powers: they overflow, or vanish, long before their ratio does.
+        inverse = np.divide(1, gradients, out=np.full_like(gradients, np.inf), where=gradients > _LEAST_GRADIENT)
+        below = 2 * inverse + _total(activations)
+        weights = _total(np.divide(1, below, out=np.zeros_like(below), where=below != 0))  # equation 5
         return np.maximum((weights * activations).sum(axis=-1), 0)  # equation 6
 
 
