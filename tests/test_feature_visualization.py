@@ -174,14 +174,14 @@ def slow_loop(model, x, steps, low, high, offsets):
         moved = np.roll(image, offsets[i], (1, 2)).astype("float32")
         _, terms, gradient = backend.value_and_grad(score, ops.convert_to_tensor(moved))
         gradient = np.roll(value_of(gradient), [-n for n in offsets[i]], (1, 2)).astype("float64")
-        ahead = image[:, 1:, :-1], image[:, :-1, 1:]
-        here = image[:, :-1, :-1]
-        variation = sum(((a - here) ** 2).sum(axis=(1, 2, 3)) for a in ahead) / image[0].size
+        down, right = np.diff(image, axis=1), np.diff(image, axis=2)
+        variation = sum((step**2).sum(axis=(1, 2, 3)) for step in (down, right)) / image[0].size
         rows.append([*value_of(terms), 0.1 * variation])
         slope = np.zeros_like(image)
-        slope[:, 1:, :-1] += 2 * (ahead[0] - here)
-        slope[:, :-1, 1:] += 2 * (ahead[1] - here)
-        slope[:, :-1, :-1] -= 2 * (ahead[0] - here) + 2 * (ahead[1] - here)
+        slope[:, 1:] += 2 * down
+        slope[:, :-1] -= 2 * down
+        slope[:, :, 1:] += 2 * right
+        slope[:, :, :-1] -= 2 * right
         gradient = gradient + 0.1 * slope / image[0].size
         importance = importance + np.abs(gradient).sum(axis=-1)
         gradient = gradient * (high - low) * sigmoid * (1 - sigmoid)
