@@ -354,3 +354,44 @@ def test_what_fills_up_the_last_chunk_is_left_out():
     model, x = zoo.make("signal")
     x = np.concatenate([x, -x])[:5]
     np.testing.assert_allclose(vis.Saliency(model)(x, 1, batch_size=4), vis.Saliency(model)(x, 1), rtol=1e-4, atol=1e-6)
+
+
+def in_half(policy):
+    """A network of positive weights, so that no ReLU is near its kink, with small gradients: they fall below 6e-5."""
+    inputs = keras.Input((9, 7, 3))
+    x = layers.Conv2D(4, 3, activation="relu", dtype=policy, name="conv")(inputs)
+    x = layers.Conv2D(4, 3, activation="relu", dtype=policy, name="late")(x)
+    x = layers.GlobalAveragePooling2D(dtype=policy)(x)
+    model = keras.Model(inputs, layers.Dense(3, dtype=policy, name="preds")(x))
+    draw = np.random.default_rng(1)
+    model.set_weights([draw.uniform(0.1, 0.3, w.shape) for w in model.get_weights()])
+    kernel, bias = model.get_layer("preds").get_weights()
+    model.get_layer("preds").set_weights([1e-5 * kernel, bias])
+    return model
+
+
+HALF = {
+    "Saliency": lambda m: vis.Saliency(m),
+    "guided": lambda m: vis.Saliency(m, "guided"),
+    "within": lambda m: vis.Saliency(m, input_layer="conv"),
+    "SmoothGrad": lambda m: vis.SmoothGrad(m, 3, seed=0),
+    "IntegratedGradients": lambda m: vis.IntegratedGradients(m, 4),
+    "GradCAM": lambda m: vis.GradCAM(m, "late"),
+}
+
+
+@pytest.mark.parametrize("name", HALF)
+def test_small_gradients_survive_half_precision(name):
+    x = np.random.default_rng(0).uniform(0.1, 1, (3, 9, 7, 3)).astype("float32")
+    expected = HALF[name](in_half("float32"))(x, 1)
+    got = HALF[name](in_half("mixed_float16"))(x, 1)
+    assert np.abs(got - expected).max() < 5e-3 * np.abs(expected).max()
+
+
+def test_large_gradients_survive_half_precision():
+    x = np.random.default_rng(0).uniform(0.1, 1, (3, 9, 7, 3)).astype("float32")
+    models = [in_half(policy) for policy in ("float32", "mixed_float16")]
+    for model in models:
+        model.get_layer("preds").set_weights([w * 2e9 for w in model.get_layer("preds").get_weights()])
+    expected, got = (vis.Saliency(model)(x, lambda outputs: 0.5 * outputs[:, 1]) for model in models)
+    assert np.abs(got - expected).max() < 5e-3 * np.abs(expected).max()

@@ -29,6 +29,8 @@ from vis.utils.formats import channels_last, data_format, producer
 from vis.utils.utils import activates_to_probabilities, is_probability_operation, is_rearranging
 from vis.utils.validation import is_integer
 
+_FIRST_SCALE = 2.0**23  # goes down to 2**15, the largest that float16 holds, and on
+
 
 @dataclasses.dataclass(frozen=True)
 class Site:
@@ -73,11 +75,19 @@ class Network:
         output: Site of the layer that is explained; `None` for the model's own output.
         logits: Whether a softmax or sigmoid at the end of what is explained is left out.
         rule: Backward rule, or `None`.
+
+    Attributes:
+        is_half: Whether a layer computes in float16, where gradients below 6e-5 lose digits and below
+            6e-8 vanish. They are scaled by way of the score then, as in training (Micikevicius et al. 2018,
+            "Mixed Precision Training", section 3.2).
+        scale: The scale that was used last; it falls until nothing overflows.
     """
 
     def __init__(self, model, output=None, logits=True, rule=None):
         self._model = weakref.ref(model)
         self.output, self.logits, self.rule = output, logits, rule
+        self.is_half = any(getattr(layer, "compute_dtype", None) == "float16" for _, layer in layers(model))
+        self.scale = _FIRST_SCALE
         self.calls = {}  # how often the layer of a site runs, seen when its activation was read
 
     @property
@@ -152,7 +162,17 @@ class Network:
         return shape[1] if len(shape) > 2 and self.output_format() == "channels_first" else shape[-1]
 
     def score(self, target, layout, inputs, arguments, taps=()):
-        """Returns `(score (B,), {...})`, with what else is to be known of each sample."""
+        """Returns `(score (B,), {...})`, with what else is to be known of each sample.
+
+        Where a layer computes in half precision, the last of the arguments is what the score is multiplied with.
+        """
+        if self.is_half:
+            *arguments, scale = arguments
+            score, known = self._plain_score(target, layout, inputs, arguments, taps)
+            return score * scale, known
+        return self._plain_score(target, layout, inputs, arguments, taps)
+
+    def _plain_score(self, target, layout, inputs, arguments, taps):
         outputs, found = self.outputs(layout, inputs, taps)
         if target.key is not None:
             return target.score(outputs, arguments)[0], {}
