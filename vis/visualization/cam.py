@@ -343,7 +343,10 @@ class EigenCAM(ClassActivationMap):
     The sign of a principal component is arbitrary: it is chosen so that the map correlates positively
     with the sum of the activations.
 
-    Source: Muhammad & Yeasin 2020, "Eigen-CAM", section III.
+    Source: Muhammad & Yeasin 2020, "Eigen-CAM", section III. The paper speaks of principal components, but
+    its equation takes the singular vectors of the activations as they are. After a ReLU the first of these
+    is little more than their mean over the positions. So the activations are centred here, as principal
+    components want it and as pytorch-grad-cam does: the map shows what varies over the image.
 
     Args:
         model: See `GradCAM`.
