@@ -23,6 +23,8 @@ INPUTS = [
     (np.moveaxis(X, -1, 1), "channels last"),
     (X[:0], "at least one sample"),
     (np.where(X > 2, np.nan, X), "NaN or infinite"),
+    (np.ma.masked_greater(X, 2), r"masked.*\.filled\("),
+    ([np.ma.masked_greater(one, 2) for one in X], r"masked.*\.filled\("),
     (np.where(X > 2, np.inf, X), "NaN or infinite"),
     ("photo.jpg", "load_img"),
     (None, "must be numbers"),
@@ -38,6 +40,23 @@ INPUTS = [
 def test_inputs(model, method, inputs, message):
     with pytest.raises(ValueError, match=message):
         method(model)(inputs)
+
+
+def test_masked_arrays_without_masked_values_are_arrays(model):
+    whole = np.ma.masked_array(X, mask=np.zeros(X.shape, bool))
+    np.testing.assert_array_equal(vis.Saliency(model)(whole, 1), vis.Saliency(model)(X, 1))
+
+
+def test_masked_arrays_are_refused_elsewhere_too(model):
+    masked = np.ma.masked_greater(X, 2)
+    with pytest.raises(ValueError, match="masked"):
+        vis.heatmap(masked)
+    with pytest.raises(ValueError, match="`baseline`.*masked"):
+        vis.IntegratedGradients(model, baseline=masked)(X, 1)
+    with pytest.raises(ValueError, match="`seed_input`.*masked"):
+        vis.visualize_saliency(model, "preds", 0, masked)
+    with pytest.raises(ValueError, match="`target`.*masked"):
+        vis.Saliency(model)(X, np.ma.masked_array([0, 1, 2], mask=[0, 1, 0]))
 
 
 TARGETS = [

@@ -4,7 +4,7 @@ import numpy as np
 from keras import ops, tree
 
 from vis import backend
-from vis.utils.validation import is_integer, listify
+from vis.utils.validation import check_unmasked, is_integer, listify
 
 
 class Units:
@@ -116,6 +116,7 @@ def _indices_of_samples(target, count):
         return [[]] * count
     if is_integer(target):
         return [[int(target)]] * count
+    check_unmasked("target", target)
     if not isinstance(target, (list, tuple, range)):
         target = np.asarray(target).tolist()  # an array or a tensor
     if not isinstance(target, (list, tuple, range)):

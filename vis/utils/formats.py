@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from vis.utils.images import interpolation
-from vis.utils.validation import check_input
+from vis.utils.validation import check_input, check_unmasked
 
 
 def data_format(layer) -> str:
@@ -42,6 +42,7 @@ def channels_in_place(name, value, shape, form):
         shape: The model's input shape, or `None`.
         form: The model's data format.
     """
+    check_unmasked(name, value)  # before `asarray` takes the mask away
     if shape is not None and len(shape) > 2 and form == "channels_first":
         array = np.asarray(value)
         given = array.shape[-(len(shape) - 1) :]
