@@ -25,7 +25,7 @@ from vis.graph import (
     walk,
 )
 from vis.losses import layer_output
-from vis.utils.formats import channels_last, data_format, producer
+from vis.utils.formats import channels_last, data_format, producer, stated_format
 from vis.utils.utils import activates_to_probabilities, is_probability_operation, is_rearranging
 from vis.utils.validation import is_integer
 
@@ -148,7 +148,7 @@ class Network:
             return data_format(self.output.layer(model))
         ends = getattr(model, "outputs", None) or []
         found = [data_format(producer(tensor)) for tensor in ends if producer(tensor) is not None]
-        found += [getattr(layer, "data_format", None) for _, layer in reversed(layers(model))]
+        found += [stated_format(layer) for _, layer in reversed(layers(model))]
         return next((form for form in found if form), keras.config.image_data_format())
 
     def known_units(self):
