@@ -521,8 +521,9 @@ def test_models_of_every_kind(name):
     shape = x.shape[1:]
     transforms = [Jitter(1)] if len(shape) > 2 else None
     probable = name in PROBABLE
+    options = {"transforms": transforms, "input_range": (0, 255) if name == "preprocessing" else (0, 1)}
     with pytest.warns(VisualizationWarning, match="ends in a softmax") if probable else contextlib.nullcontext():
-        fv = vis.FeatureVisualization(model, ActivationMaximization(-1, 1), transforms=transforms)
+        fv = vis.FeatureVisualization(model, ActivationMaximization(-1, 1), **options)
     before = snapshot(model)
     images = fv(num_images=2, steps=12, seed=0, **size)
     same_snapshots(before, snapshot(model))
@@ -1032,3 +1033,50 @@ def test_the_strength_is_that_of_the_gradient():
     kernel = model.layers[-1].get_weights()[0][:, 0]
     np.testing.assert_allclose(strength, [[2 * np.sqrt(np.mean(kernel**2))]], rtol=1e-5)
     np.testing.assert_allclose(terms[:, :, 0], fv.history["ActivationMax Loss"], rtol=1e-5)
+
+
+# --- defaults that would be wrong without a word
+
+
+def test_three_channels_of_a_signal_are_no_colours():
+    shape = (2, 16, 3)
+    for kind in (Pixels, Fourier):
+        own, plain_one = kind(decorrelate=True), kind(decorrelate=False)
+        parameters = plain_one.initial(shape, np.random.default_rng(0))
+        decoded = [
+            value_of(one.decode([ops.convert_to_tensor(p) for p in parameters], shape)) for one in (own, plain_one)
+        ]
+        np.testing.assert_array_equal(*decoded)
+        picture = (2, 8, 8, 3)
+        parameters = plain_one.initial(picture, np.random.default_rng(0))
+        tensors = [ops.convert_to_tensor(p) for p in parameters]
+        assert not np.allclose(value_of(own.decode(tensors, picture)), value_of(plain_one.decode(tensors, picture)))
+
+
+@pytest.mark.parametrize("kind", [FeatureInversion, Caricature])
+def test_target_images_of_another_range_are_said(kind, rng):
+    image = rng.uniform(0, 255, (8, 8, 3))
+    with pytest.warns(VisualizationWarning, match="`image` of .* 0 to 1.*Received.*input_range"):
+        plain(small(), 2 * kind("conv", image))
+    plain(small(), kind("conv", image), input_range=(0, 255))
+    plain(small(), kind("conv", image / 255))
+
+
+def rescaled(*first):
+    inputs = keras.Input((8, 8, 3))
+    x = inputs
+    for layer in first:
+        x = layer(x)
+    return weighted(keras.Model(inputs, layers.Conv2D(2, 3, name="conv")(x)))
+
+
+def test_a_model_that_rescales_bytes_is_not_shown_fractions():
+    for make in (lambda: rescaled(layers.Rescaling(1 / 255)), lambda: rescaled(layers.Rescaling(1 / 127.5, offset=-1))):
+        with pytest.warns(VisualizationWarning, match=r"`input_range`.*'rescaling.*0 to 255.*input_range=\(0, 255\)"):
+            plain(make(), DeepDream("conv"))
+        plain(make(), DeepDream("conv"), input_range=(0, 255))
+    plain(rescaled(layers.Rescaling(2.0)), DeepDream("conv"))
+    plain(rescaled(), DeepDream("conv"))
+    real = keras.applications.MobileNetV3Small((32, 32, 3), alpha=0.75, weights=None, classes=3)
+    with pytest.warns(VisualizationWarning, match="`input_range`"):
+        plain(real, DeepDream(-3))
