@@ -29,6 +29,8 @@ INPUTS = [
     (np.moveaxis(X, -1, 1), "channels last"),
     (X[:0], "at least one sample"),
     (np.where(X > 2, np.nan, X), "NaN or infinite"),
+    (np.ma.masked_greater(X, 2), r"masked.*\.filled\("),
+    ([np.ma.masked_greater(one, 2) for one in X], r"masked.*\.filled\("),
     (np.where(X > 2, np.inf, X), "NaN or infinite"),
     ("photo.jpg", "load_img"),
     (None, "must be numbers"),
@@ -44,6 +46,23 @@ INPUTS = [
 def test_inputs(model, method, inputs, message):
     with pytest.raises(ValueError, match=message):
         method(model)(inputs)
+
+
+def test_masked_arrays_without_masked_values_are_arrays(model):
+    whole = np.ma.masked_array(X, mask=np.zeros(X.shape, bool))
+    np.testing.assert_array_equal(vis.Saliency(model)(whole, 1), vis.Saliency(model)(X, 1))
+
+
+def test_masked_arrays_are_refused_elsewhere_too(model):
+    masked = np.ma.masked_greater(X, 2)
+    with pytest.raises(ValueError, match="masked"):
+        vis.heatmap(masked)
+    with pytest.raises(ValueError, match="`baseline`.*masked"):
+        vis.IntegratedGradients(model, baseline=masked)(X, 1)
+    with pytest.raises(ValueError, match="`seed_input`.*masked"):
+        vis.visualize_saliency(model, "preds", 0, masked)
+    with pytest.raises(ValueError, match="`target`.*masked"):
+        vis.Saliency(model)(X, np.ma.masked_array([0, 1, 2], mask=[0, 1, 0]))
 
 
 TARGETS = [
@@ -69,6 +88,23 @@ TARGETS = [
 def test_targets(model, method, target, error, message):
     with pytest.raises(error, match=message):
         method(model)(X, target)
+
+
+def of_units(units):
+    model = keras.Sequential([keras.Input((9, 7, 3)), layers.Flatten(), layers.Dense(units)])
+    return zoo.set_weights(model)
+
+
+@pytest.mark.parametrize("target", [np.eye(2, dtype="int64")[[0, 1, 0]], [[1, 0], [0], [0, 1]], [[0, 1]] * 3])
+def test_rows_that_name_both_of_two_classes_are_taken_for_one_hot_labels(target):
+    with pytest.raises(ValueError, match=r"`target`.*both of two classes.*labels\.argmax\(axis=-1\).*function"):
+        vis.Saliency(of_units(2))(X, target)
+    with pytest.raises(ValueError, match="they cancel"):
+        vis.Saliency(of_units(1))(X, [[0, 1]] * 3)
+    vis.Saliency(of_units(3))(X, [[0, 1]] * 3)  # two of three: meant as it says
+    both = vis.Saliency(of_units(2))(X, lambda outputs: outputs[:, 0] + outputs[:, 1])
+    alone = [vis.Saliency(of_units(2))(X, one) for one in ([[0], [1], [0]], [1, 0, 1])]
+    np.testing.assert_allclose(both, alone[0] + alone[1], atol=1e-5)
 
 
 @pytest.mark.parametrize("method", [vis.Saliency, vis.GradCAM, vis.IntegratedGradients])

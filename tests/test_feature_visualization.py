@@ -1,5 +1,7 @@
 """Feature visualisation: it goes up, agrees with slow loops, repeats, does no harm, and words its errors."""
 
+import contextlib
+
 import keras
 import numpy as np
 import pytest
@@ -172,14 +174,14 @@ def slow_loop(model, x, steps, low, high, offsets):
         moved = np.roll(image, offsets[i], (1, 2)).astype("float32")
         _, terms, gradient = backend.value_and_grad(score, ops.convert_to_tensor(moved))
         gradient = np.roll(value_of(gradient), [-n for n in offsets[i]], (1, 2)).astype("float64")
-        ahead = image[:, 1:, :-1], image[:, :-1, 1:]
-        here = image[:, :-1, :-1]
-        variation = sum(((a - here) ** 2).sum(axis=(1, 2, 3)) for a in ahead) / image[0].size
+        down, right = np.diff(image, axis=1), np.diff(image, axis=2)
+        variation = sum((step**2).sum(axis=(1, 2, 3)) for step in (down, right)) / image[0].size
         rows.append([*value_of(terms), 0.1 * variation])
         slope = np.zeros_like(image)
-        slope[:, 1:, :-1] += 2 * (ahead[0] - here)
-        slope[:, :-1, 1:] += 2 * (ahead[1] - here)
-        slope[:, :-1, :-1] -= 2 * (ahead[0] - here) + 2 * (ahead[1] - here)
+        slope[:, 1:] += 2 * down
+        slope[:, :-1] -= 2 * down
+        slope[:, :, 1:] += 2 * right
+        slope[:, :, :-1] -= 2 * right
         gradient = gradient + 0.1 * slope / image[0].size
         importance = importance + np.abs(gradient).sum(axis=-1)
         gradient = gradient * (high - low) * sigmoid * (1 - sigmoid)
@@ -500,6 +502,17 @@ KINDS = [
 ]
 
 
+PROBABLE = (
+    "nested",
+    "nested in Sequential",
+    "lazy Sequential",
+    "subclassed",
+    "signal",
+    "mixed precision",
+    "preprocessing",
+)
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_models_of_every_kind(name):
     model, x = zoo.make(name)
@@ -507,7 +520,10 @@ def test_models_of_every_kind(name):
     size = {"seed_input": np.full(x.shape[1:], 0.5)} if unknown and not getattr(model, "inputs", None) else {}
     shape = x.shape[1:]
     transforms = [Jitter(1)] if len(shape) > 2 else None
-    fv = vis.FeatureVisualization(model, ActivationMaximization(-1, 1), transforms=transforms)
+    probable = name in PROBABLE
+    options = {"transforms": transforms, "input_range": (0, 255) if name == "preprocessing" else (0, 1)}
+    with pytest.warns(VisualizationWarning, match="ends in a softmax") if probable else contextlib.nullcontext():
+        fv = vis.FeatureVisualization(model, ActivationMaximization(-1, 1), **options)
     before = snapshot(model)
     images = fv(num_images=2, steps=12, seed=0, **size)
     same_snapshots(before, snapshot(model))
@@ -779,6 +795,20 @@ def refused(kind, words, **options):
         vis.FeatureVisualization(**arguments)
 
 
+def test_probabilities_are_warned_of():
+    model = small()
+    model.get_layer("preds").activation = keras.activations.softmax
+    for loss in (
+        ActivationMaximization("preds", 1),
+        2 * Neuron(-1, 0) - DeepDream("conv"),
+        Interpolation("preds", 0, 1),
+    ):
+        with pytest.warns(VisualizationWarning, match="'preds' ends in a softmax.*swap_softmax") as found:
+            plain(model, loss)
+        assert len(found) == 1
+    plain(model, ActivationMaximization("conv", 1))  # no warning
+
+
 def test_wrong_arguments():
     refused(TypeError, "`model` must be a Keras 3 model. Received: 'vgg'", model="vgg")
     refused(TypeError, "`loss` must be a loss.*Received: 'conv'", loss="conv")
@@ -1003,3 +1033,50 @@ def test_the_strength_is_that_of_the_gradient():
     kernel = model.layers[-1].get_weights()[0][:, 0]
     np.testing.assert_allclose(strength, [[2 * np.sqrt(np.mean(kernel**2))]], rtol=1e-5)
     np.testing.assert_allclose(terms[:, :, 0], fv.history["ActivationMax Loss"], rtol=1e-5)
+
+
+# --- defaults that would be wrong without a word
+
+
+def test_three_channels_of_a_signal_are_no_colours():
+    shape = (2, 16, 3)
+    for kind in (Pixels, Fourier):
+        own, plain_one = kind(decorrelate=True), kind(decorrelate=False)
+        parameters = plain_one.initial(shape, np.random.default_rng(0))
+        decoded = [
+            value_of(one.decode([ops.convert_to_tensor(p) for p in parameters], shape)) for one in (own, plain_one)
+        ]
+        np.testing.assert_array_equal(*decoded)
+        picture = (2, 8, 8, 3)
+        parameters = plain_one.initial(picture, np.random.default_rng(0))
+        tensors = [ops.convert_to_tensor(p) for p in parameters]
+        assert not np.allclose(value_of(own.decode(tensors, picture)), value_of(plain_one.decode(tensors, picture)))
+
+
+@pytest.mark.parametrize("kind", [FeatureInversion, Caricature])
+def test_target_images_of_another_range_are_said(kind, rng):
+    image = rng.uniform(0, 255, (8, 8, 3))
+    with pytest.warns(VisualizationWarning, match="`image` of .* 0 to 1.*Received.*input_range"):
+        plain(small(), 2 * kind("conv", image))
+    plain(small(), kind("conv", image), input_range=(0, 255))
+    plain(small(), kind("conv", image / 255))
+
+
+def rescaled(*first):
+    inputs = keras.Input((8, 8, 3))
+    x = inputs
+    for layer in first:
+        x = layer(x)
+    return weighted(keras.Model(inputs, layers.Conv2D(2, 3, name="conv")(x)))
+
+
+def test_a_model_that_rescales_bytes_is_not_shown_fractions():
+    for make in (lambda: rescaled(layers.Rescaling(1 / 255)), lambda: rescaled(layers.Rescaling(1 / 127.5, offset=-1))):
+        with pytest.warns(VisualizationWarning, match=r"`input_range`.*'rescaling.*0 to 255.*input_range=\(0, 255\)"):
+            plain(make(), DeepDream("conv"))
+        plain(make(), DeepDream("conv"), input_range=(0, 255))
+    plain(rescaled(layers.Rescaling(2.0)), DeepDream("conv"))
+    plain(rescaled(), DeepDream("conv"))
+    real = keras.applications.MobileNetV3Small((32, 32, 3), alpha=0.75, weights=None, classes=3)
+    with pytest.warns(VisualizationWarning, match="`input_range`"):
+        plain(real, DeepDream(-3))

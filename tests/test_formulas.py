@@ -341,6 +341,27 @@ def test_grad_cam_plus_plus_of_a_zero_gradient():
     np.testing.assert_array_equal(vis.GradCAMPlusPlus.formula(a, g), 0)
 
 
+@pytest.mark.parametrize("scale", [1e-30, 1e-12, 1.0, 1e12, 1e30, 1e37])
+@pytest.mark.parametrize("activations_scale", [1.0, 1e-3, 0.0])
+def test_grad_cam_plus_plus_takes_gradients_of_any_size(scale, activations_scale, rng):
+    """Its squares and cubes of gradients must neither overflow nor vanish in float32."""
+    a = (activations_scale * rng.normal(0.3, 1, (2, 4, 3, 5))).astype("float32")
+    g = (scale * rng.normal(size=a.shape)).astype("float32")
+    g[0, 0] = 0
+    expected = np.stack([grad_cam_plus_plus(*pair) for pair in zip(a.astype("float64"), g.astype("float64"))])
+    with np.errstate(all="raise", under="ignore"):
+        got = vis.GradCAMPlusPlus.formula(a, g)
+    assert got.dtype == np.float32 and np.isfinite(got).all()
+    np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-4 * expected.max())
+
+
+def test_grad_cam_plus_plus_of_a_loud_network_is_finite(rng):
+    model = small_cnn()
+    model.get_layer("preds").set_weights([w * 1e30 for w in model.get_layer("preds").get_weights()])
+    maps = vis.GradCAMPlusPlus(model, "conv1")(rng.normal(size=(2, 9, 7, 3)), 1)
+    assert np.isfinite(maps).all() and maps.max() > 0
+
+
 @pytest.mark.parametrize("sizes", [(5,), (3, 4, 2)])
 @pytest.mark.parametrize("kind", FORMULAS)
 def test_class_activation_maps_of_lines_and_volumes(kind, sizes, rng):

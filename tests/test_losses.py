@@ -26,19 +26,27 @@ from vis.regularizers import LPNorm, TotalVariation, normalize
 
 
 def slow_total_variation(image, beta):
-    """Mahendran & Vedaldi 2016, section 3.2.2, one pixel at a time, cropped, divided by the size."""
+    """Mahendran & Vedaldi 2016, section 3.2.2, one pixel at a time, divided by the size."""
     *dims, channels = image.shape
     total = 0.0
-    for position in np.ndindex(*[d - 1 for d in dims]):
+    for position in np.ndindex(*dims):
         for channel in range(channels):
             here = image[(*position, channel)]
             squares = 0.0
             for axis in range(len(dims)):
                 ahead = list(position)
                 ahead[axis] += 1
-                squares += (image[(*ahead, channel)] - here) ** 2
+                if ahead[axis] < dims[axis]:
+                    squares += (image[(*ahead, channel)] - here) ** 2
             total += squares ** (beta / 2)
     return total / image.size
+
+
+def keras_vis_total_variation(image, beta):
+    """The original's: each axis is cropped by one before the differences are summed."""
+    kept = (slice(None, -1),) * (image.ndim - 1)
+    ahead = [kept[:axis] + (slice(1, None),) + kept[axis + 1 :] for axis in range(image.ndim - 1)]
+    return (sum((image[a] - image[kept]) ** 2 for a in ahead) ** (beta / 2)).sum() / image.size
 
 
 def slow_norm(image, p):
@@ -59,6 +67,29 @@ def test_total_variation(shape, beta, rng):
     expected = [slow_total_variation(image, beta) for image in x]
     loss = TotalVariation(keras.Input(shape), beta)
     np.testing.assert_allclose(value_of(loss.value([ops.convert_to_tensor(x)], [])), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(4, 3, 1), (1, 5, 1), (2, 3, 2, 1), (6, 1)])
+def test_total_variation_sees_every_pair_of_neighbours_once(shape):
+    """A single bright pixel counts one for each neighbour that it has, wherever it is."""
+    for place in np.ndindex(*shape[:-1]):
+        image = np.zeros((1, *shape), "float32")
+        image[(0, *place)] = 1
+        neighbours = sum((at > 0) + (at < size - 1) for at, size in zip(place, shape))
+        value = value_of(TotalVariation(None).value([ops.convert_to_tensor(image)], []))[0]
+        assert value * image.size == pytest.approx(neighbours, rel=1e-5), place
+
+
+@pytest.mark.parametrize("beta", [1.5, 2.0])
+def test_total_variation_agrees_with_keras_vis_where_that_sees_all(beta, rng):
+    signal, image = rng.normal(size=(7, 2)).astype("float32"), rng.normal(size=(6, 5, 2)).astype("float32")
+    image[-1], image[:, -1] = 0.5, 0.5  # nothing changes along the last row and column
+    for x in (signal, image):
+        got = value_of(TotalVariation(None, beta).value([ops.convert_to_tensor(x[None])], []))[0]
+        assert got == pytest.approx(keras_vis_total_variation(x, beta), rel=1e-5)
+    other = rng.normal(size=(6, 5, 2)).astype("float32")
+    got = value_of(TotalVariation(None, beta).value([ops.convert_to_tensor(other[None])], []))[0]
+    assert got > keras_vis_total_variation(other, beta)
 
 
 @pytest.mark.parametrize("p", [1, 2, 6.0, 11, float("inf")])

@@ -1,5 +1,7 @@
 """Explainers on models of every kind, against answers that come another way."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -367,3 +369,136 @@ def test_what_fills_up_the_last_chunk_is_left_out():
     model, x = zoo.make("signal")
     x = np.concatenate([x, -x])[:5]
     np.testing.assert_allclose(vis.Saliency(model)(x, 1, batch_size=4), vis.Saliency(model)(x, 1), rtol=1e-4, atol=1e-6)
+
+
+def in_half(policy):
+    """A network of positive weights, so that no ReLU is near its kink, with small gradients: they fall below 6e-5."""
+    inputs = keras.Input((9, 7, 3))
+    x = layers.Conv2D(4, 3, activation="relu", dtype=policy, name="conv")(inputs)
+    x = layers.Conv2D(4, 3, activation="relu", dtype=policy, name="late")(x)
+    x = layers.GlobalAveragePooling2D(dtype=policy)(x)
+    model = keras.Model(inputs, layers.Dense(3, dtype=policy, name="preds")(x))
+    draw = np.random.default_rng(1)
+    model.set_weights([draw.uniform(0.1, 0.3, w.shape) for w in model.get_weights()])
+    kernel, bias = model.get_layer("preds").get_weights()
+    model.get_layer("preds").set_weights([1e-5 * kernel, bias])
+    return model
+
+
+HALF = {
+    "Saliency": lambda m: vis.Saliency(m),
+    "guided": lambda m: vis.Saliency(m, "guided"),
+    "within": lambda m: vis.Saliency(m, input_layer="conv"),
+    "SmoothGrad": lambda m: vis.SmoothGrad(m, 3, seed=0),
+    "IntegratedGradients": lambda m: vis.IntegratedGradients(m, 4),
+    "GradCAM": lambda m: vis.GradCAM(m, "late"),
+}
+
+
+@pytest.mark.parametrize("name", HALF)
+def test_small_gradients_survive_half_precision(name):
+    x = np.random.default_rng(0).uniform(0.1, 1, (3, 9, 7, 3)).astype("float32")
+    expected = HALF[name](in_half("float32"))(x, 1)
+    got = HALF[name](in_half("mixed_float16"))(x, 1)
+    assert np.abs(got - expected).max() < 5e-3 * np.abs(expected).max()
+
+
+def test_large_gradients_survive_half_precision():
+    x = np.random.default_rng(0).uniform(0.1, 1, (3, 9, 7, 3)).astype("float32")
+    models = [in_half(policy) for policy in ("float32", "mixed_float16")]
+    for model in models:
+        model.get_layer("preds").set_weights([w * 2e9 for w in model.get_layer("preds").get_weights()])
+    expected, got = (vis.Saliency(model)(x, lambda outputs: 0.5 * outputs[:, 1]) for model in models)
+    assert np.abs(got - expected).max() < 5e-3 * np.abs(expected).max()
+
+
+# --- modules of PyTorch inside
+
+torch_only = pytest.mark.skipif(keras.config.backend() != "torch", reason="TorchModuleWrapper is for PyTorch")
+
+
+def torch_module(*more):
+    """Two convolutions of PyTorch on 9x7 images, with fixed weights."""
+    torch = pytest.importorskip("torch")
+    module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.Conv2d(4, 5, 2), *more)
+    draw = np.random.default_rng(3)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.copy_(torch.tensor(draw.normal(0.05, 0.3, tuple(parameter.shape)).astype("float32")))
+    return module
+
+
+def with_torch_inside(kind, *more):
+    """A model around the module: Functional, a Sequential without a graph, or subclassed."""
+    body = layers.TorchModuleWrapper(torch_module(*more), name="body", output_shape=(None, 5, 6, 4))
+    head = layers.Dense(3, kernel_initializer=keras.initializers.RandomNormal(seed=5), name="preds")
+    if kind == "Functional":
+        inputs = keras.Input((3, 9, 7))
+        return keras.Model(inputs, head(layers.Flatten()(layers.ReLU(name="act")(body(inputs)))))
+    if kind == "lazy":
+        model = keras.Sequential([body, layers.ReLU(name="act"), layers.Flatten(), head])
+    else:
+
+        class Around(keras.Model):
+            def __init__(self):
+                super().__init__()
+                self.body, self.act, self.flatten, self.head = body, layers.ReLU(name="act"), layers.Flatten(), head
+
+            def call(self, x, training=False):
+                return self.head(self.flatten(self.act(self.body(x, training=training))))
+
+        model = Around()
+    model(np.zeros((1, 3, 9, 7), "float32"))
+    return model
+
+
+def keras_twin():
+    inputs = keras.Input((3, 9, 7))
+    x = layers.Conv2D(4, 3, activation="relu", data_format="channels_first")(inputs)
+    x = layers.Conv2D(5, 2, data_format="channels_first", name="body")(x)
+    x = layers.Flatten(data_format="channels_last")(layers.ReLU(name="act")(x))
+    model = keras.Model(inputs, layers.Dense(3, kernel_initializer=keras.initializers.RandomNormal(seed=5))(x))
+    for layer, state in zip((model.layers[1], model.get_layer("body")), (0, 2)):
+        kernel, bias = (p.detach().cpu().numpy() for p in torch_module()[state].parameters())
+        layer.set_weights([np.transpose(kernel, (2, 3, 1, 0)), bias])
+    return model
+
+
+@torch_only
+@pytest.mark.parametrize("kind", ["Functional", "lazy", "subclassed"])
+def test_modules_of_pytorch_have_their_channels_first(kind):
+    x = draw_images()
+    model, twin = with_torch_inside(kind), keras_twin()
+    for method in (
+        lambda m: vis.GradCAM(m, None if kind == "Functional" else "body"),
+        lambda m: vis.HiResCAM(m, "body"),
+        lambda m: vis.AblationCAM(m, "body"),
+        lambda m: vis.Occlusion(m, 3),
+        lambda m: vis.RISE(m, 8, seed=0),
+        lambda m: vis.SmoothGrad(m, 2, seed=0),
+    ):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", VisualizationWarning)
+            got, expected = method(model)(x, 1), method(twin)(x, 1)
+        assert got.shape == expected.shape
+        np.testing.assert_allclose(got, expected, atol=1e-5)
+
+
+@torch_only
+def test_modules_of_pytorch_that_may_be_either_way_are_said():
+    torch = pytest.importorskip("torch")
+    mixed = with_torch_inside("Functional", torch.nn.LayerNorm(4))
+    with pytest.warns(VisualizationWarning, match="'body'.*data_format"):
+        vis.GradCAM(mixed, "body")(draw_images(), 1)
+    mixed.get_layer("body").data_format = "channels_first"  # what the warning says
+    vis.GradCAM(mixed, "body")(draw_images(), 1)
+
+
+@torch_only
+def test_backward_rules_say_that_they_do_not_reach_into_modules_of_pytorch():
+    with pytest.warns(VisualizationWarning, match="'guided' does not reach.*'body'"):
+        vis.Saliency(with_torch_inside("Functional"), "guided")(draw_images(), 1)
+
+
+def draw_images():
+    return np.random.default_rng(0).random((2, 3, 9, 7)).astype("float32")

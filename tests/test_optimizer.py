@@ -1,5 +1,7 @@
 """The optimizer and its callbacks."""
 
+import copy
+
 import imageio.v2 as imageio
 import keras
 import numpy as np
@@ -8,7 +10,7 @@ from conftest import small_cnn, value_of
 from keras import layers, ops
 
 from vis.callbacks import GifGenerator, OptimizerCallback, Print
-from vis.input_modifiers import InputModifier, Jitter
+from vis.input_modifiers import Blur, Flip, InputModifier, Jitter
 from vis.losses import ActivationMaximization, Loss
 from vis.optimizer import Optimizer
 from vis.regularizers import LPNorm, TotalVariation
@@ -511,3 +513,27 @@ def test_numpys_seed_is_followed_and_not_moved(squares):
     assert not np.array_equal(images[0][0], images[0][1])
     np.random.seed(5)
     np.testing.assert_array_equal(squares.minimize(max_iter=0, verbose=False)[0], images[0][0])
+
+
+@pytest.mark.parametrize("transform", [Jitter(2, seed=0), Blur(2.0), Flip(seed=3)])
+def test_transforms_follow_the_data_format_of_the_model(transform):
+    """Keras's setting says channels last here; the model says otherwise."""
+    seen = []
+
+    class Watch(InputModifier):
+        def pre(self, inp):
+            seen.append(inp)
+            return inp
+
+    def run(data_format, seed):
+        inputs = keras.Input(seed.shape)
+        pool = layers.GlobalAveragePooling2D(data_format=data_format)
+        model = keras.Model(inputs, pool(inputs))
+        losses = [(ActivationMaximization(model.layers[-1], 0), 1)]
+        again = copy.deepcopy(transform)
+        Optimizer(model.inputs[0], losses).minimize(seed, 1, [again, Watch()], verbose=False)
+        return seen.pop()
+
+    image = np.random.default_rng(0).random((6, 5, 3)).astype("float32")
+    last, first = run("channels_last", image), run("channels_first", np.moveaxis(image, -1, 0))
+    np.testing.assert_allclose(first, np.moveaxis(last, -1, 1), atol=1e-6)

@@ -190,6 +190,8 @@ def test_what_cannot_be_copied(make, words):
         lambda: [layers.Dense(3), layers.Activation("softmax")],
         lambda: [keras.Sequential([keras.Input((4,)), layers.Dense(3, "softmax")])],
         lambda: [layers.Dense(3, "sigmoid")],
+        lambda: [layers.Dense(3, layers.Softmax())],
+        lambda: [layers.Dense(3, "softmax"), layers.Reshape((3,))],
     ],
 )
 def test_swap_softmax(end):
@@ -207,6 +209,24 @@ def test_swap_softmax_of_a_functional_model():
     model = keras.Model(inputs, layers.Dense(3, "softmax", name="end")(layers.Dense(4)(inputs)))
     assert utils.swap_softmax(model).get_layer("end").activation is keras.activations.linear
     assert model.get_layer("end").activation is keras.activations.softmax
+
+
+def test_swap_softmax_in_a_wrapper():
+    model = keras.Sequential([keras.Input((2, 4)), layers.TimeDistributed(layers.Dense(3, "softmax"), name="steps")])
+    x = np.random.default_rng(0).random((2, 2, 4))
+    kernel, bias = model.get_weights()
+    np.testing.assert_allclose(numpy_outputs(utils.swap_softmax(model), x)[0], x @ kernel + bias, rtol=1e-4)
+    np.testing.assert_allclose(numpy_outputs(model, x)[0].sum(axis=-1), 1, rtol=1e-4)
+
+
+def test_swap_softmax_that_no_layer_makes():
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, ops.softmax(layers.Dense(3)(inputs)))
+    with pytest.raises(ValueError, match="only swap what a layer makes.*whose softmax.*keras.Model"):
+        utils.swap_softmax(model)
+    inputs = keras.Input((3,))
+    with pytest.raises(ValueError, match="does not end in a softmax.*Subclassed"):
+        utils.swap_softmax(keras.Model(inputs, Subclassed()(inputs)))
 
 
 def test_swap_softmax_without_one():

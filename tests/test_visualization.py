@@ -60,7 +60,8 @@ def test_softmax_saliency_agrees_with_keras_vis(softmax_network, digits, referen
     unsaturated = [c for c in range(10) if 1 - probabilities[c] > 1e-3]
     assert len(unsaturated) >= 3
     for digit in unsaturated:
-        got = visualize_saliency(softmax_network, -1, digit, digits[digit], backprop_modifier="guided")
+        with pytest.warns(VisualizationWarning, match="ends in a softmax"):
+            got = visualize_saliency(softmax_network, -1, digit, digits[digit], backprop_modifier="guided")
         np.testing.assert_allclose(got, reference[f"softmax_saliency_guided_{digit}"], atol=1e-4)
 
 
@@ -104,6 +105,9 @@ def test_maximised_digits_are_read_with_confidence(shared_network, reference, di
         shared_network, "preds", digit, seed_input=reference["am_seed"], input_range=(0.0, 1.0), callbacks=[spy]
     )
     assert image.shape == (28, 28, 1) and image.dtype == np.float32 and 0 <= image.min() < image.max() <= 1
+    for row, column in ((0, 0), (0, 27), (27, 0), (27, 27)):  # the original's last one is black or white
+        beside = (image[abs(row - 1), column] + image[row, abs(column - 1)]) / 2
+        assert abs(image[row, column] - beside) < 0.1
     logits = value_of(shared_network(spy.best))[0]
     assert np.exp(logits - logits.max())[digit] / np.exp(logits - logits.max()).sum() > 0.9
     original = reference[f"am_{digit}"][None]
@@ -115,8 +119,8 @@ def energy_by_hand(model, x, index):
     """The default energy of `visualize_activation`, computed anew."""
     activation = -value_of(model(x.astype("float32")))[0, index]
     norm = (np.abs(x.astype("float64")) ** 6).sum() ** (1 / 6) / x[0].size
-    down, right = x[0, 1:, :-1] - x[0, :-1, :-1], x[0, :-1, 1:] - x[0, :-1, :-1]
-    return activation + 10 * norm + 10 * (down**2 + right**2).sum() / x[0].size
+    squares = [(np.diff(x[0], axis=axis) ** 2).sum() for axis in (0, 1)]
+    return activation + 10 * norm + 10 * sum(squares) / x[0].size
 
 
 def test_a_hybrid_maximises_both_filters(shared_network, reference):
@@ -127,6 +131,56 @@ def test_a_hybrid_maximises_both_filters(shared_network, reference):
     before = value_of(shared_network(reference["am_seed"][None]))[0]
     after = value_of(shared_network(spy.best))[0]
     assert after[1] > before[1] and after[7] > before[7]
+
+
+# --- probabilities: said, as they are seldom meant
+
+
+def ending_in(*ends):
+    small = keras.initializers.Constant(0.01)  # so that there is always a map
+    conv = layers.Conv2D(4, 3, kernel_initializer=small, name="conv")
+    return keras.Sequential([keras.Input((9, 7, 3)), conv, layers.Flatten(), *ends])
+
+
+PROBABILITIES = {
+    "softmax": lambda: ending_in(layers.Dense(3, activation="softmax", name="preds")),
+    "sigmoid": lambda: ending_in(layers.Dense(3, activation="sigmoid", name="preds")),
+    "log_softmax": lambda: ending_in(layers.Dense(3, activation="log_softmax", name="preds")),
+    "Softmax layer": lambda: ending_in(layers.Dense(3), layers.Softmax(name="preds")),
+    "Activation layer": lambda: ending_in(layers.Dense(3), layers.Activation("sigmoid", name="preds")),
+    "layer as an activation": lambda: ending_in(layers.Dense(3, activation=layers.Softmax(), name="preds")),
+    "reshaped": lambda: ending_in(layers.Dense(3, activation="softmax"), layers.Reshape((3,), name="preds")),
+    "wrapped": lambda: ending_in(
+        layers.Reshape((5, 28)), layers.TimeDistributed(layers.Dense(3, activation="softmax"), name="preds")
+    ),
+    "nested": lambda: ending_in(
+        keras.Sequential([keras.Input((140,)), layers.Dense(3, activation="softmax")], name="preds")
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", PROBABILITIES)
+@pytest.mark.parametrize("function", [visualize_saliency, visualize_cam])
+def test_maps_of_probabilities_are_warned_of(function, kind, rng):
+    model = PROBABILITIES[kind]()
+    with pytest.warns(VisualizationWarning, match="'preds' ends in .*swap_softmax") as found:
+        function(model, "preds", 1, rng.random((9, 7, 3)), grad_modifier="absolute")
+    assert found[0].filename == __file__
+
+
+@pytest.mark.parametrize("kind", PROBABILITIES)
+def test_maximised_probabilities_are_warned_of(kind):
+    with pytest.warns(VisualizationWarning, match="'preds' ends in .*swap_softmax") as found:
+        visualize_activation(PROBABILITIES[kind](), "preds", 1, max_iter=1, seed=0)
+    assert found[0].filename == __file__
+
+
+def test_scores_are_not_warned_of(rng):
+    model = ending_in(layers.Dense(3, activation="softmax", name="preds"))
+    x = rng.random((9, 7, 3))
+    visualize_saliency(model, "conv", 1, x)
+    visualize_saliency(utils.swap_softmax(model), "preds", 1, x)
+    visualize_activation(utils.swap_softmax(model), "preds", 1, max_iter=1)
 
 
 # --- saliency: shapes, signs, slow second implementations
@@ -491,7 +545,8 @@ def test_changed_weights_are_seen(rng):
 
 def test_changed_activations_are_seen(softmax_network, digits):
     for _ in range(3):
-        kept = visualize_saliency(softmax_network, -1, 3, digits[3])
+        with pytest.warns(VisualizationWarning, match="ends in a softmax"):
+            kept = visualize_saliency(softmax_network, -1, 3, digits[3])
     softmax_network.layers[-1].activation = keras.activations.linear
     swapped = visualize_saliency(softmax_network, -1, 3, digits[3])
     fresh = visualize_saliency(reference_network(softmax_network.get_weights()), -1, 3, digits[3])

@@ -16,12 +16,14 @@ from keras import ops
 
 from vis import backend
 from vis.graph import in_this_thread, patched_calls, shadowed, walk
+from vis.utils.formats import foreign_modules
 from vis.utils.utils import copy_model, require_graph
 from vis.utils.validation import VisualizationWarning, pick
 
 # Functions that pass positive values on and hold negative ones back.
 _RELU_LIKE = ("relu", "relu6", "leaky_relu", "elu", "selu", "celu")
 _RELU_LAYERS = (keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.ELU, keras.layers.PReLU)
+_FOREIGN_RELUS = ("ReLU", "ReLU6", "LeakyReLU", "ELU", "SELU", "CELU", "PReLU")
 _RELU_OPERATIONS = ("Relu", "Relu6", "LeakyRelu", "Elu", "Selu", "Celu")
 
 
@@ -168,8 +170,8 @@ def installed(root, the_rule: Rule | None):
         The paths of the changed places.
     """
     found = places(root) if the_rule is not None else []
-    if the_rule is not None and not found:
-        warn_no_places(root, the_rule)
+    if the_rule is not None:
+        _tell(root, the_rule, found)
     swaps = [
         (op, "activation", in_this_thread(op.activation, the_rule.apply))
         for _, op, kind in found
@@ -197,6 +199,21 @@ def _modified_call(the_rule, operation):
     return call
 
 
+def _tell(root, the_rule, found):
+    """Warns of a rule that changes nothing, and of activations that it does not reach."""
+    hidden = [op.name for _, op in walk(root) if any(name in _FOREIGN_RELUS for name in foreign_modules(op))]
+    if hidden:
+        warnings.warn(
+            f"backprop_modifier '{the_rule.name}' does not reach the activations inside of layer '{hidden[0]}', which "
+            "is a module of another framework: the gradient is the plain one there. Put the activations into Keras "
+            "layers of their own.",
+            VisualizationWarning,
+            stacklevel=4,
+        )
+    elif not found:
+        warn_no_places(root, the_rule)
+
+
 def warn_no_places(root, the_rule):
     """Warns that a rule found nothing to change."""
     warnings.warn(
@@ -204,7 +221,7 @@ def warn_no_places(root, the_rule):
         "activation (relu, relu6, leaky_relu, elu, selu, celu, PReLU) that could be found, so the result is the plain "
         "gradient.",
         VisualizationWarning,
-        stacklevel=3,
+        stacklevel=4,
     )
 
 
@@ -233,8 +250,8 @@ def modify(model, identifier, custom_objects=None):
     require_graph(model, "backprop_modifiers")
     copied = copy_model(model, custom_objects)
     found = places(copied) if the_rule is not None else []
-    if the_rule is not None and not found:
-        warn_no_places(model, the_rule)
+    if the_rule is not None:
+        _tell(model, the_rule, found)
     for _, operation, kind in found:
         if kind == "activation":
             operation.activation = _modified(the_rule, operation.activation)

@@ -12,6 +12,7 @@ from keras import ops
 
 from vis import grad_modifiers
 from vis.callbacks import Print
+from vis.input_modifiers import Transform
 from vis.utils.formats import channels_in_place
 from vis.utils.images import EPSILON, deprocess_input, random_array
 from vis.utils.validation import check_count, check_input_range, listify
@@ -139,6 +140,13 @@ def _check_modifiers(input_modifiers):
     return modifiers
 
 
+def _before(modifier, x, form):
+    """Applies what a modifier does before a step; the package's own are told where the channels are."""
+    if getattr(type(modifier), "pre", None) is Transform.pre:
+        return modifier.changed(x, form)
+    return modifier.pre(x)
+
+
 def _check_optimizer(optimizer):
     if optimizer is not None and not isinstance(optimizer, keras.optimizers.Optimizer):
         raise TypeError(
@@ -162,7 +170,7 @@ class _Descent:
         update = _Updates(optimizer, x)
         for i in range(steps):
             for modifier in modifiers:
-                x = np.asarray(modifier.pre(x), "float32")
+                x = np.asarray(_before(modifier, x, self._energy.reader.input_format), "float32")
             terms, grads, value = self._energy.evaluate(self._losses, self._weights, x)
             grads = np.asarray(ops.convert_to_numpy(grad_modifiers.apply(modify, grads)))
             loss = terms.sum()

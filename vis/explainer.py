@@ -390,15 +390,32 @@ class Task:
             rows = np.minimum(np.arange(start, start + size), total - 1)  # the last chunk is filled up
             images, numbers = rows // samples, rows % samples
             given = self._plain_rows(images) if inputs is None else inputs(images, numbers)
-            arguments = [] if target is None else target.rows(images)
-            results = function(given, arguments, *(extra(images, numbers) if extra else ()), once=total <= size)
+            more = extra(images, numbers) if extra else ()
             kept = min(size, total - start)
-            results = tree.map_structure(lambda tensor, kept=kept: ops.convert_to_numpy(tensor)[:kept], results)
+
+            def evaluate(arguments, given=given, more=more, kept=kept):
+                results = function(given, arguments, *more, once=total <= size)
+                return tree.map_structure(lambda tensor: ops.convert_to_numpy(tensor)[:kept], results)
+
+            results = evaluate([]) if target is None else self._in_range(evaluate, target.rows(images), size)
             self.explainer.tell_if_probable(results)
             self.explainer.tell_of_calls()
             yield images[:kept], numbers[:kept], results
             if bar is not None:
                 bar.add(1)
+
+    def _in_range(self, evaluate, arguments, size):
+        """Evaluates; in half precision with the score so scaled that gradients neither vanish nor overflow."""
+        network = self.explainer.network
+        if not network.is_half:
+            return evaluate(arguments)
+        while True:
+            scale = network.scale
+            results = evaluate([*arguments, np.full(size, scale, "float32")])
+            scaled = {name: results[name] for name in ("score", "gradients") if name in results}
+            if scale == 1 or all(np.isfinite(array).all() for array in tree.flatten(scaled)):
+                return {**results, **tree.map_structure(lambda array, scale=scale: array / np.float32(scale), scaled)}
+            network.scale = max(scale / 2**4, 1.0)
 
     def _plain_rows(self, images):
         first, last = images[0], images[-1]

@@ -98,8 +98,17 @@ class Transform(InputModifier):
 
     def pre(self, inp):
         """Returns the input, changed; for `Optimizer.minimize`, which does not take it back."""
+        return self.changed(inp, keras.config.image_data_format())
+
+    def changed(self, inp, form):
+        """Returns an input, changed.
+
+        Args:
+            inp: Batch of inputs, an array.
+            form: Its data format.
+        """
         inp = np.asarray(inp, "float32")
-        first = inp.ndim > 2 and keras.config.image_data_format() == "channels_first"
+        first = inp.ndim > 2 and form == "channels_first"
         images = np.moveaxis(inp, 1, -1) if first else inp
         if self.spatial(images.shape[1:-1]) != list(images.shape[1:-1]):
             raise ValueError(
@@ -123,7 +132,8 @@ class Jitter(Transform):
             of the axis, else a number of pixels, rounded down. An axis is rolled by a whole
             number drawn evenly from [-jitter, jitter]. Default 0.05.
         seed: Integer for repeatable offsets. Default `None`.
-        data_format: `"channels_first"` or `"channels_last"`. Default: Keras's setting.
+        data_format: `"channels_first"` or `"channels_last"`. Default: that of the model which is optimised; Keras's
+            setting where `pre` is called without one.
 
     Raises:
         ValueError: A value is negative or not finite; or, once an input is seen, the number
@@ -157,11 +167,15 @@ class Jitter(Transform):
             images = ops.roll(images, offset, axis=axis)
         return images
 
-    def pre(self, inp):
-        """Returns the input, rolled."""
+    def changed(self, inp, form):
+        """Returns an input, rolled.
+
+        Args:
+            inp: Batch of inputs, an array.
+            form: Its data format, unless the modifier was made with one.
+        """
         inp = np.asarray(inp)
-        form = self._data_format or keras.config.image_data_format()
-        first = 2 if form == "channels_first" else 1
+        first = 2 if (self._data_format or form) == "channels_first" else 1
         sizes = inp.shape[first : first + inp.ndim - 2]
         draw = self._generator or generator()
         offsets = [int(draw.integers(-v, v + 1)) for v in self.pixels(sizes)]

@@ -25,13 +25,11 @@ from vis.graph import (
     walk,
 )
 from vis.losses import layer_output
-from vis.utils.formats import channels_last, data_format, producer
-from vis.utils.utils import activates_to_probabilities
+from vis.utils.formats import channels_last, data_format, producer, stated_format
+from vis.utils.utils import activates_to_probabilities, is_probability_operation, is_rearranging
 from vis.utils.validation import is_integer
 
-_REARRANGING = (keras.layers.Reshape, keras.layers.Flatten, keras.layers.Permute)
-_REARRANGING_OPERATIONS = ("Squeeze", "ExpandDims", "Reshape", "Transpose")
-_PROBABILITY_OPERATIONS = ("Softmax", "LogSoftmax", "Sigmoid")
+_FIRST_SCALE = 2.0**23  # goes down to 2**15, the largest that float16 holds, and on
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,11 +80,19 @@ class Network:
         output: Site of the layer that is explained; `None` for the model's own output.
         logits: Whether a softmax or sigmoid at the end of what is explained is left out.
         rule: Backward rule, or `None`.
+
+    Attributes:
+        is_half: Whether a layer computes in float16, where gradients below 6e-5 lose digits and below
+            6e-8 vanish. They are scaled by way of the score then, as in training (Micikevicius et al. 2018,
+            "Mixed Precision Training", section 3.2).
+        scale: The scale that was used last; it falls until nothing overflows.
     """
 
     def __init__(self, model, output=None, logits=True, rule=None):
         self._model = weakref.ref(model)
         self.output, self.logits, self.rule = output, logits, rule
+        self.is_half = any(getattr(layer, "compute_dtype", None) == "float16" for _, layer in operations(model))
+        self.scale = _FIRST_SCALE
         self.calls = {}  # how often the layer of a site runs, seen when its activation was read
 
     @property
@@ -148,7 +154,7 @@ class Network:
             return data_format(self.output.layer(model))
         ends = getattr(model, "outputs", None) or []
         found = [data_format(producer(tensor)) for tensor in ends if producer(tensor) is not None]
-        found += [getattr(layer, "data_format", None) for _, layer in reversed(operations(model))]
+        found += [stated_format(layer) for _, layer in reversed(operations(model))]
         return next((form for form in found if form), keras.config.image_data_format())
 
     def known_units(self):
@@ -162,7 +168,17 @@ class Network:
         return shape[1] if len(shape) > 2 and self.output_format() == "channels_first" else shape[-1]
 
     def score(self, target, layout, inputs, arguments, taps=()):
-        """Returns `(score (B,), {...})`, with what else is to be known of each sample."""
+        """Returns `(score (B,), {...})`, with what else is to be known of each sample.
+
+        Where a layer computes in half precision, the last of the arguments is what the score is multiplied with.
+        """
+        if self.is_half:
+            *arguments, scale = arguments
+            score, known = self._plain_score(target, layout, inputs, arguments, taps)
+            return score * scale, known
+        return self._plain_score(target, layout, inputs, arguments, taps)
+
+    def _plain_score(self, target, layout, inputs, arguments, taps):
         outputs, found = self.outputs(layout, inputs, taps)
         if target.key is not None:
             return target.score(outputs, arguments)[0], {}
@@ -315,25 +331,12 @@ def _noted(model, notes):
         return y
 
     calls = [(op, note) for op in operations if is_probability_operation(op)]
-    calls += [(op, carry) for op in operations if _is_rearranging(op)]
+    calls += [(op, carry) for op in operations if is_rearranging(op)]
     swaps = [
         (op, "activation", in_this_thread(op.activation, note)) for op in operations if activates_to_probabilities(op)
     ]
     with patched_calls(calls), shadowed(swaps):
         yield
-
-
-def _is_rearranging(operation):
-    if isinstance(operation, keras.Layer):
-        return isinstance(operation, _REARRANGING)
-    return type(operation).__name__ in _REARRANGING_OPERATIONS
-
-
-def is_probability_operation(operation) -> bool:
-    """Tells whether an operation is, as a whole, a softmax or sigmoid."""
-    if isinstance(operation, keras.Layer):
-        return isinstance(operation, keras.layers.Softmax)
-    return type(operation).__name__ in _PROBABILITY_OPERATIONS
 
 
 def _no_gradient(of_what):

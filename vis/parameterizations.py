@@ -27,7 +27,8 @@ class Parameterization:
 
     Args:
         decorrelate: Whether the channels of an image with three are independent of one another in the
-            parameters, as red, green and blue are not in the world's pictures.
+            parameters, as red, green and blue are not in the world's pictures. Of no effect on signals and
+            on other numbers of channels.
     """
 
     def __init__(self, decorrelate=False):
@@ -103,7 +104,7 @@ class Parameterization:
         return values @ np.linalg.inv(_COLOURS.T.astype("float64")) if self._has_colours(values.shape) else values
 
     def _has_colours(self, shape):
-        return self._decorrelate and len(shape) > 2 and shape[-1] == 3
+        return self._decorrelate and len(shape) > 3 and shape[-1] == 3  # three channels of a signal are none
 
 
 def _span(low, high) -> float:

@@ -12,7 +12,7 @@ from keras import ops
 from vis import backend
 from vis.graph import find_layer, record, walk
 from vis.losses import layer_output
-from vis.utils.formats import data_format, input_data_format
+from vis.utils.formats import data_format, input_data_format, stated_format
 from vis.utils.validation import words_error
 
 
@@ -215,5 +215,5 @@ def model_input_format(model):
     tensor = model_input(model)
     if tensor is not None:
         return input_data_format(tensor)
-    found = [getattr(op, "data_format", None) for _, op in walk(model)]
+    found = [stated_format(op) for _, op in walk(model)]
     return next((f for f in found if f), keras.config.image_data_format())

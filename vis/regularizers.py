@@ -53,6 +53,10 @@ class TotalVariation(_InputLoss):
     It favours coherent, blob-like images. Works on any number of spatial dimensions; it is
     zero where there is none.
 
+    Each pair of neighbours counts once, at the borders too. keras-vis left out the differences
+    that start in the last row or column, and so never saw the last corner pixel. Where nothing
+    changes along these two, and for signals, the value is that of keras-vis.
+
     Source: Mahendran & Vedaldi 2016, "Visualizing deep convolutional neural networks using
     natural pre-images", section 3.2.2.
 
@@ -92,13 +96,11 @@ class TotalVariation(_InputLoss):
 
 
 def _squared_differences(image):
-    """Sums the squared forward differences over the spatial axes, each cropped by one."""
-    spatial = range(1, len(image.shape) - 1)
-    kept = (slice(None),) + tuple(slice(None, -1) for _ in spatial) + (slice(None),)
-    total = None
-    for axis in spatial:
-        ahead = kept[:axis] + (slice(1, None),) + kept[axis + 1 :]
-        square = ops.square(image[ahead] - image[kept])
+    """Sums the squared forward differences over the spatial axes; past the end of an axis they are 0."""
+    rank, total = len(image.shape), None
+    for axis in range(1, rank - 1):
+        ahead, here = ((slice(None),) * axis + (cut,) for cut in (slice(1, None), slice(None, -1)))
+        square = ops.pad(ops.square(image[ahead] - image[here]), [(0, int(i == axis)) for i in range(rank)])
         total = square if total is None else total + square
     return total
 

@@ -4,7 +4,7 @@ import numpy as np
 from keras import ops, tree
 
 from vis import backend
-from vis.utils.validation import is_integer, listify
+from vis.utils.validation import check_unmasked, is_integer, listify
 
 
 class Units:
@@ -79,7 +79,8 @@ def read_target(target, count, units, what):
         what: Words for the explained output.
 
     Raises:
-        ValueError: An index is out of range, or there are more or fewer targets than samples.
+        ValueError: An index is out of range, there are more or fewer targets than samples, or a row
+            looks like a one-hot label.
         TypeError: `target` is of another kind.
     """
     if isinstance(target, type):
@@ -102,6 +103,12 @@ def read_target(target, count, units, what):
             row[position] += sign
         if target is not None and not row.any():
             raise ValueError("`target` must not ask for both classes of a single output unit: they cancel.")
+        if size == 2 and row.all():
+            raise ValueError(
+                f"`target` must not name both of two classes. Received: {indices} for one sample. It takes indices, "
+                "not one-hot rows: give `labels.argmax(axis=-1)`. For the sum of both give a function, "
+                "`lambda outputs: keras.ops.sum(outputs, axis=-1)`."
+            )
     return Units(weights)
 
 
@@ -114,6 +121,7 @@ def _indices_of_samples(target, count):
         return [[]] * count
     if is_integer(target):
         return [[int(target)]] * count
+    check_unmasked("target", target)
     if not isinstance(target, (list, tuple, range)):
         target = np.asarray(target).tolist()  # an array or a tensor
     if not isinstance(target, (list, tuple, range)):

@@ -148,6 +148,7 @@ def main(arguments=None):
     save(draw_ten(found), options.output / "maximised_ten_digits.png")
     print_readings(found, softmax)
     save(draw_joint(find), options.output / "maximised_joint.png")
+    print("with the softmax left in, which vis warns of:")
     save(draw_softmax(find, find_softmax), options.output / "maximised_softmax.png")
     write_gif(find, options.output / "optimisation.gif")
     figure = draw_side_by_side(model, find, images[INDEX], int(labels[INDEX]))

@@ -98,6 +98,7 @@ def main(arguments=None):
     save(draw_one(cam_row, model, image, digit), options.output / "cam.png")
     save(draw_ten(cam_row, model, images, labels), options.output / "cam_ten_digits.png")
     model.summary()
+    print("the same with the softmax left in, which vis warns of:")
     for name, row in (("saliency", saliency_row), ("cam", cam_row)):
         save(draw_comparison(row, model, softmax, image, digit), options.output / f"{name}_softmax.png")
 

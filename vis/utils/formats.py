@@ -5,12 +5,19 @@ merges, the model's input) the nearest layer in the graph that has one decides, 
 global setting only where none does.
 """
 
+import warnings
+
 import keras
 import numpy as np
 from keras import ops
 
 from vis.utils.images import interpolation
-from vis.utils.validation import check_input
+from vis.utils.validation import VisualizationWarning, check_input, check_unmasked
+
+# What the modules of another framework are called: those with their channels first, and those that may be used either
+# way, or on tokens.
+_FIRST = ("Conv", "MaxPool", "AvgPool", "AdaptiveAvgPool", "AdaptiveMaxPool", "BatchNorm", "InstanceNorm", "Upsample")
+_EITHER = ("LayerNorm", "MultiheadAttention", "Transformer", "Permute")
 
 
 def data_format(layer) -> str:
@@ -42,6 +49,7 @@ def channels_in_place(name, value, shape, form):
         shape: The model's input shape, or `None`.
         form: The model's data format.
     """
+    check_unmasked(name, value)  # before `asarray` takes the mask away
     if shape is not None and len(shape) > 2 and form == "channels_first":
         array = np.asarray(value)
         given = array.shape[-(len(shape) - 1) :]
@@ -75,12 +83,42 @@ def _nearest(start, neighbours) -> str:
         if operation is None or id(operation) in seen:
             continue
         seen.add(id(operation))
-        found = getattr(operation, "data_format", None)
-        if found in ("channels_first", "channels_last"):
+        found = stated_format(operation)
+        if found is not None:
             return found
         queue.extend(_inner(operation))
         queue.extend(neighbours(operation))
     return keras.config.image_data_format()
+
+
+def stated_format(operation) -> str | None:
+    """Returns the data format that an operation states itself, or `None`.
+
+    Keras's wrapper for modules of another framework states none: there, convolutions have their channels first. One
+    that also has layers for tokens or for channels last is warned of.
+    """
+    found = getattr(operation, "data_format", None)
+    if found in ("channels_first", "channels_last"):
+        return found
+    names = [name for name in foreign_modules(operation) if name.startswith(_FIRST + _EITHER)]
+    if not any(name.startswith(_FIRST) for name in names):
+        return None
+    if any(name.startswith(_EITHER) for name in names):
+        warnings.warn(
+            f"Layer '{operation.name}' holds a module that may have its channels first or last: it has both "
+            f"{next(n for n in names if n.startswith(_FIRST))} and {next(n for n in names if n.startswith(_EITHER))}. "
+            f"Taken for channels first. Say which it is: `layer.data_format = 'channels_last'` (or first).",
+            VisualizationWarning,
+            stacklevel=2,
+        )
+    return "channels_first"
+
+
+def foreign_modules(operation) -> list:
+    """Returns the class names of the modules of another framework in a layer, in order."""
+    if not isinstance(operation, keras.layers.TorchModuleWrapper):
+        return []
+    return [type(module).__name__ for module in operation.module.modules()]
 
 
 def _inner(operation):

@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from vis.graph import find_layer, layers, shadowed, walk
-from vis.utils.formats import producer
+from vis.utils.formats import producer, producers
 from vis.utils.images import (
     bgr2rgb,
     deprocess_input,
@@ -41,6 +41,10 @@ __all__ = [
     "stitch_images",
     "swap_softmax",
 ]
+
+_REARRANGING = (keras.layers.Reshape, keras.layers.Flatten, keras.layers.Permute)
+_REARRANGING_OPERATIONS = ("Squeeze", "ExpandDims", "Reshape", "Transpose")
+_PROBABILITY_OPERATIONS = ("Softmax", "LogSoftmax", "Sigmoid")
 
 
 def reverse_enumerate(iterable):
@@ -166,9 +170,9 @@ def swap_softmax(model, custom_objects=None):
     Of several outputs, every one that ends so is swapped.
 
     Args:
-        model: A built Functional or Sequential model whose last layer (nested models are
-            looked into) has a `softmax` or `sigmoid` activation, or is a `Softmax` layer.
-            Not changed.
+        model: A built Functional or Sequential model whose last layer has a `softmax` or
+            `sigmoid` activation, or is a `Softmax` layer. Nested models and wrappers are looked
+            into, and behind layers that only rearrange. Not changed.
         custom_objects: See `apply_modifications`.
 
     Returns:
@@ -186,25 +190,68 @@ def swap_softmax(model, custom_objects=None):
         'linear'
     """
     require_graph(model, "swap_softmax")
-    ends = last_layers(model)
-    swapped = [layer for layer in ends if _ends_in_probabilities(layer)]
+    swapped = probability_makers(model)
     if not swapped:
-        names = ", ".join(f"{layer.name!r} ({type(layer).__name__})" for layer in ends)
+        names = ", ".join(f"{layer.name!r} ({type(layer).__name__})" for layer in last_layers(model))
         raise ValueError(
             f"Model {model.name!r} does not end in a softmax or sigmoid. Received: last layer {names}. "
             "Its output is the score already: use the model as it is."
         )
+    _check_layers(model, swapped)
     return copy_model(model, custom_objects, substitutes={id(layer): _linear for layer in swapped})
+
+
+def _check_layers(model, operations):
+    bare = [operation for operation in operations if not isinstance(operation, keras.Layer)]
+    if bare:
+        raise ValueError(
+            f"swap_softmax can only swap what a layer makes. Received: model {model.name!r}, whose "
+            f"{type(bare[0]).__name__.lower()} is a function of `keras.ops`. Make a model that ends before it: "
+            "`keras.Model(model.inputs, scores)`. Explainers, such as vis.Saliency, leave it out by themselves."
+        )
 
 
 def last_layers(model):
     """Lists the layers that the outputs come from, in nested models too."""
     ends = [model.layers[-1]] if isinstance(model, keras.Sequential) else [producer(t) for t in model.outputs]
-    return [inner for end in ends for inner in (last_layers(end) if isinstance(end, keras.Model) else [end])]
+    return [inner for end in ends for inner in (last_layers(end) if _has_graph(end) else [end])]
 
 
-def _ends_in_probabilities(layer):
-    return isinstance(layer, keras.layers.Softmax) or activates_to_probabilities(layer)
+def _has_graph(operation):
+    return isinstance(operation, keras.Model) and bool(getattr(operation, "outputs", None))
+
+
+def probability_makers(operation) -> list:
+    """Lists the operations whose softmax or sigmoid makes what an operation puts out.
+
+    Looks into nested models and wrappers, and behind what only rearranges.
+    """
+    if _has_graph(operation):
+        return [found for end in last_layers(operation) for found in probability_makers(end)]
+    if is_rearranging(operation):
+        return [found for before in producers(operation) for found in probability_makers(before)]
+    return [operation] if _makes_probabilities(operation) else []
+
+
+def _makes_probabilities(operation):
+    if is_probability_operation(operation) or activates_to_probabilities(operation):
+        return True
+    inner = getattr(operation, "layer" if isinstance(operation, keras.layers.Wrapper) else "activation", None)
+    return isinstance(inner, keras.Layer) and _makes_probabilities(inner)
+
+
+def is_rearranging(operation) -> bool:
+    """Tells whether an operation only gives its values another shape or order."""
+    if isinstance(operation, keras.Layer):
+        return isinstance(operation, _REARRANGING)
+    return type(operation).__name__ in _REARRANGING_OPERATIONS
+
+
+def is_probability_operation(operation) -> bool:
+    """Tells whether an operation is, as a whole, a softmax or sigmoid."""
+    if isinstance(operation, keras.Layer):
+        return isinstance(operation, keras.layers.Softmax)
+    return type(operation).__name__ in _PROBABILITY_OPERATIONS
 
 
 def activates_to_probabilities(operation) -> bool:
@@ -216,7 +263,8 @@ def activates_to_probabilities(operation) -> bool:
 def _linear(layer):
     if isinstance(layer, keras.layers.Softmax):
         return keras.layers.Activation("linear", name=layer.name)
-    with shadowed([(layer, "activation", keras.activations.linear)]):
+    inner = layer.layer if isinstance(layer, keras.layers.Wrapper) else layer
+    with shadowed([(inner, "activation", keras.activations.linear)]):
         return _copy_layer(layer)
 
 

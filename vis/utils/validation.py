@@ -153,6 +153,18 @@ def check_input_range(input_range) -> tuple:
     return low, high
 
 
+def check_unmasked(name: str, value) -> None:
+    """Raises if `value`, or an item of a list of arrays, is a masked array with masked values."""
+    parts = value if isinstance(value, (list, tuple)) else [value]
+    masked = [part for part in parts if isinstance(part, np.ma.MaskedArray) and np.ma.is_masked(part)]
+    if masked:
+        count = sum(int(np.ma.count_masked(part)) for part in masked)
+        raise ValueError(
+            f"`{name}` must be numbers, all of them known. Received: a masked array with {count} masked values, which "
+            f"no model takes. Say what stands in their place: `{name}.filled(value)`."
+        )
+
+
 def check_numeric(name: str, value) -> np.ndarray:
     """Returns `value` as a new float32 array, or raises if it is not finite numbers."""
     if value is None or isinstance(value, (str, bytes)):
@@ -164,6 +176,7 @@ def check_numeric(name: str, value) -> np.ndarray:
             f"`{name}` must be numbers. Received: a PyTorch tensor of the device 'meta', which has a shape and no "
             "numbers. Make it on the device 'cpu'."
         )
+    check_unmasked(name, value)
     try:
         if hasattr(value, "detach"):  # a PyTorch tensor, perhaps with a gradient, of a type NumPy lacks
             value = value.detach().cpu().double()

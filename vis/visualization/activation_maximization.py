@@ -11,7 +11,7 @@ from vis.losses import ActivationMaximization
 from vis.regularizers import LPNorm, TotalVariation
 from vis.utils.utils import add_defaults_to_kwargs
 from vis.utils.validation import VisualizationWarning
-from vis.visualization.maps import check_model, modified
+from vis.visualization.maps import check_model, modified, warn_of_probabilities
 
 
 def visualize_activation(
@@ -67,6 +67,9 @@ def visualize_activation(
         TypeError: An argument is of the wrong kind.
         FloatingPointError: A loss became NaN or infinite; the message names it.
 
+    Warns:
+        VisualizationWarning: The layer ends in a softmax or sigmoid, or bytes cannot show the range.
+
     Examples:
         >>> import keras
         >>> model = keras.Sequential(
@@ -79,6 +82,7 @@ def visualize_activation(
     check_model(model)
     model, rule = modified(model, backprop_modifier)
     layer = find_layer(model, layer_idx)
+    warn_of_probabilities(layer)
     losses, weights = check_losses(
         [
             (ActivationMaximization(layer, filter_indices), act_max_weight),

@@ -19,6 +19,7 @@ from vis.utils.validation import check_count, check_flag, words_shape
 from vis.visualization.gradients import Saliency
 
 _PICKED_PER_EXPLAINER = 16
+_LEAST_GRADIENT = 1e-37  # twice the inverse of what is smaller may be infinite in single precision
 
 
 class ClassActivationMap(Explainer):
@@ -316,10 +317,11 @@ class GradCAMPlusPlus(ClassActivationMap):
     @staticmethod
     def formula(activations, gradients):
         """Returns relu of the sum of w A, where w is the sum of alpha relu(G)."""
-        squares = gradients**2
-        below = 2 * squares + _total(activations) * squares * gradients  # equation 19; exp(score) cancels
-        alpha = np.divide(squares, below, out=np.zeros_like(squares), where=below != 0)
-        weights = _total(alpha * np.maximum(gradients, 0))  # equation 5
+        # Equation 19, where exp(score) cancels: alpha = G^2 / (2 G^2 + sum(A) G^3). So alpha G = 1 / (2 / G + sum(A)),
+        # which needs no powers: they overflow, or vanish, long before their ratio does.
+        inverse = np.divide(1, gradients, out=np.full_like(gradients, np.inf), where=gradients > _LEAST_GRADIENT)
+        below = 2 * inverse + _total(activations)
+        weights = _total(np.divide(1, below, out=np.zeros_like(below), where=below != 0))  # equation 5
         return np.maximum((weights * activations).sum(axis=-1), 0)  # equation 6
 
 
@@ -410,7 +412,10 @@ class EigenCAM(ClassActivationMap):
     The sign of a principal component is arbitrary: it is chosen so that the map correlates positively
     with the sum of the activations.
 
-    Source: Muhammad & Yeasin 2020, "Eigen-CAM", section III.
+    Source: Muhammad & Yeasin 2020, "Eigen-CAM", section III. The paper speaks of principal components, but
+    its equation takes the singular vectors of the activations as they are. After a ReLU the first of these
+    is little more than their mean over the positions. So the activations are centred here, as principal
+    components want it and as pytorch-grad-cam does: the map shows what varies over the image.
 
     Args:
         model: See `GradCAM`.

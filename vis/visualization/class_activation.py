@@ -19,6 +19,7 @@ from vis.visualization.maps import (
     normalized,
     one_or_all,
     task_of_filters,
+    warn_of_probabilities,
 )
 
 _SPATIAL_LAYERS = (
@@ -85,8 +86,8 @@ def visualize_cam(
         FloatingPointError: The model's gradient is NaN or infinite.
 
     Warns:
-        VisualizationWarning: The map is flat (no positive evidence), or the backprop modifier
-            changed nothing.
+        VisualizationWarning: The map is flat (no positive evidence), the layer ends in a softmax
+            or sigmoid, or the backprop modifier changed nothing.
 
     Examples:
         >>> model = keras.Sequential(
@@ -104,6 +105,7 @@ def visualize_cam(
     check_model(model)
     model, rule = modified(model, backprop_modifier)
     layer = find_layer(model, layer_idx)
+    warn_of_probabilities(layer)
     penultimate = find_penultimate_layer(model, layer, penultimate_layer_idx)
     explainer = cached(
         model,

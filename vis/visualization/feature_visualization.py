@@ -1,6 +1,7 @@
 """Feature visualisation: images optimised for what a part of a network looks for."""
 
 import threading
+import warnings
 
 import keras
 import numpy as np
@@ -8,19 +9,21 @@ import numpy as np
 from vis.backprop_modifiers import REDIRECTED
 from vis.descent import check_terms, ended, tell
 from vis.energy import check_losses, energy_of
-from vis.graph import fingerprint, same
+from vis.graph import find_layer, fingerprint, layers, same
 from vis.input_modifiers import Compose, standard_transforms
-from vis.losses import ActivationMaximization, Loss
+from vis.losses import ActivationMaximization, Interpolation, Loss, Neuron
 from vis.parameterizations import Fourier, Parameterization, Pixels
 from vis.readers import model_input_format, model_input_shape
 from vis.synthesis import Loop
 from vis.utils.formats import channels_in_place
-from vis.utils.validation import check_count, check_input_range, listify
+from vis.utils.validation import VisualizationWarning, check_count, check_input_range, listify
 from vis.visualization.gradients import fresh_seed
+from vis.visualization.maps import warn_of_probabilities
 
 _RESCUE = 16  # steps with redirected gradients, where there are none without
 _LOOPS = 8  # compiled loops that are kept
 _LEARNING_RATE = 0.05
+_SCALE_OF_BYTES = 1 / 50  # a layer that multiplies by less makes small numbers of bytes
 
 
 class FeatureVisualization:
@@ -55,6 +58,11 @@ class FeatureVisualization:
     Raises:
         ValueError: An argument is wrong, or a layer cannot be found in the model.
         TypeError: An argument is of the wrong kind.
+
+    Warns:
+        VisualizationWarning: What is to be raised is a probability, after a softmax or sigmoid; the image
+            of a loss lies outside of `input_range`; or the model rescales bytes and `input_range` is not
+            theirs.
 
     Examples:
         >>> from vis.losses import ActivationMaximization
@@ -101,6 +109,11 @@ class FeatureVisualization:
         self._range = tuple(float(end) for end in check_input_range(input_range))
         self.history, self.importance = {}, None
         self._start()
+        for one in self._losses:
+            if isinstance(one, (ActivationMaximization, Interpolation, Neuron)):
+                warn_of_probabilities(find_layer(model, one.layer))
+            _warn_of_another_range(one, self._range)
+        _warn_of_bytes(model, self._range)
 
     def _start(self):
         self._energy = energy_of(self._model, self._losses)
@@ -294,6 +307,32 @@ def _check_images(images):
 
 def _distinct(names) -> list:
     return [f"{name} {names[:i].count(name) + 1}" if name in names[:i] else name for i, name in enumerate(names)]
+
+
+def _warn_of_another_range(loss, input_range):
+    image, (low, high) = getattr(loss, "image", None), input_range
+    slack = 0.01 * (high - low)
+    if image is not None and (image.min() < low - slack or image.max() > high + slack):
+        warnings.warn(
+            f"`image` of {loss.name} should lie in `input_range`, {low:g} to {high:g}. Received: values from "
+            f"{image.min():g} to {image.max():g}, which no image made here comes near. Scale it, or give the "
+            "`input_range=` that the model takes.",
+            VisualizationWarning,
+            stacklevel=3,
+        )
+
+
+def _warn_of_bytes(model, input_range):
+    if input_range[1] - input_range[0] > 2:
+        return
+    rescaling = next((layer for _, layer in layers(model) if isinstance(layer, keras.layers.Rescaling)), None)
+    if rescaling is not None and 0 < np.max(np.abs(rescaling.scale)) < _SCALE_OF_BYTES:
+        warnings.warn(
+            f"`input_range` should be that of bytes: the model's layer '{rescaling.name}' rescales inputs from 0 to "
+            f"255. Received: {input_range}, of which nearly nothing is left then. Give `input_range=(0, 255)`.",
+            VisualizationWarning,
+            stacklevel=3,
+        )
 
 
 def _read_regularizers(regularizers):

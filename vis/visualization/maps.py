@@ -15,6 +15,7 @@ from vis.readers import model_input_format, model_input_shape
 from vis.targets import Units
 from vis.utils.formats import channels_in_place
 from vis.utils.images import normalize
+from vis.utils.utils import probability_makers
 from vis.utils.validation import VisualizationWarning
 
 
@@ -82,6 +83,18 @@ def normalized(maps, what):
             stacklevel=4,
         )
     return np.stack([normalize(one) for one in maps]).astype("float32")
+
+
+def warn_of_probabilities(layer):
+    """Says so where what is explained is no score but a probability."""
+    if probability_makers(layer):
+        warnings.warn(
+            f"Layer '{layer.name}' ends in a softmax or sigmoid: a probability is explained. Its gradient fades near 0 "
+            "and 1, and a softmax also rises where other classes fall. Swap it for linear first: "
+            "`vis.utils.utils.swap_softmax(model)`. Explainers, such as vis.Saliency, leave it out by themselves.",
+            VisualizationWarning,
+            stacklevel=3,
+        )
 
 
 def modified(model, backprop_modifier):

@@ -16,6 +16,7 @@ from vis.visualization.maps import (
     normalized,
     one_or_all,
     task_of_filters,
+    warn_of_probabilities,
 )
 
 # keras-vis had the class activation maps in this module.
@@ -72,7 +73,8 @@ def visualize_saliency(
         FloatingPointError: The model's gradient is NaN or infinite.
 
     Warns:
-        VisualizationWarning: The map is flat, or the backprop modifier changed nothing.
+        VisualizationWarning: The map is flat, the layer ends in a softmax or sigmoid, or the
+            backprop modifier changed nothing.
 
     Examples:
         >>> import keras
@@ -91,6 +93,7 @@ def visualize_saliency(
     check_model(model)
     model, rule = modified(model, backprop_modifier)
     layer = find_layer(model, layer_idx)
+    warn_of_probabilities(layer)
     if wrt_tensor is not None:
         losses = [ActivationMaximization(layer, filter_indices)]
         energy = energy_of(model, losses, wrt_tensor, rule)
