@@ -17,13 +17,14 @@ from keras import ops, tree
 
 from vis import backend
 from vis.backprop_modifiers import rule
+from vis.goals import Units, read_goal
 from vis.graph import fingerprint, same
 from vis.inputs import read_inputs
 from vis.losses import layer_output
 from vis.network import Network, mixed_rows, site
 from vis.streams import batches
 from vis.survey import keeps_rows, survey
-from vis.targets import Units, read_target
+from vis.targets import Target
 from vis.utils.validation import VisualizationWarning, check_count, check_flag
 
 _COMPILED_PER_EXPLAINER = 16
@@ -110,7 +111,7 @@ class Explainer:
                 of arrays. Finite numbers. Not changed.
             target: What is explained. `None`: for each sample the class with the highest score.
                 An int: that class. N ints: one for each sample. N lists of ints: the sum of
-                those classes. Or a function `f(outputs) -> (N,)` made of `keras.ops`, which gets the
+                those classes. A target of `vis.targets`. Or a function `f(outputs) -> (N,)` made of `keras.ops`, which gets the
                 rows that are evaluated at once (keep one function: each new one is compiled). A single
                 output unit is class 1, its negative class 0. For outputs with positions, the mean
                 over the positions.
@@ -128,7 +129,7 @@ class Explainer:
         batch_size = check_count("batch_size", batch_size, 1)
         batch = read_inputs(self.model, inputs)
         self.ready(batch)
-        goal = read_target(target, batch.count, lambda: self.units(batch), self._words_output())
+        goal = read_goal(target, batch.count, lambda: self.units(batch), self._words_output())
         self.check_rows(batch, goal)
         return check_finite(self.explain(Task(self, batch, goal, batch.layout.fixed_size or batch_size, verbose)))
 
@@ -151,10 +152,10 @@ class Explainer:
             TypeError: `dataset` cannot be read in batches, or `target` is of another kind.
         """
         check_count("batch_size", batch_size, 1)
-        if not (target is None or callable(target) or np.ndim(target) == 0):
+        if not (target is None or callable(target) or (np.ndim(target) == 0 and not isinstance(target, Target))):
             raise TypeError(
                 "`target` of a stream must be None, one class index or a function of the outputs. "
-                f"Received: {target!r}. For a class of its own for each sample, call the explainer on each batch."
+                f"Received: {target!r:.80}. For a class of its own for each sample, call the explainer on each batch."
             )
         return batches(dataset, len(getattr(self.model, "inputs", None) or [0]), verbose, self._on(target, batch_size))
 
@@ -214,12 +215,17 @@ class Explainer:
         """Raises unless what is explained of a sample is the same whatever the other samples are."""
         known = self.survey(batch)
         self._check_site(known)
+        if target.key is not None:
+            if "example" not in self.memory:
+                self.memory["example"] = known.runs[0] if known.runs else self._example_outputs()
+            if self.memory["example"] is not None:
+                target.check(self.memory["example"])
         checked = self.memory.setdefault("checked", {})
         if target.key in checked:
             return
         while len(checked) >= _COMPILED_PER_EXPLAINER:
             checked.pop(next(iter(checked)), None)
-        if not keeps_rows(known, target, lambda: self._example_outputs()):
+        if not keeps_rows(known, target, self.memory.get("example")):
             raise ValueError(_mixed_samples("`target`" if target.key else self._words_output()))
         checked[target.key] = True
 
@@ -231,7 +237,14 @@ class Explainer:
     def _example_outputs(self):
         """Returns random numbers in the structure of the output, or `None` where its shape is unknown."""
         output = self._sites["output"]
-        structure = layer_output(output.layer(self.model)) if output else self.model.output
+        is_functional = isinstance(self.model, keras.Function) and not isinstance(self.model, keras.Sequential)
+        try:
+            if output is not None:
+                structure = layer_output(output.layer(self.model))
+            else:
+                structure = self.model.output if is_functional else layer_output(self.model)
+        except ValueError:  # it was never called on a symbolic input
+            return None
         shapes = [tuple(tensor.shape[1:]) for tensor in tree.flatten(structure)]
         if any(None in shape for shape in shapes):
             return None
@@ -264,7 +277,7 @@ class Explainer:
 
     def _function(self, kind, target, layout, at):
         method = getattr(self.network, kind)
-        target = Units(None) if isinstance(target, Units) else target  # its numbers are arguments
+        target = target if target is None else target.part(slice(0))  # its numbers are arguments
 
         def function(inputs, arguments, *extra):
             given = ([] if at is None else [at]) + list(extra) + ([] if target is None else [target])
@@ -350,7 +363,7 @@ class Task:
     Args:
         explainer: The explainer.
         batch: The inputs, a `vis.inputs.Batch`.
-        target: The target, a `vis.targets.Units` or `Custom`.
+        target: The target, a `vis.goals.Units` or `Custom`.
         batch_size: Rows that are evaluated at once, at most.
         verbose: Whether a progress bar is shown.
     """
@@ -441,7 +454,7 @@ class Task:
         for start in range(0, self.count, size):
             indices = np.arange(start, min(start + size, self.count))
             part = dataclasses.replace(self.batch, arrays=self.batch.rows(indices))
-            target = Units(self.target.weights[indices]) if isinstance(self.target, Units) else self.target
+            target = self.target.part(indices)
             yield indices, Task(self.explainer, part, target, self.batch_size, self.verbose)
 
     def settle(self):

@@ -20,6 +20,7 @@ from vis.losses import layer_output
 from vis.utils.utils import last_layers
 
 _ROWS = 3
+_ORDERS = ([0, 1, 2], [1, 3, 0])  # which samples the two runs have
 _TOLERANCE = 1e-4  # of a row's root mean square; rounding is far below it
 _HALF_TOLERANCE = 1e-2  # where a model computes with 16 bits
 
@@ -86,24 +87,30 @@ def keeps_rows(known, target, example) -> bool:
 
     Args:
         known: The model's `Survey`.
-        target: A `vis.targets.Units` or `Custom`.
-        example: Function without arguments that returns outputs for a target to be tried on, or `None`.
+        target: A `vis.goals.Units` or `Custom`.
+        example: Outputs that a target may be tried on where the model was not run, or `None`.
     """
     if target.key is None:
         return known.outputs.keeps_rows
     if known.runs is not None:
-        first, second, pairs = *known.runs, known.pairs
+        (first, second), (order, other), pairs = known.runs, _ORDERS, known.pairs
+    elif example is None:
+        return True
     else:
-        first = example()
-        if first is None:
-            return True
-        second, pairs = tree.map_structure(lambda rows: rows[[1, 2, 1]], first), [(1, 0), (2, 1)]
-    first, second = (
-        ops.convert_to_numpy(target.score(tree.map_structure(ops.convert_to_tensor, one), [])[0])
-        for one in (first, second)
-    )
-    size = max(np.abs(first).max(), np.abs(second).max())
-    return all(alike(first[i], second[j], 10 * _TOLERANCE, size) for i, j in pairs)
+        first, order, other, pairs = example, [0, 1, 2], [1, 2, 1], [(1, 0), (2, 1)]
+        second = tree.map_structure(lambda rows: rows[other], first)
+    one, two = (_scores(target, outputs, rows) for outputs, rows in ((first, order), (second, other)))
+    size = max(np.abs(one).max(), np.abs(two).max())
+    return all(alike(one[i], two[j], 10 * _TOLERANCE, size) for i, j in pairs)
+
+
+def _scores(target, outputs, samples):
+    """Returns a target's scores of outputs of some samples; where there are fewer, they begin anew."""
+    count = len(tree.flatten(outputs)[0])
+    given = [np.asarray(array) for array in target.rows(slice(None))]
+    numbers = [samples[min(i, len(samples) - 1)] for i in range(count)]
+    arguments = [ops.convert_to_tensor(array[np.array(numbers) % len(array)]) for array in given]
+    return ops.convert_to_numpy(target.score(tree.map_structure(ops.convert_to_tensor, outputs), arguments)[0])
 
 
 def is_proven(model) -> bool:

@@ -1,155 +1,292 @@
-"""What is explained: a number for each sample, made of the outputs of a model."""
+"""Targets: what is explained, where a class index does not say it.
+
+A target is a function of the model's outputs, together with arrays that hold one row for each sample. The rows
+follow their samples wherever these go, and they are arguments of what is compiled: another mask or another sentence
+needs no new compilation.
+"""
+
+import dataclasses
+from collections.abc import Callable
 
 import numpy as np
-from keras import ops, tree
+from keras import ops
 
-from vis import backend
-from vis.utils.validation import check_unmasked, is_integer, listify
-
-
-class Units:
-    """A weighted sum of output units for each sample; of no units: of the highest one.
-
-    Args:
-        weights: `(N, units)`.
-    """
-
-    key = None  # all such targets are served by one compiled function
-
-    def __init__(self, weights):
-        self.weights = weights
-
-    @property
-    def is_settled(self) -> bool:
-        """Tells whether the units of every sample are known."""
-        return bool(np.all(np.any(self.weights != 0, axis=1)))
-
-    def rows(self, indices) -> list:
-        """Returns the tensor arguments for some samples."""
-        return [self.weights[indices]]
-
-    @staticmethod
-    def score(outputs, arguments):
-        """Returns `(score (B,), chosen weights (B, units))` of outputs `(B, units)`."""
-        (chosen,) = arguments
-        known = backend.concrete(chosen)
-        if known is None or not Units(known).is_settled:  # run step by step, a known target needs no search
-            best = ops.one_hot(ops.argmax(outputs, axis=-1), outputs.shape[-1], dtype="float32")
-            chosen = ops.stop_gradient(ops.where(ops.any(chosen != 0, axis=-1, keepdims=True), chosen, best))
-        # Not a plain product: another unit may be infinite.
-        return ops.sum(ops.where(chosen != 0, outputs, 0.0) * chosen, axis=-1), chosen
+from vis.utils.validation import check_flag, check_numeric, is_integer
 
 
-class Custom:
-    """A function of the outputs.
+class Target:
+    """A number for each sample: a function of the outputs, and arrays with a row for each sample.
 
     Args:
-        function: `f(outputs) -> (N,)`, made of `keras.ops`.
-    """
-
-    is_settled = True
-
-    def __init__(self, function):
-        self.key = function
-
-    def rows(self, indices) -> list:
-        """Returns no tensor arguments: the function is all."""
-        return []
-
-    def score(self, outputs, arguments):
-        """Returns `(score (B,), nothing)`."""
-        score = self.key(outputs)
-        expected = (tree.flatten(outputs)[0].shape[0],)
-        shape = tuple(getattr(score, "shape", ()))
-        if not ops.is_tensor(score) or shape != expected:
-            raise ValueError(
-                f"`target` must return one number for each sample, a tensor of shape {expected} made with `keras.ops`. "
-                f"Received: {type(score).__name__} of shape {shape}. Take the mean or sum over all axes but the first."
-            )
-        return ops.cast(score, "float32"), {}
-
-
-def read_target(target, count, units, what):
-    """Returns the target meant by the user's `target`.
-
-    Args:
-        target: `None`, an int, N ints, N lists of ints, or a function.
-        count: The number of samples, N.
-        units: Function without arguments that returns the number of output units.
-        what: Words for the explained output.
+        function: `function(outputs, *rows) -> (N,)`, made of `keras.ops`; `rows` are those of the samples that are
+            evaluated at once. What a sample gets must not depend on other samples. Keep one function: each new
+            one is compiled.
+        *arrays: Numbers, each `(N, ...)` for the N samples that are explained.
 
     Raises:
-        ValueError: An index is out of range, there are more or fewer targets than samples, or a row
-            looks like a one-hot label.
-        TypeError: `target` is of another kind.
+        TypeError: `function` cannot be called.
+        ValueError: An array is not of finite numbers, or has no axis for the samples.
+
+    Examples:
+        >>> import keras, vis
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
+        >>> distance = lambda outputs, wanted: -keras.ops.sum((outputs - wanted) ** 2, axis=-1)
+        >>> target = Target(distance, np.zeros((4, 3)))
+        >>> vis.Saliency(model)(np.ones((4, 2)), target).shape
+        (4, 2)
     """
-    if isinstance(target, type):
-        raise TypeError(
-            f"`target` must be a class's index, such as 3, or a function of the outputs. Received: the type "
-            f"`{target.__name__}` itself. Give a value, not a type."
-        )
-    if callable(target):
-        return Custom(target)
-    if isinstance(target, (str, bytes, dict)) or not _is_plain(target):
-        raise TypeError(
-            "`target` must be None, a class index, one index or list of indices for each sample, or a function of the "
-            f"outputs. Received: {target!r} ({type(target).__name__})."
-        )
-    size = units()
-    weights = np.zeros((count, size), "float32")
-    for row, indices in zip(weights, _indices_of_samples(target, count)):
-        for index in indices:
-            position, sign = _unit(index, size, what)
-            row[position] += sign
-        if target is not None and not row.any():
-            raise ValueError("`target` must not ask for both classes of a single output unit: they cancel.")
-        if size == 2 and row.all():
+
+    def __init__(self, function: Callable, *arrays):
+        if not callable(function):
+            raise TypeError(f"`function` must be a function of the model's outputs. Received: {function!r:.80}.")
+        self.function = function
+        self._arrays = [_read_array(f"arrays[{i}]", array) for i, array in enumerate(arrays)]
+
+    def arrays(self, count: int) -> list:
+        """Returns the arrays for a number of samples, each `(count, ...)`.
+
+        Raises:
+            ValueError: There are rows for another number of samples.
+        """
+        for array in self._rows(count):
+            if len(array) != count:
+                raise ValueError(
+                    f"`target` must hold one row for each of {count} samples. Received: an array of shape "
+                    f"{array.shape} in {type(self).__name__}. {self._one_row}"
+                )
+        return self._rows(count)
+
+    def _rows(self, count):
+        return self._arrays
+
+    _one_row = "Give the rows of these samples only."
+
+    def check(self, outputs):
+        """Raises where the arrays do not fit the model's outputs; overridden by targets that can tell.
+
+        Args:
+            outputs: Outputs for a few samples, as arrays.
+        """
+
+    def __repr__(self):
+        return f"{type(self).__name__}({', '.join(str(array.shape) for array in self._arrays)})"
+
+
+def _read_array(name, value):
+    array = check_numeric(name, value)
+    if array.ndim == 0:
+        raise ValueError(f"`{name}` must hold one row for each sample. Received: the single number {array}.")
+    whole = np.asarray(value).dtype.kind in "biu" if not hasattr(value, "detach") else False
+    return array.astype("int32") if whole else array
+
+
+class _ForAll(Target):
+    """A target whose values may be given once for all samples."""
+
+    _one_row = "One row, `array[None]`, stands for all samples."
+
+    def _rows(self, count):
+        return [np.repeat(array, count, axis=0) if len(array) == 1 else array for array in self._arrays]
+
+
+class Contrast:
+    """The score of one class minus that of another: what speaks for this class rather than for that one.
+
+    Args:
+        one: The class that is asked for: an int, or one for each sample.
+        other: The class that it is compared with, in the same form.
+
+    Raises:
+        TypeError: A class is no whole number.
+        ValueError: The two are the same class.
+
+    Examples:
+        >>> import keras, vis
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
+        >>> model.set_weights([np.array([[1.0, 2, 3], [4, 5, 9]]), np.zeros(3)])
+        >>> vis.Saliency(model)(np.ones((1, 2)), Contrast(2, 0)).tolist()
+        [[2.0, 5.0]]
+    """
+
+    def __init__(self, one, other):
+        self.one, self.other = _read_classes("one", one), _read_classes("other", other)
+        if np.any(np.asarray(self.one) == np.asarray(self.other)):
+            raise ValueError(f"`one` and `other` must be different classes. Received: {one!r:.80} and {other!r:.80}.")
+
+    def __repr__(self):
+        return f"Contrast({self.one!r}, {self.other!r})"
+
+
+def _read_classes(name, value):
+    classes = value.tolist() if hasattr(value, "tolist") else value
+    several = list(classes) if isinstance(classes, (list, tuple, range)) else [classes]
+    if not several or not all(is_integer(one) for one in several):
+        raise TypeError(f"`{name}` must be a class index, or one for each sample. Received: {value!r:.80}.")
+    return several if isinstance(classes, (list, tuple, range)) else classes
+
+
+@dataclasses.dataclass(frozen=True)
+class _Cosine:
+    output: object
+
+    def __call__(self, outputs, embeddings):
+        chosen = outputs if self.output is None else outputs[self.output]
+        if not ops.is_tensor(chosen) or tuple(chosen.shape[1:]) != tuple(embeddings.shape[1:]):
+            shape = tuple(chosen.shape) if ops.is_tensor(chosen) else type(chosen).__name__
             raise ValueError(
-                f"`target` must not name both of two classes. Received: {indices} for one sample. It takes indices, "
-                "not one-hot rows: give `labels.argmax(axis=-1)`. For the sum of both give a function, "
-                "`lambda outputs: keras.ops.sum(outputs, axis=-1)`."
+                f"`embeddings` must have the shape of the model's output. Received: {tuple(embeddings.shape)} and an "
+                f"output {shape}. Give `output=` if the model has several, and one embedding for each sample."
             )
-    return Units(weights)
+        chosen = ops.reshape(ops.cast(chosen, "float32"), (chosen.shape[0], -1))
+        embeddings = ops.reshape(ops.cast(embeddings, "float32"), (chosen.shape[0], -1))
+        lengths = ops.sqrt(ops.sum(chosen**2, axis=-1) * ops.sum(embeddings**2, axis=-1))
+        return ops.sum(chosen * embeddings, axis=-1) / ops.maximum(lengths, 1e-12)
 
 
-def _is_plain(target):
-    return target is None or is_integer(target) or hasattr(target, "__len__") or hasattr(target, "__array__")
+class Similarity(_ForAll):
+    """The cosine between the model's output and an embedding: what makes two sentences, or two faces, alike.
+
+    Args:
+        embeddings: Of the other side: `(features,)` for all samples, or `(N, features)`.
+        output: Which output is meant, if the model has several: its key or its number. Default `None`.
+
+    Raises:
+        ValueError: The embeddings are not finite numbers, or one of them is zero.
+
+    Examples:
+        >>> import keras, vis
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, kernel_initializer="identity")])
+        >>> vis.Saliency(model)(np.array([[1.0, 0.0]]), Similarity([0.0, 5.0])).tolist()
+        [[0.0, 1.0]]
+    """
+
+    def __init__(self, embeddings, output=None):
+        array = check_numeric("embeddings", embeddings)
+        array = array[None] if array.ndim < 2 else array
+        if not array.reshape(len(array), -1).any(axis=1).all():
+            raise ValueError(f"`embeddings` must not be zero: it has no direction. Received: shape {array.shape}.")
+        super().__init__(_Cosine(output), array)
 
 
-def _indices_of_samples(target, count):
-    if target is None:
-        return [[]] * count
-    if is_integer(target):
-        return [[int(target)]] * count
-    check_unmasked("target", target)
-    if not isinstance(target, (list, tuple, range)):
-        target = np.asarray(target).tolist()  # an array or a tensor
-    if not isinstance(target, (list, tuple, range)):
-        return [[target]] * count
-    if len(target) != count:
+@dataclasses.dataclass(frozen=True)
+class _MeanInside:
+    channel: int | None
+
+    def __call__(self, outputs, mask):
+        mask = ops.cast(mask, "float32")
+        values = self._channel(outputs, tuple(mask.shape[1:]))
+        positions = tuple(range(1, len(mask.shape)))
+        return ops.sum(values * mask, axis=positions) / ops.sum(mask, axis=positions)
+
+    def _channel(self, outputs, size):
+        shape = tuple(outputs.shape) if ops.is_tensor(outputs) else ()
+        if shape[1:] == size:
+            return ops.cast(outputs, "float32")
+        last, first = shape[1:-1] == size, shape[2:] == size
+        if not (last or first):
+            raise ValueError(
+                f"`mask` must have the size of the model's output. Received: {size} and an output "
+                f"{shape or type(outputs).__name__}. Resize the mask to the output's positions."
+            )
+        count = shape[-1] if last else shape[1]
+        channel = 0 if count == 1 and self.channel is None else self.channel
+        if channel is None or not 0 <= channel < count:
+            raise ValueError(
+                f"`channel` must be one of the {count} channels of the output {shape}, from 0 to {count - 1}. "
+                f"Received: {channel}."
+            )
+        return ops.cast(outputs[..., channel] if last else outputs[:, channel], "float32")
+
+
+class Region(_ForAll):
+    """The mean of a dense output inside a mask: why a part of a segmentation is what it is.
+
+    Args:
+        mask: `(N, *spatial)`, or `(1, *spatial)` for one for all samples, in the size of the model's output.
+            Weights of at least 0, or booleans; some of each mask must be above 0.
+        channel: The class. May be `None` (default) where the output has a single channel.
+
+    Raises:
+        ValueError: The mask is empty or holds negative numbers; or, once the output is known, it has another size.
+        TypeError: `channel` is no whole number.
+
+    Examples:
+        >>> import keras, vis
+        >>> model = keras.Sequential([keras.Input((2, 2, 1)), keras.layers.Conv2D(1, 1, kernel_initializer="ones")])
+        >>> corner = Region(np.array([[[True, False], [False, False]]]))
+        >>> vis.Saliency(model)(np.ones((1, 2, 2, 1)), corner)[0, ..., 0].tolist()
+        [[1.0, 0.0], [0.0, 0.0]]
+    """
+
+    def __init__(self, mask, channel=None):
+        array = check_numeric("mask", mask)
+        if channel is not None and not is_integer(channel):
+            raise TypeError(f"`channel` must be an integer. Received: {channel!r}.")
+        if array.ndim < 2 or (array < 0).any() or not array.reshape(len(array), -1).any(axis=1).all():
+            raise ValueError(
+                "`mask` must be (N, *spatial) of weights of at least 0, some of each sample's above 0. Received: shape "
+                f"{array.shape}{', with negative values' if (array < 0).any() else ', or an empty mask'}."
+            )
+        super().__init__(_MeanInside(None if channel is None else int(channel)), array)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Token:
+    log_probability: bool
+
+    def __call__(self, outputs, ids, positions):
+        if not ops.is_tensor(outputs) or len(outputs.shape) != 3:
+            shape = tuple(outputs.shape) if ops.is_tensor(outputs) else type(outputs).__name__
+            raise ValueError(f"`NextToken` needs outputs (N, positions, vocabulary). Received: {shape}.")
+        _, length, size = outputs.shape
+        outputs = ops.cast(outputs, "float32")
+        positions = ops.where(positions < 0, positions + length, positions)
+        here = ops.cast(ops.arange(length)[None] == positions[:, None], "float32")[..., None]
+        scores = ops.sum(ops.where(here > 0, outputs, 0.0), axis=1)
+        scores = ops.log_softmax(scores, axis=-1) if self.log_probability else scores
+        return ops.sum(ops.where(ops.arange(size)[None] == ids[:, None], scores, 0.0), axis=-1)
+
+
+class NextToken(_ForAll):
+    """The score that a language model gives to a token at a position: why it goes on as it does.
+
+    Args:
+        ids: The token: an int for all samples, or one for each.
+        position: Where its score stands: the position *before* the token's own, as models predict what comes
+            next. An int or one for each sample; negative ones count from the end. Default -1: after the last
+            position, which may be padding.
+        log_probability: Whether its log probability is explained instead of its logit. Default `False`.
+
+    Raises:
+        TypeError: `ids` or `position` are no whole numbers.
+
+    Examples:
+        >>> import keras, vis
+        >>> embedding, head = keras.layers.Embedding(9, 3, name="emb"), keras.layers.Dense(9)
+        >>> model = keras.Sequential([keras.Input((4,)), embedding, head])
+        >>> maps = vis.Saliency(model, input_layer="emb")(np.array([[1, 2, 3, 4]]), NextToken(7, position=2))
+        >>> (abs(maps).sum(axis=-1) > 0).tolist()
+        [[False, False, True, False]]
+    """
+
+    def __init__(self, ids, position=-1, log_probability=False):
+        given = [_read_classes("ids", ids), _read_classes("position", position)]
+        self._ids, self._positions = (np.atleast_1d(np.array(one, "int32")) for one in given)
+        super().__init__(_Token(check_flag("log_probability", log_probability)), self._ids, self._positions)
+
+    def check(self, outputs):
+        """Raises where a token or a position is outside of the outputs."""
+        if np.ndim(outputs) != 3:
+            return  # the function says so
+        _, length, size = np.shape(outputs)
+        check_within("ids", self._ids, 0, size, "the vocabulary of the model's output")
+        check_within("position", self._positions, -length, length, "the positions of the model's output")
+
+
+def check_within(name, values, low, high, what):
+    """Raises unless whole numbers lie in a range."""
+    outside = values[(values < low) | (values >= high)]
+    if len(outside):
         raise ValueError(
-            f"`target` must hold one class, or one list of classes, for each sample. Received: {len(target)} for "
-            f"{count} samples. For one class in all of them give an int."
+            f"`{name}` must be within {what}, from {low} to {high - 1}. Received: {', '.join(map(str, outside[:5]))}."
         )
-    rows = [listify(one) for one in target]
-    if any(not row for row in rows):
-        raise ValueError("`target` must hold at least one class for each sample. Received: an empty list.")
-    if any(len(set(map(str, row))) < len(row) for row in rows):
-        raise ValueError(
-            "`target` must not name a class twice for one sample. Received: repeated classes. It takes the indices of "
-            "classes, not one-hot rows: give `labels.argmax(axis=-1)`."
-        )
-    return rows
-
-
-def _unit(index, size, what):
-    """Returns `(position, sign)` of a class index; a single unit stands for class 1."""
-    if not is_integer(index):
-        raise TypeError(f"`target` must hold integers. Received: {index!r} ({type(index).__name__}).")
-    classes = max(size, 2)
-    if not 0 <= index < classes:
-        raise ValueError(
-            f"`target` is out of range. Received: {index}, but {what} has {classes} classes: "
-            f"choose from 0 to {classes - 1}."
-        )
-    return (int(index), 1.0) if size > 1 else (0, 1.0 if index == 1 else -1.0)

@@ -105,7 +105,7 @@ def stated_format(operation) -> str | None:
         return None
     if any(name.startswith(_EITHER) for name in names):
         warnings.warn(
-            f"Layer '{operation.name}' holds a module that may have its channels first or last: it has both "
+            f"Layer {operation.name!r} holds a module that may have its channels first or last: it has both "
             f"{next(n for n in names if n.startswith(_FIRST))} and {next(n for n in names if n.startswith(_EITHER))}. "
             f"Taken for channels first. Say which it is: `layer.data_format = 'channels_last'` (or first).",
             VisualizationWarning,

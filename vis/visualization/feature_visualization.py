@@ -328,7 +328,7 @@ def _warn_of_bytes(model, input_range):
     rescaling = next((layer for _, layer in layers(model) if isinstance(layer, keras.layers.Rescaling)), None)
     if rescaling is not None and 0 < np.max(np.abs(rescaling.scale)) < _SCALE_OF_BYTES:
         warnings.warn(
-            f"`input_range` should be that of bytes: the model's layer '{rescaling.name}' rescales inputs from 0 to "
+            f"`input_range` should be that of bytes: the model's layer {rescaling.name!r} rescales inputs from 0 to "
             f"255. Received: {input_range}, of which nearly nothing is left then. Give `input_range=(0, 255)`.",
             VisualizationWarning,
             stacklevel=3,

@@ -9,10 +9,10 @@ from keras import ops
 
 from vis import backprop_modifiers, grad_modifiers
 from vis.explainer import Task
+from vis.goals import Units
 from vis.inputs import read_inputs
 from vis.losses import ActivationMaximization
 from vis.readers import model_input_format, model_input_shape
-from vis.targets import Units
 from vis.utils.formats import channels_in_place
 from vis.utils.images import normalize
 from vis.utils.utils import probability_makers
@@ -89,7 +89,7 @@ def warn_of_probabilities(layer):
     """Says so where what is explained is no score but a probability."""
     if probability_makers(layer):
         warnings.warn(
-            f"Layer '{layer.name}' ends in a softmax or sigmoid: a probability is explained. Its gradient fades near 0 "
+            f"Layer {layer.name!r} ends in a softmax or sigmoid: a probability is explained. Its gradient fades near 0 "
             "and 1, and a softmax also rises where other classes fall. Swap it for linear first: "
             "`vis.utils.utils.swap_softmax(model)`. Explainers, such as vis.Saliency, leave it out by themselves.",
             VisualizationWarning,

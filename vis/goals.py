@@ -1,0 +1,182 @@
+"""Goals: the user's target, read and checked, as the engine takes it."""
+
+import numpy as np
+from keras import ops, tree
+
+from vis import backend
+from vis.targets import Contrast, Target
+from vis.utils.validation import check_unmasked, is_integer, listify
+
+
+class Units:
+    """A weighted sum of output units for each sample; of no units: of the highest one.
+
+    Args:
+        weights: `(N, units)`.
+    """
+
+    key = None  # all such targets are served by one compiled function
+
+    def __init__(self, weights):
+        self.weights = weights
+
+    @property
+    def is_settled(self) -> bool:
+        """Tells whether the units of every sample are known."""
+        return bool(np.all(np.any(self.weights != 0, axis=1)))
+
+    def rows(self, indices) -> list:
+        """Returns the tensor arguments for some samples."""
+        return [self.weights[indices]]
+
+    @staticmethod
+    def score(outputs, arguments):
+        """Returns `(score (B,), chosen weights (B, units))` of outputs `(B, units)`."""
+        (chosen,) = arguments
+        known = backend.concrete(chosen)
+        if known is None or not Units(known).is_settled:  # run step by step, a known target needs no search
+            best = ops.one_hot(ops.argmax(outputs, axis=-1), outputs.shape[-1], dtype="float32")
+            chosen = ops.stop_gradient(ops.where(ops.any(chosen != 0, axis=-1, keepdims=True), chosen, best))
+        # Not a plain product: another unit may be infinite.
+        return ops.sum(ops.where(chosen != 0, outputs, 0.0) * chosen, axis=-1), chosen
+
+    def part(self, indices):
+        """Returns the goal of some samples."""
+        return Units(self.weights[indices])
+
+    def check(self, outputs):
+        """Does nothing: classes were checked when they were read."""
+
+
+class Custom:
+    """A function of the outputs, and arrays with a row for each sample.
+
+    Args:
+        target: A `vis.targets.Target`.
+        arrays: Its arrays, for the samples that are explained.
+    """
+
+    is_settled = True
+
+    def __init__(self, target, arrays=()):
+        self._target, self._arrays = target, arrays
+
+    @property
+    def key(self):
+        """The function: what is compiled once."""
+        return self._target.function
+
+    def rows(self, indices) -> list:
+        """Returns the arrays' rows for some samples."""
+        return [array[indices] for array in self._arrays]
+
+    def part(self, indices):
+        """Returns the goal of some samples."""
+        return Custom(self._target, self.rows(indices))
+
+    def check(self, outputs):
+        """Raises where the arrays do not fit the outputs, as far as the target can tell."""
+        self._target.check(outputs)
+
+    def score(self, outputs, arguments):
+        """Returns `(score (B,), nothing)`."""
+        score = self.key(outputs, *arguments)
+        expected = (tree.flatten(outputs)[0].shape[0],)
+        shape = tuple(getattr(score, "shape", ()))
+        if not ops.is_tensor(score) or shape != expected:
+            raise ValueError(
+                f"`target` must return one number for each sample, a tensor of shape {expected} made with `keras.ops`. "
+                f"Received: {type(score).__name__} of shape {shape}. Take the mean or sum over all axes but the first."
+            )
+        return ops.cast(score, "float32"), {}
+
+
+def read_goal(target, count, units, what):
+    """Returns the goal meant by the user's `target`.
+
+    Args:
+        target: `None`, an int, N ints, N lists of ints, a function, or a target of `vis.targets`.
+        count: The number of samples, N.
+        units: Function without arguments that returns the number of output units.
+        what: Words for the explained output.
+
+    Raises:
+        ValueError: An index is out of range, there are more or fewer targets than samples, or a row
+            looks like a one-hot label.
+        TypeError: `target` is of another kind.
+    """
+    if isinstance(target, type):
+        raise TypeError(
+            f"`target` must be a class's index, such as 3, or a function of the outputs. Received: the type "
+            f"`{target.__name__}` itself. Give a value, not a type."
+        )
+    if isinstance(target, Target):
+        return Custom(target, target.arrays(count))
+    if callable(target):
+        return Custom(Target(target))
+    if isinstance(target, Contrast):
+        one, other = (read_goal(classes, count, units, what) for classes in (target.one, target.other))
+        return Units(one.weights - other.weights)
+    if isinstance(target, (str, bytes, dict)) or not _is_plain(target):
+        raise TypeError(
+            "`target` must be None, a class index, one index or list of indices for each sample, or a function of the "
+            f"outputs. Received: {target!r} ({type(target).__name__})."
+        )
+    size = units()
+    weights = np.zeros((count, size), "float32")
+    for row, indices in zip(weights, _indices_of_samples(target, count)):
+        for index in indices:
+            position, sign = _unit(index, size, what)
+            row[position] += sign
+        if target is not None and not row.any():
+            raise ValueError("`target` must not ask for both classes of a single output unit: they cancel.")
+        if size == 2 and row.all():
+            raise ValueError(
+                f"`target` must not name both of two classes. Received: {indices} for one sample. It takes indices, "
+                "not one-hot rows: give `labels.argmax(axis=-1)`. For the sum of both give a function, "
+                "`lambda outputs: keras.ops.sum(outputs, axis=-1)`."
+            )
+    return Units(weights)
+
+
+def _is_plain(target):
+    return target is None or is_integer(target) or hasattr(target, "__len__") or hasattr(target, "__array__")
+
+
+def _indices_of_samples(target, count):
+    if target is None:
+        return [[]] * count
+    if is_integer(target):
+        return [[int(target)]] * count
+    check_unmasked("target", target)
+    if not isinstance(target, (list, tuple, range)):
+        target = np.asarray(target).tolist()  # an array or a tensor
+    if not isinstance(target, (list, tuple, range)):
+        return [[target]] * count
+    if len(target) != count:
+        raise ValueError(
+            f"`target` must hold one class, or one list of classes, for each sample. Received: {len(target)} for "
+            f"{count} samples. For one class in all of them give an int."
+        )
+    rows = [listify(one) for one in target]
+    if any(not row for row in rows):
+        raise ValueError("`target` must hold at least one class for each sample. Received: an empty list.")
+    if any(len(set(map(str, row))) < len(row) for row in rows):
+        raise ValueError(
+            "`target` must not name a class twice for one sample. Received: repeated classes. It takes the indices of "
+            "classes, not one-hot rows: give `labels.argmax(axis=-1)`."
+        )
+    return rows
+
+
+def _unit(index, size, what):
+    """Returns `(position, sign)` of a class index; a single unit stands for class 1."""
+    if not is_integer(index):
+        raise TypeError(f"`target` must hold integers. Received: {index!r} ({type(index).__name__}).")
+    classes = max(size, 2)
+    if not 0 <= index < classes:
+        raise ValueError(
+            f"`target` is out of range. Received: {index}, but {what} has {classes} classes: "
+            f"choose from 0 to {classes - 1}."
+        )
+    return (int(index), 1.0) if size > 1 else (0, 1.0 if index == 1 else -1.0)
