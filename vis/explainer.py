@@ -111,10 +111,10 @@ class Explainer:
                 of arrays. Finite numbers. Not changed.
             target: What is explained. `None`: for each sample the class with the highest score.
                 An int: that class. N ints: one for each sample. N lists of ints: the sum of
-                those classes. A target of `vis.targets`. Or a function `f(outputs) -> (N,)` made of `keras.ops`, which gets the
-                rows that are evaluated at once (keep one function: each new one is compiled). A single
-                output unit is class 1, its negative class 0. For outputs with positions, the mean
-                over the positions.
+                those classes. Or a target of `vis.targets`, or a function `f(outputs) -> (N,)` made of
+                `keras.ops`, which gets the rows that are evaluated at once (keep one function: each new one
+                is compiled). A single output unit is class 1, its negative class 0. For outputs with
+                positions, the mean over the positions.
             batch_size: How many evaluations of the model run at once; bounds memory.
             verbose: 1 for a progress bar. Default 0.
 
