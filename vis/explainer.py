@@ -320,9 +320,10 @@ def _is_pair(layer):
 
 def _mixed_samples(what):
     return (
-        f"Samples must be explained one by one, but {what} mixes the samples of a batch: a sample's value changes with "
-        "its neighbours (or is random). Give a `target` with a value of each sample by itself, such as "
-        "`lambda outputs: keras.ops.diagonal(outputs['logits'])` for pairs."
+        f"Samples must be explained one by one, but {what} mixes the samples of a batch, or is random: a sample's "
+        "value changes with its neighbours. Give a `target` with a value of each sample by itself, such as "
+        "`lambda outputs: keras.ops.diagonal(outputs['logits'])` for pairs; or explain what comes before a random "
+        "layer, by `output_layer=`."
     )
 
 

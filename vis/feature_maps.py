@@ -13,7 +13,7 @@ import numpy as np
 from vis.graph import children, layers, operations
 from vis.network import Site
 from vis.survey import is_built_in, is_elementwise
-from vis.utils.formats import data_format
+from vis.utils.formats import data_format, producer, producers
 
 # Their output is that of another layer, at shifted positions.
 _SHIFTING = tuple(getattr(keras.layers, f"{kind}{n}D") for kind in ("ZeroPadding", "Cropping") for n in (1, 2, 3))
@@ -122,7 +122,8 @@ def input_of_size(batch, spatial, indices=None):
     order = by_size(batch, indices)
     found = [index for index in order if batch.spatial_shape(index) == spatial]
     found += [index for index in order if len(batch.spatial_shape(index)) == len(spatial)]
-    found += [index for index in order if batch.arrays[index].ndim - 1 == len(spatial)]  # without a channel axis
+    shapes = {index: batch.arrays[index].shape[1:] for index in order}  # images may have no channel axis
+    found += [index for index in order if len(shapes[index]) == len(spatial) and 1 not in shapes[index]]
     return next(iter(found), None)
 
 
@@ -148,6 +149,43 @@ def token_grid(tokens, image) -> Grid | None:
             if shape and np.prod(shape) == tokens - extra and all(size % patch == 0 for size in image):
                 return Grid(extra, shape)
     return None
+
+
+def beside(model, maps, path) -> list:
+    """Lists the paths of those feature maps that the score depends on by a way around a layer.
+
+    Known only as far as the model is a graph.
+
+    Args:
+        model: The model.
+        maps: Its feature maps.
+        path: The layer's path.
+    """
+    paths, found = dict(operations(model)), []
+    own = [name for name, _ in operations(model)]
+    container, parent = model, ""
+    for part in path.split("/"):
+        if not isinstance(container, (keras.Function, keras.Sequential)) or not getattr(container, "outputs", None):
+            break
+        inner = paths[parent + part]
+        around = _reached(container, inner)
+        for image in maps:
+            head = parent + own[image.site.place][len(parent) :].split("/")[0]
+            if own[image.site.place].startswith(parent) and id(paths.get(head)) in around:
+                found.append(own[image.site.place])
+        container, parent = inner, f"{parent}{part}/"
+    return found
+
+
+def _reached(model, without):
+    """Collects what a graph's outputs are computed from, not counting what only one operation needs."""
+    found, queue = set(), [producer(tensor) for tensor in model.outputs]
+    while queue:
+        operation = queue.pop()
+        if operation is not None and operation is not without and id(operation) not in found:
+            found.add(id(operation))
+            queue += producers(operation)
+    return found
 
 
 def _not_searched(model):

@@ -80,12 +80,18 @@ class Custom:
 
     def score(self, outputs, arguments):
         """Returns `(score (B,), nothing)`."""
-        score = self.key(outputs, *arguments)
+        try:
+            score = self.key(outputs, *arguments)
+        except Exception as error:  # the user's code, it may raise anything
+            shapes = tree.map_structure(lambda tensor: tuple(tensor.shape), outputs)
+            error.add_note(f"It was raised by `target`, called on the model's outputs, of shape {shapes}.")
+            raise
         expected = (tree.flatten(outputs)[0].shape[0],)
         shape = tuple(getattr(score, "shape", ()))
         if not ops.is_tensor(score) or shape != expected:
             raise ValueError(
-                f"`target` must return one number for each sample, a tensor of shape {expected} made with `keras.ops`. "
+                f"`target` must return one number for each sample, a tensor of shape {expected} for the {expected[0]} "
+                "rows that it was tried on, made with `keras.ops`. "
                 f"Received: {type(score).__name__} of shape {shape}. Take the mean or sum over all axes but the first."
             )
         return ops.cast(score, "float32"), {}

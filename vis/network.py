@@ -66,6 +66,10 @@ def site(model, layer, call=-1) -> Site | None:
     return Site(places[0], int(call))
 
 
+def _names(outputs):
+    return f" ({', '.join(map(repr, list(outputs)[:8]))})" if isinstance(outputs, dict) else ""
+
+
 class NoGradientError(ValueError):
     """The target does not depend on what the gradient is taken of."""
 
@@ -134,7 +138,7 @@ class Network:
             raise ValueError(f"Layer {name!r} puts out {len(output)} tensors. Choose a layer with a single output.")
         if len(output) != 1:
             raise ValueError(
-                f"Model {self.model.name!r} has {len(output)} outputs, so a class index does not say which is meant. "
+                f"Model {self.model.name!r} has {len(output)} outputs{_names(outputs)}, so a class index does not say which is meant. "
                 "Give `output_layer=`, or a `target` that is a function of the outputs."
             )
         output = ops.cast(output[0], "float32")
@@ -291,7 +295,7 @@ def _check_rows(layer, value, inputs):
 def mixed_rows(layer, shape, rows) -> str:
     """Words that a layer's rows are not the samples."""
     return (
-        f"`layer` must put out one row for each sample. Received: layer {layer.name!r}, whose first axis is not the "
+        f"A layer must put out one row for each sample. Received: layer {layer.name!r}, whose first axis is not the "
         f"batch (output shape {shape} for {rows} samples; windows of attention are such rows). Choose a layer before "
         "or after it, where samples are apart."
     )
@@ -343,8 +347,8 @@ def _no_gradient(of_what):
     return (
         f"The target does not depend on {of_what}, so there is no gradient. Choose a layer between the input and what "
         "is explained; a `target` that is a function must be differentiable (no argmax, no rounding). Where whole "
-        "numbers come in (an embedding, bytes that a layer rescales), there is no gradient: give that layer as "
-        "`input_layer=` of an explainer, or its output as `wrt_tensor=` of a visualize function."
+        "numbers come in (an embedding, bytes), give the layer that takes them as `input_layer=`, or its output as "
+        "`wrt_tensor=`."
     )
 
 

@@ -17,12 +17,27 @@ from keras import ops, tree
 from vis import backend
 from vis.graph import children, layers, operations, walk
 from vis.losses import layer_output
+from vis.utils.formats import producers
 from vis.utils.utils import last_layers
 
 _ROWS = 3
+_EXPLAINED, _RAW = -1, -2  # places of what is explained, and of what the model puts out
 _ORDERS = ([0, 1, 2], [1, 3, 0])  # which samples the two runs have
 _TOLERANCE = 1e-4  # of a row's root mean square; rounding is far below it
 _HALF_TOLERANCE = 1e-2  # where a model computes with 16 bits
+
+# What comes after the layer that makes an output.
+_FINISHING = (
+    "Activation",
+    "Softmax",
+    "Sigmoid",
+    "ReLU",
+    "Reshape",
+    "Permute",
+    "Resizing",
+    "Dropout",
+    "Identity",
+) + tuple(f"{kind}{n}D" for kind in ("UpSampling", "Cropping", "ZeroPadding") for n in (1, 2, 3))
 
 # Layers that run what is not Keras's, or what the user wrote.
 _UNPROVEN = ("Lambda", "TorchModuleWrapper", "JaxLayer", "FlaxLayer", "TFSMLayer")
@@ -152,13 +167,26 @@ def _is_graph(model):
 
 def _read_off(model):
     places = {id(layer): place for place, (_, layer) in enumerate(operations(model))}
-    ends = {id(layer) for layer in last_layers(model)}
+    ends = _finishing(model)
     found = []
     for layer in _in_order(model):
         shape = known_shape(layer)
         if shape is not None and id(layer) not in ends and not isinstance(layer, keras.layers.InputLayer):
             found.append(Seen(places[id(layer)], -1, shape))
     return Survey(found, Seen(-1, -1, None))
+
+
+def _finishing(model):
+    """Collects the layers that make the outputs, and those that only activate, rearrange or resize them afterwards."""
+    found, queue = set(), list(last_layers(model))
+    while queue:
+        layer = queue.pop()
+        found.add(id(layer))
+        if type(layer).__name__ in _FINISHING:
+            before = [one for one in producers(layer) if one is not None]
+            before = [end for one in before for end in (last_layers(one) if _is_graph(one) else [one])]
+            queue += [one for one in before if id(one) not in found]
+    return found
 
 
 def known_shape(layer):
@@ -185,6 +213,8 @@ class _Runs:
         self._network, self._batch = network, batch
         hidden = _insides_of_built_in(model)
         self._watched = [(i, one) for i, (_, one) in enumerate(operations(model)) if id(one) not in hidden]
+        ends = _finishing(model) if _is_graph(model) and getattr(model, "outputs", None) else set()
+        self._ends = [i for i, (_, one) in enumerate(operations(model)) if id(one) in ends and len(model.outputs) == 1]
         self._calls = []  # (place, call, shape) of what was seen, known once the model has run
         self._run = backend.few_times(self._marks, model.variables)
         self._size = batch.layout.fixed_size or _ROWS
@@ -201,12 +231,17 @@ class _Runs:
             Seen(place, call, shape, self._has_rows(shape) and keeps, inputs, bool(marks[:, -1].all()))
             for (place, call, shape), keeps, inputs, marks in zip(self._calls, follows, depends, first)
         ]
-        ends = [one for one in found if one.place < 0]
+        ends = [one for one in found if one.place == _EXPLAINED]
         if len(ends) == 1:  # a layer that makes the one output has no feature map
-            found = [one for one, marks in zip(found, first) if not np.array_equal(marks, first[-1], equal_nan=True)]
+            made = [marks for one, marks in zip(found, first) if one.place < 0]
+            found = [
+                one
+                for one, marks in zip(found, first)
+                if one.place < 0 or not any(np.array_equal(marks, other, equal_nan=True) for other in made)
+            ]
         whole = all(one.keeps_rows for one in ends)
         inputs = frozenset().union(*(one.inputs for one in ends))
-        seen = [one for one in found if one.place >= 0 and one.shape is not None]
+        seen = [one for one in found if one.place >= 0 and one.shape is not None and one.place not in self._ends]
         return Survey(seen, Seen(-1, 0, None, whole, inputs), (outputs, others), pairs, self._size)
 
     def _dependencies(self, a, b, marks):
@@ -238,12 +273,16 @@ class _Runs:
             counts[place] += 1
             return output
 
+        def end(place, outputs):
+            for output in tree.flatten(outputs):
+                self._calls.append((place, 0, tuple(output.shape)))
+                marks.append(self._mark(output))
+            return outputs
+
         taps = [(layer, functools.partial(note, place, layer)) for place, layer in self._watched]
+        taps.append((self._network.model, functools.partial(end, _RAW)))
         outputs, _ = self._network.outputs(self._batch.layout, inputs, taps)
-        for output in tree.flatten(outputs):
-            self._calls.append((-1, 0, tuple(output.shape)))
-            marks.append(self._mark(output))
-        return marks, outputs
+        return marks, end(_EXPLAINED, outputs)
 
     def _alike(self, one, other):
         """Tells whether two rows are the same but for rounding."""
@@ -259,7 +298,10 @@ class _Runs:
         tensor = ops.cast(tensor, "float32")
         flat = ops.reshape(tensor, (self._size, -1))
         size = ops.sqrt(ops.mean(ops.square(flat), axis=-1))
-        return ops.stack([ops.mean(flat, axis=-1), flat[:, 0], size, _is_distribution(tensor)], axis=-1)
+        waves = ops.cos(2.4 * ops.arange(flat.shape[-1], dtype="float32"))  # normalised rows have one mean and size
+        return ops.stack(
+            [ops.mean(flat, axis=-1), ops.mean(flat * waves, axis=-1), size, _is_distribution(tensor)], axis=-1
+        )
 
 
 def alike(one, other, tolerance=_TOLERANCE, size=0.0) -> bool:
@@ -284,9 +326,14 @@ def _four(batch):
 
 
 def _changed(array, draw):
-    """Returns another array like this one; whole numbers are drawn from those in it, and stay in their vocabulary."""
-    if array.dtype.kind != "f":
-        return draw.choice(array.reshape(-1), array.shape).astype(array.dtype)
+    """Returns another array like this one.
+
+    Whole numbers, which may be words whatever their dtype, are drawn from those in it: they stay in their vocabulary.
+    """
+    if array.dtype.kind != "f" or np.array_equal(array, np.round(array)):
+        values, index = np.unique(array, return_inverse=True)
+        step = draw.integers(1, max(len(values), 2), array.shape)  # another one at each position
+        return values[(index.reshape(array.shape) + step) % len(values)]
     spread = float(np.ptp(array)) or float(np.abs(array).max()) or 1.0
     return array + (spread * draw.uniform(-0.5, 0.5, array.shape)).astype(array.dtype)
 

@@ -122,9 +122,10 @@ def foreign_modules(operation) -> list:
 
 
 def _inner(operation):
-    # A wrapper holds its format in the wrapped layer, a nested model in its layers.
-    wrapped = [operation.layer] if isinstance(operation, keras.layers.Wrapper) else []
-    return wrapped + list(getattr(operation, "layers", []))
+    # A wrapper holds its format in the wrapped layer, a nested model or a block of the user's own in its layers.
+    if isinstance(operation, keras.Model):
+        return list(operation.layers)
+    return operation._flatten_layers(recursive=False, include_self=False) if isinstance(operation, keras.Layer) else []
 
 
 def producers(operation) -> list:

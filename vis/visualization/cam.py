@@ -5,17 +5,18 @@ A method of this family is a formula of the activations `A` and the gradients `G
 """
 
 import itertools
+import warnings
 
 import numpy as np
 
 from vis.explainer import Explainer, check_finite, gathered
-from vis.feature_maps import feature_map, feature_maps, no_grid
+from vis.feature_maps import beside, feature_map, feature_maps, no_grid
 from vis.graph import operations
 from vis.network import NoGradientError
 from vis.survey import Seen, known_shape
 from vis.utils.formats import data_format
 from vis.utils.images import resize
-from vis.utils.validation import check_count, check_flag, words_shape
+from vis.utils.validation import VisualizationWarning, check_count, check_flag, words_shape
 from vis.visualization.gradients import Saliency
 
 _PICKED_PER_EXPLAINER = 16
@@ -115,6 +116,20 @@ class ClassActivationMap(Explainer):
             others = self._unseen_images(task, at)
             if others:
                 raise ValueError(self._words_several(task, at, others))
+            self._tell_of_branches(task, path)
+
+    def _tell_of_branches(self, task, path):
+        """Says once that the score also comes from feature maps that the chosen one does not see."""
+        others = [] if "branches" in self._told else beside(self.model, self._maps(task), path)
+        self._told.add("branches")
+        if others:
+            warnings.warn(
+                f"The map is that of layer {path!r}; the score also comes, by a way around it, from {others[0]!r}"
+                f"{f' and {len(others) - 1} more layers' if len(others) > 1 else ''}. Give `layer=` to say which is "
+                "meant: a layer where the ways have come together shows all.",
+                VisualizationWarning,
+                stacklevel=2,
+            )
 
     def _unseen_images(self, task, at):
         """Lists the inputs, of the kind that the feature map is of, which matter for the score but not for the map."""
@@ -140,7 +155,7 @@ class ClassActivationMap(Explainer):
                 fitting.append(image)
         listed = ", ".join(f"{(paths[i.site.place], i.site.call)!r} for `{names[i.input]}`" for i in fitting)
         return (
-            f"`layer` must be given, as the model takes several images and the last feature map, of layer "
+            f"`layer` must be given, as the score depends on several inputs and the last feature map, of layer "
             f"'{paths[at.place]}', does not see {', '.join(f'`{names[i]}`' for i in others)}. Choose one of: {listed}."
         )
 
@@ -221,16 +236,16 @@ class ClassActivationMap(Explainer):
 
     def at_input(self, task, image, maps):
         """Resizes maps to the input that they are of."""
-        return resize(maps, target_size(task.batch, image, maps.ndim - 1)) if self._upsample else maps
+        return resize(maps, target_size(task.batch, image, maps.ndim - 1, self.layer)) if self._upsample else maps
 
 
-def target_size(batch, image, rank) -> tuple:
+def target_size(batch, image, rank, path) -> tuple:
     """Returns the spatial shape of the input that a feature map is of."""
     if image.input is None:
         listed = ", ".join(str(array.shape) for array in batch.arrays)
         raise ValueError(
-            f"The feature map has {rank} spatial axes, but no input that it depends on has: it cannot be resized to "
-            f"one. Received: inputs {listed}. Choose another `layer`, or give `upsample=False`."
+            f"The feature map of layer {path!r} has {rank} spatial axes, but no input that it depends on has: it cannot "
+            f"be resized to one. Received: inputs {listed}. Choose another `layer`, or give `upsample=False`."
         )
     shape = batch.spatial_shape(image.input)
     return shape if len(shape) == rank else batch.arrays[image.input].shape[1:]  # images without a channel axis
@@ -410,7 +425,8 @@ class EigenCAM(ClassActivationMap):
 
     Needs no gradient, and shows the most prominent object whether or not it matters for the score.
     The sign of a principal component is arbitrary: it is chosen so that the map correlates positively
-    with the sum of the activations.
+    with the sum of the activations. After a normalisation that sum is the same everywhere; there, the strongest
+    position is positive.
 
     Source: Muhammad & Yeasin 2020, "Eigen-CAM", section III. The paper speaks of principal components, but
     its equation takes the singular vectors of the activations as they are. After a ReLU the first of these
@@ -457,9 +473,17 @@ class EigenCAM(ClassActivationMap):
             matrix = one.reshape(-1, one.shape[-1])
             matrix = matrix - matrix.mean(axis=0)
             component = matrix @ np.linalg.svd(matrix, full_matrices=False)[2][0]
-            sign = -1.0 if component @ matrix.sum(axis=1) < 0 else 1.0
-            maps.append(sign * component.reshape(one.shape[:-1]))
+            maps.append(_signed(component, matrix).reshape(one.shape[:-1]))
         return np.stack(maps)
+
+
+def _signed(component, matrix):
+    """Gives a component the sign of the sum over the channels; where that is no more than rounding, its own peak's."""
+    total = matrix.sum(axis=1)
+    alike = component @ total
+    if abs(alike) <= 1e-3 * np.linalg.norm(component) * np.linalg.norm(matrix):  # as after a normalisation
+        alike = component[np.argmax(np.abs(component))]
+    return -component if alike < 0 else component
 
 
 class GuidedGradCAM(Explainer):
@@ -615,7 +639,7 @@ class ScoreCAM(ChannelCAM):
     def weights(self, task, image, activations):
         """Returns the softmax over the channels of f(x * mask); f(0), the same for all, cancels in it."""
         task.settle_target()
-        index, sizes = image.input, target_size(task.batch, image, activations.ndim - 2)
+        index, sizes = image.input, target_size(task.batch, image, activations.ndim - 2, self.layer)
         if not task.batch.is_float(index):
             raise ValueError(
                 f"`{task.batch.layout.names[index]}` holds whole numbers, which cannot be faded by a mask. Use "

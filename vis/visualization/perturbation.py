@@ -5,6 +5,7 @@ These need no gradient, only the model's output, which is explained as it is by 
 
 import functools
 import itertools
+import re
 
 import numpy as np
 
@@ -16,10 +17,15 @@ from vis.utils.validation import check_count, check_fraction, is_integer
 from vis.visualization.gradients import fresh_seed, read_baseline
 
 
+# Inputs that say how others are to be read.
+_AUXILIARY = re.compile("mask|segment|token_type|position", re.IGNORECASE)
+
+
 class PerturbationExplainer(Explainer):
     """Base class of the methods that hide parts of the input.
 
-    Of several inputs, the image (or volume, or signal) is perturbed; the others stay as they are.
+    Of several inputs, the image (or volume, or signal) is perturbed; the others stay as they are. Inputs whose names
+    say that they are masks, segments or positions are never meant by themselves.
 
     Args:
         model: See `vis.explainer.Explainer`.
@@ -39,7 +45,9 @@ class PerturbationExplainer(Explainer):
         """Returns which input is perturbed."""
         if self._input_name is not None:
             return named_input(self.model, batch, self._input_name)
-        first, *others = by_size(batch)
+        own = [tensor.name for tensor in getattr(self.model, "inputs", None) or []] or batch.layout.names
+        plain = [i for i, names in enumerate(zip(own, batch.layout.names)) if not _AUXILIARY.search(" ".join(names))]
+        first, *others = by_size(batch, plain or None)
         sizes = [
             np.prod(batch.spatial_shape(index)) if array.ndim > 2 else 0 for index, array in enumerate(batch.arrays)
         ]
