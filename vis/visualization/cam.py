@@ -15,7 +15,7 @@ from vis.network import NoGradientError
 from vis.utils.formats import data_format
 from vis.utils.images import resize
 from vis.utils.validation import check_count, check_flag, words_shape
-from vis.visualization.gradients import Saliency
+from vis.visualization.gradients import Saliency, warn_of_far_zero
 
 _PICKED_PER_EXPLAINER = 16
 _LEAST_GRADIENT = 1e-37  # twice the inverse of what is smaller may be infinite in single precision
@@ -553,6 +553,7 @@ class ScoreCAM(ChannelCAM):
                 f"`{task.batch.layout.names[index]}` holds whole numbers, which cannot be faded by a mask. Use "
                 "vis.AblationCAM or vis.GradCAM."
             )
+        warn_of_far_zero(task.batch.layout.names[index], task.batch.arrays[index])
         positions = tuple(range(1, activations.ndim - 1))
         variances, live = activations.var(axis=positions), np.ptp(activations, axis=positions) > 0
         order = np.argsort(-variances, axis=-1, kind="stable")[:, : self._max_channels]
