@@ -13,7 +13,7 @@ from keras import layers, ops
 
 import vis
 from vis.losses import ActivationMaximization
-from vis.utils.validation import check_input_range, words_error
+from vis.utils.validation import VisualizationWarning, check_input_range, words_error
 
 
 @pytest.fixture(scope="module")
@@ -342,4 +342,63 @@ def test_flags_are_flags(model):
 def test_images_without_a_channel_axis():
     model = keras.Sequential([keras.Input((6, 5)), layers.Flatten(), layers.Dense(2)])
     assert vis.Occlusion(model, patch=(2, 2))(zoo.draw(3, 6, 5), 1).shape == (3, 6, 5)
-    assert vis.Occlusion(model)(zoo.draw(3, 6, 5), 1).shape == (3, 6)  # taken for a signal
+    with pytest.warns(VisualizationWarning, match="signals of 5 channels"):
+        assert vis.Occlusion(model)(zoo.draw(3, 6, 5), 1).shape == (3, 6)
+
+
+# --- perturbation: what is hidden, and what stands there
+
+
+def grey_without_channels(*first):
+    """Images (N, H, W): the channel axis comes later, or never."""
+    first = first or (layers.Reshape((12, 10, 1)), layers.Conv2D(2, 3, activation="relu"))
+    return keras.Sequential([keras.Input((12, 10)), *first, layers.Flatten(), layers.Dense(3)])
+
+
+@pytest.mark.parametrize("make", [lambda m: vis.Occlusion(m, 2), lambda m: vis.RISE(m, 8, 4, seed=0)])
+def test_images_without_a_channel_axis_are_images(make, model):
+    model = zoo.set_weights(grey_without_channels())
+    x = zoo.draw(2, 12, 10)
+    twin = keras.Sequential([keras.Input((12, 10, 1)), *model.layers[1:]])
+    maps, expected = make(model)(x, 1), make(twin)(x[..., None], 1)
+    assert maps.shape == (2, 12, 10)
+    np.testing.assert_allclose(maps, expected, atol=1e-5)
+    rescaled = grey_without_channels(layers.Rescaling(2.0), *model.layers)
+    assert make(rescaled)(x, 1).shape == (2, 12, 10)
+    inputs = keras.Input((12, 10))
+    expanded = keras.Model(inputs, layers.GlobalAveragePooling2D()(ops.expand_dims(inputs, -1)))
+    assert make(expanded)(x, 0).shape == (2, 12, 10)
+
+
+def test_inputs_that_may_be_images_or_signals_are_said():
+    flat = grey_without_channels(layers.Flatten())
+    x = zoo.draw(2, 12, 10)
+    with pytest.warns(VisualizationWarning, match="signals of 10 channels.*patch.*pair"):
+        assert vis.Occlusion(flat)(x, 1).shape == (2, 12)
+    with pytest.warns(VisualizationWarning, match="signals of 10 channels.*Reshape"):
+        vis.RISE(flat, 8, 4, seed=0)(x, 1)
+    assert vis.Occlusion(flat, (3, 3))(x, 1).shape == (2, 12, 10)  # said
+    assert vis.Occlusion(grey_without_channels(layers.Conv1D(2, 3)))(x, 1).shape == (2, 12)  # a signal
+
+
+FAR = zoo.draw(2, 9, 7, 3) + 290  # temperatures in kelvin
+
+
+@pytest.mark.parametrize("make", [vis.Occlusion, vis.IntegratedGradients, lambda m: vis.RISE(m, 8), vis.ScoreCAM])
+def test_a_baseline_far_from_the_inputs_is_said(make, model):
+    with pytest.warns(VisualizationWarning, match="0 .*far from.*values.*from 28"):
+        make(model)(FAR, 1)
+    make(model)(FAR - 290, 1)
+    make(model)(np.abs(FAR - 290), 1)
+
+
+def test_a_baseline_of_0_for_pale_pictures_is_usual(model):
+    for pale in (X * 0.01 + 0.5, np.clip(X, -1, 1) * 10 + 140):
+        vis.Occlusion(model)(pale, 1)
+        vis.IntegratedGradients(model, 2)(pale, 1)
+
+
+def test_a_baseline_that_is_given_is_meant(model):
+    vis.Occlusion(model, baseline=290)(FAR, 1)
+    vis.IntegratedGradients(model, baseline=FAR.mean())(FAR, 1)
+    vis.Occlusion(model, baseline=0)(FAR, 1)

@@ -1071,10 +1071,15 @@ def rescaled(*first):
 
 
 def test_a_model_that_rescales_bytes_is_not_shown_fractions():
-    for make in (lambda: rescaled(layers.Rescaling(1 / 255)), lambda: rescaled(layers.Rescaling(1 / 127.5, offset=-1))):
-        with pytest.warns(VisualizationWarning, match=r"`input_range`.*'rescaling.*0 to 255.*input_range=\(0, 255\)"):
-            plain(make(), DeepDream("conv"))
-        plain(make(), DeepDream("conv"), input_range=(0, 255))
+    for first in (
+        layers.Rescaling(1 / 255),
+        layers.Rescaling(1 / 127.5, offset=-1),
+        layers.Normalization(mean=[123.7, 116.3, 103.5], variance=[3409.0, 3262.0, 3291.0]),  # ConvNeXt
+    ):
+        with pytest.warns(VisualizationWarning, match=r"`input_range`.*0 to 255.*input_range=\(0, 255\)"):
+            plain(rescaled(first), DeepDream("conv"))
+        plain(rescaled(first), DeepDream("conv"), input_range=(0, 255))
+    plain(rescaled(layers.Normalization(mean=[0.5, 0.4, 0.4], variance=[0.05, 0.05, 0.05])), DeepDream("conv"))
     plain(rescaled(layers.Rescaling(2.0)), DeepDream("conv"))
     plain(rescaled(), DeepDream("conv"))
     real = keras.applications.MobileNetV3Small((32, 32, 3), alpha=0.75, weights=None, classes=3)

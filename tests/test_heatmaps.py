@@ -73,6 +73,18 @@ def test_where_the_channels_are(shape, axis, expected):
         np.testing.assert_allclose(got, strongest / scale, rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "shape, words", [((2, 3, 8, 9), "channel_axis=1"), ((2, 6, 7, 8), "None"), ((2, 5, 6, 16), "-1")]
+)
+def test_a_guess_of_many_channels_is_said(shape, words):
+    """A volume's class activation maps, channels first, and many channels look alike."""
+    values = np.random.default_rng(0).normal(size=shape)
+    with pytest.warns(VisualizationWarning, match=rf"last axis.*of {shape[-1]}.*channel_axis.*{words}"):
+        vis.heatmap(values)
+    for axis in (None, -1, 1):
+        vis.heatmap(values, channel_axis=axis)  # said: no warning
+
+
 @pytest.mark.parametrize("value", [0.0, 0.3])
 def test_a_flat_map_becomes_zeros_and_says_why(value):
     maps = np.concatenate([np.full((1, 4, 5), value), np.random.default_rng(0).random((1, 4, 5))])

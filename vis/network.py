@@ -138,7 +138,8 @@ class Network:
             raise ValueError(f"Layer {name!r} puts out {len(output)} tensors. Choose a layer with a single output.")
         if len(output) != 1:
             raise ValueError(
-                f"Model {self.model.name!r} has {len(output)} outputs{_names(outputs)}, so a class index does not say which is meant. "
+                f"Model {self.model.name!r} has {len(output)} outputs{_names(outputs)}, so a class index does not say "
+                "which is meant. "
                 "Give `output_layer=`, or a `target` that is a function of the outputs."
             )
         output = ops.cast(output[0], "float32")

@@ -22,6 +22,8 @@ _REDUCTIONS = {
     "norm": lambda values, axis: np.sqrt(np.sum(np.square(values), axis)),
 }
 
+_FEW_CHANNELS = 4  # grey, colours, colours and transparency
+
 SIGNS = {
     "absolute": np.abs,
     "positive": lambda values: np.maximum(values, 0),
@@ -59,7 +61,8 @@ def heatmap(attributions, reduce="max", sign="absolute", percentile=99.0, *, cha
         TypeError: An argument is of the wrong kind.
 
     Warns:
-        VisualizationWarning: A map is flat; it becomes zeros.
+        VisualizationWarning: A map is flat; it becomes zeros. Or the last of 4 axes and more, longer
+            than 4, was taken for the channels.
 
     Examples:
         >>> heatmap(np.array([[[[1.0, -4.0], [2.0, 0.0]]]]), sign="signed", percentile=100).tolist()
@@ -115,7 +118,17 @@ def _channel_axis(values, axis):
         return None
     if axis == "auto":
         line, channels = values.shape[-2:]
-        return -1 if values.ndim > 3 or (values.ndim == 3 and channels <= 4 and line >= 8 * channels) else None
+        if values.ndim > 3 and channels > _FEW_CHANNELS:
+            warnings.warn(
+                f"heatmap took the last axis, of {channels}, for the channels. Received: attributions of shape "
+                f"{values.shape}. Say so if that is right: `channel_axis=-1`; `channel_axis=1` if they come first, "
+                "`None` if there are none, as in the class activation maps of a volume.",
+                VisualizationWarning,
+                stacklevel=3,
+            )
+        return (
+            -1 if values.ndim > 3 or (values.ndim == 3 and channels <= _FEW_CHANNELS and line >= 8 * channels) else None
+        )
     if not is_integer(axis) or axis % values.ndim == 0 or not -values.ndim <= axis < values.ndim:
         raise ValueError(f'`channel_axis` must be "auto", None or an axis after the first. Received: {axis!r}.')
     return axis

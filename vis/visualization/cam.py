@@ -17,7 +17,7 @@ from vis.survey import Seen, known_shape
 from vis.utils.formats import data_format
 from vis.utils.images import resize
 from vis.utils.validation import VisualizationWarning, check_count, check_flag, words_shape
-from vis.visualization.gradients import Saliency
+from vis.visualization.gradients import Saliency, warn_of_far_zero
 
 _PICKED_PER_EXPLAINER = 16
 _LEAST_GRADIENT = 1e-37  # twice the inverse of what is smaller may be infinite in single precision
@@ -244,8 +244,8 @@ def target_size(batch, image, rank, path) -> tuple:
     if image.input is None:
         listed = ", ".join(str(array.shape) for array in batch.arrays)
         raise ValueError(
-            f"The feature map of layer {path!r} has {rank} spatial axes, but no input that it depends on has: it cannot "
-            f"be resized to one. Received: inputs {listed}. Choose another `layer`, or give `upsample=False`."
+            f"The feature map of layer {path!r} has {rank} spatial axes, but no input that it depends on has: it "
+            f"cannot be resized to one. Received: inputs {listed}. Choose another `layer`, or give `upsample=False`."
         )
     shape = batch.spatial_shape(image.input)
     return shape if len(shape) == rank else batch.arrays[image.input].shape[1:]  # images without a channel axis
@@ -645,6 +645,7 @@ class ScoreCAM(ChannelCAM):
                 f"`{task.batch.layout.names[index]}` holds whole numbers, which cannot be faded by a mask. Use "
                 "vis.AblationCAM or vis.GradCAM."
             )
+        warn_of_far_zero(task.batch.layout.names[index], task.batch.arrays[index])
         positions = tuple(range(1, activations.ndim - 1))
         variances, live = activations.var(axis=positions), np.ptp(activations, axis=positions) > 0
         order = np.argsort(-variances, axis=-1, kind="stable")[:, : self._max_channels]

@@ -325,14 +325,25 @@ def _warn_of_another_range(loss, input_range):
 def _warn_of_bytes(model, input_range):
     if input_range[1] - input_range[0] > 2:
         return
-    rescaling = next((layer for _, layer in layers(model) if isinstance(layer, keras.layers.Rescaling)), None)
-    if rescaling is not None and 0 < np.max(np.abs(rescaling.scale)) < _SCALE_OF_BYTES:
+    first = (
+        layer for _, layer in layers(model) if isinstance(layer, (keras.layers.Rescaling, keras.layers.Normalization))
+    )
+    rescaling = next(first, None)
+    if rescaling is not None and _takes_bytes(rescaling):
         warnings.warn(
             f"`input_range` should be that of bytes: the model's layer {rescaling.name!r} rescales inputs from 0 to "
             f"255. Received: {input_range}, of which nearly nothing is left then. Give `input_range=(0, 255)`.",
             VisualizationWarning,
             stacklevel=3,
         )
+
+
+def _takes_bytes(layer):
+    """Tells whether a layer that rescales makes small numbers of bytes, and of fractions nearly nothing."""
+    if isinstance(layer, keras.layers.Rescaling):
+        return 0 < np.max(np.abs(layer.scale)) < _SCALE_OF_BYTES
+    variance = getattr(layer, "input_variance", None)
+    return variance is not None and 1 / np.sqrt(np.min(variance)) < _SCALE_OF_BYTES * 2
 
 
 def _read_regularizers(regularizers):

@@ -1,12 +1,15 @@
 """Input attribution by gradients: what in the input moves the score."""
 
 import functools
+import warnings
 
 import numpy as np
 
 from vis.explainer import Explainer, gathered
 from vis.utils.formats import data_format
-from vis.utils.validation import check_count, check_nonnegative, check_numeric, pick
+from vis.utils.validation import VisualizationWarning, check_count, check_nonnegative, check_numeric, pick
+
+_FAR = 10  # of 0 from all values: times their own range
 
 
 class GradientExplainer(Explainer):
@@ -373,6 +376,9 @@ class IntegratedGradients(GradientExplainer):
             flat = list(given)
         if len(flat) != len(values):
             raise ValueError(f"`baseline` must hold one entry for each of {len(values)} inputs. Received: {len(flat)}.")
+        for name, one, value in zip(task.batch.layout.names, flat, values):
+            if one is None and self.site is None:
+                warn_of_far_zero(name, value)
         return [
             read_baseline(0.0 if one is None else one, value) if self.is_changeable(task, i) else value
             for i, (one, value) in enumerate(zip(flat, values))
@@ -396,3 +402,19 @@ def read_baseline(baseline, values) -> np.ndarray:
             f"`baseline` must be a number, or an array that fits one sample of shape {values.shape[1:]} or the batch. "
             f"Received: shape {array.shape}."
         ) from None
+
+
+def warn_of_far_zero(name, values):
+    """Says so where 0, which stands for what is hidden, is nothing like the values of an input."""
+    if values.dtype.kind != "f":
+        return
+    low, high = float(values.min()), float(values.max())
+    # Not of pale pictures, whose range has 0 in it.
+    if high > low and max(low, -high) > max(_FAR * (high - low), 2):
+        warnings.warn(
+            f"What is hidden becomes 0 by default, far from the values of `{name}`. Received: values from {low:g} to "
+            f"{high:g}. The model probably never saw such inputs. Give a `baseline=` where the method takes one, or "
+            "let the model take inputs around 0.",
+            VisualizationWarning,
+            stacklevel=3,
+        )

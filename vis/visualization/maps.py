@@ -82,7 +82,13 @@ def normalized(maps, what):
             VisualizationWarning,
             stacklevel=4,
         )
-    return np.stack([normalize(one) for one in maps]).astype("float32")
+    return np.stack([normalize(_enlarged(one)) for one in maps]).astype("float32")
+
+
+def _enlarged(one):
+    """Gives a map the range 1, beside which the epsilon of `normalize` is nothing."""
+    low, high = (float(end) for end in (one.min(), one.max()))
+    return (one.astype("float64") - low) / (high - low) if high > low else one
 
 
 def warn_of_probabilities(layer):

@@ -6,15 +6,25 @@ These need no gradient, only the model's output, which is explained as it is by 
 import functools
 import itertools
 import re
+import warnings
 
+import keras
 import numpy as np
+from keras import layers
 
 from vis.explainer import Explainer
 from vis.feature_maps import by_size
 from vis.inputs import named_input
+from vis.survey import known_shape
+from vis.utils.formats import consumers, producer
 from vis.utils.images import read_between
-from vis.utils.validation import check_count, check_fraction, is_integer
-from vis.visualization.gradients import fresh_seed, read_baseline
+from vis.utils.validation import VisualizationWarning, check_count, check_fraction, is_integer
+from vis.visualization.gradients import fresh_seed, read_baseline, warn_of_far_zero
+
+# What leaves an input as it is but for its values, and what gives it other axes.
+_KEEPING = (layers.Rescaling, layers.Normalization, layers.BatchNormalization, layers.Dropout, layers.GaussianNoise)
+_FEW_CHANNELS = 4  # no image is that narrow
+_RESHAPING = ("Reshape", "ExpandDims", "GetItem", "Flatten", "Lambda")
 
 
 # Inputs that say how others are to be read.
@@ -60,16 +70,40 @@ class PerturbationExplainer(Explainer):
             )
         return first
 
-    @staticmethod
-    def spatial_shape(batch, index) -> tuple:
+    def spatial_shape(self, batch, index) -> tuple:
         """Returns the shape of the map of one sample."""
-        shape = batch.spatial_shape(index)
+        shape, whole = batch.spatial_shape(index), batch.arrays[index].shape
         if not shape:
             raise ValueError(
                 f"`{batch.layout.names[index]}` must have at least one axis besides the batch, to hide parts of it. "
-                f"Received: shape {batch.arrays[index].shape}."
+                f"Received: shape {whole}."
             )
-        return shape
+        becomes = _first_use(self.model, index) if len(whole) == 3 and whole[-1] > _FEW_CHANNELS else None
+        if becomes == "flat":
+            warnings.warn(
+                f"`{batch.layout.names[index]}` of shape {whole} are taken for signals of {whole[-1]} channels, and "
+                "whole rows are hidden. If they are images, give a `patch` that is a pair (vis.Occlusion), or begin "
+                "the model with a Reshape that adds the channel axis.",
+                VisualizationWarning,
+                stacklevel=2,
+            )
+        return whole[1:] if becomes == "image" else shape
+
+
+def _first_use(model, index):
+    """Returns what an input (N, a, b) of a model is made into: "image", if it gets more axes, "flat", or `None`."""
+    inputs = getattr(model, "inputs", None) or []
+    queue = [producer(tensor) for tensor in inputs[index : index + 1]]
+    while queue:
+        for operation in consumers(queue.pop(0)):
+            rank = len(known_shape(operation) or ())
+            if isinstance(operation, keras.Model):
+                queue += [producer(tensor) for tensor in operation.inputs or [] if len(tensor.shape) == 3]
+            elif rank == 3 and isinstance(operation, _KEEPING):
+                queue.append(operation)
+            elif type(operation).__name__ in _RESHAPING and rank != 3:
+                return "image" if rank > 3 else "flat"
+    return None
 
 
 class Occlusion(PerturbationExplainer):
@@ -83,12 +117,12 @@ class Occlusion(PerturbationExplainer):
     Args:
         model: Any built or callable Keras model. Not changed.
         patch: Size of the window in pixels: a number, or one for each spatial axis. Default `None`: an
-            eighth of each axis. Inputs `(N, H, W)` are taken for signals of W channels; a pair makes
-            them images without a channel axis.
+            eighth of each axis. Inputs `(N, H, W)` are taken for signals of W channels, unless the model
+            gives them more axes; a pair makes them images without a channel axis.
         stride: Step between windows, at most `patch`, in the same form. Default `None`: half the patch.
             The last window of an axis reaches its end, whatever the stride.
         baseline: What stands in the window: a number, or an array that fits one sample or the batch.
-            Default 0.
+            Default `None`: 0.
         input_name: Which of several inputs is perturbed: its name, or its number. Default `None`: the one with
             spatial axes; where two are alike, one must be named.
         output_layer: Layer whose units are explained. Default `None`: the model's output.
@@ -97,6 +131,10 @@ class Occlusion(PerturbationExplainer):
     Returns:
         When called, as by `vis.explainer.Explainer.__call__`, float32 `(N, *spatial)`, signed, in units of the
         score: positive where hiding lowers it. For vectors `(N, features)`.
+
+    Warns:
+        VisualizationWarning: The default baseline is far from the values of the input; or `(N, H, W)`
+            may be images.
 
     Raises:
         ValueError: A patch is larger than the image or smaller than the stride, or another argument
@@ -111,7 +149,7 @@ class Occlusion(PerturbationExplainer):
     """
 
     def __init__(
-        self, model, patch=None, stride=None, baseline=0.0, *, input_name=None, output_layer=None, logits=False
+        self, model, patch=None, stride=None, baseline=None, *, input_name=None, output_layer=None, logits=False
     ):
         super().__init__(model, input_name=input_name, output_layer=output_layer, logits=logits)
         self._patch, self._stride = _read_sizes("patch", patch), _read_sizes("stride", stride)
@@ -121,21 +159,17 @@ class Occlusion(PerturbationExplainer):
         """Returns the mean score drop over the windows that cover each place."""
         index = self.perturbed(task.batch)
         array = task.batch.arrays[index]
-        shape = self.spatial_shape(task.batch, index)
-        if array.ndim == 3 and isinstance(self._patch, list) and len(self._patch) == 2:
-            shape = array.shape[1:]  # images without a channel axis
-        hidden = _fitting(read_baseline(self._baseline, array), array.dtype)
+        without_channels = array.ndim == 3 and isinstance(self._patch, list) and len(self._patch) == 2
+        shape = array.shape[1:] if without_channels else self.spatial_shape(task.batch, index)
+        first = task.batch.formats[index] == "channels_first" and len(shape) < array.ndim - 1 and array.ndim > 2
+        hidden = _fitting(self._hidden(task.batch.layout.names[index], array), array.dtype)
         windows = self._windows(shape)
         scores = task.settle()
 
         def occluded(images, numbers):
             rows = task.batch.rows(images)
             for row, image, number in zip(rows[index], images, numbers):
-                place = (
-                    (slice(None), *windows[number])
-                    if task.batch.formats[index] == "channels_first"
-                    else windows[number]
-                )
+                place = (slice(None), *windows[number]) if first else windows[number]
                 row[place] = hidden[image][place]
             return rows
 
@@ -146,6 +180,11 @@ class Occlusion(PerturbationExplainer):
             for number, score in zip(numbers, results["score"]):
                 drops[image][windows[number]] += scores[image] - score
         return (drops / covers).astype("float32")
+
+    def _hidden(self, name, array):
+        if self._baseline is None:
+            warn_of_far_zero(name, array)
+        return read_baseline(0.0 if self._baseline is None else self._baseline, array)
 
     def _windows(self, shape):
         patch = _per_axis("patch", self._patch, shape, [max(1, size // 8) for size in shape])
@@ -256,6 +295,7 @@ class RISE(PerturbationExplainer):
                 f"`{task.batch.layout.names[index]}` holds whole numbers, which cannot be faded by a mask. "
                 "Use vis.Occlusion."
             )
+        warn_of_far_zero(task.batch.layout.names[index], task.batch.arrays[index])
         shape, seed = self.spatial_shape(task.batch, index), fresh_seed(self._seed)
         task.settle_target()
 
