@@ -70,6 +70,11 @@ def with_gradient(rule, source, x, y):
     return replaced(source, jax.lax.stop_gradient(x), jax.lax.stop_gradient(y))
 
 
+def update(optimizer, gradients, variables):
+    """Lets an optimizer move variables, see `vis.backend.update`."""
+    optimizer.apply(gradients, variables)
+
+
 def compile(function, variables, eager_first=True):
     """Compiles a function, see `vis.backend.compile`.
 
