@@ -14,6 +14,7 @@ PACKAGE = ROOT / "vis"
 FLOORS = {
     "vis.utils": 0,
     "vis.utils.validation": 0,
+    "vis.utils.contexts": 0,
     "vis.utils.images": 0,
     "vis.utils.heatmaps": 0,
     "vis.utils.figures": 0,

@@ -4,10 +4,10 @@ A rule is data, one engine installs it on every ReLU-like place of a model: for 
 of one call (`installed`), or for good in a copy (`modify`).
 """
 
-import contextlib
 import dataclasses
 import functools
 import inspect
+import itertools
 import warnings
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ import keras
 from keras import ops
 
 from vis import backend
-from vis.graph import in_this_thread, patched_calls, shadowed, walk
+from vis.graph import shadowed, walk, wrapped
 from vis.utils.formats import foreign_modules
 from vis.utils.utils import copy_model, require_graph
 from vis.utils.validation import VisualizationWarning, pick
@@ -158,28 +158,23 @@ def _is_relu_like(function):
     return getattr(function, "__name__", None) in _RELU_LIKE
 
 
-@contextlib.contextmanager
 def installed(root, the_rule: Rule | None):
-    """Installs a rule on every ReLU-like place of a model for a while.
+    """Returns a context in which a rule is on every ReLU-like place of a model.
+
+    Hold `vis.graph.surgery()` meanwhile.
 
     Args:
         root: A model (or anything `walk` goes through).
         the_rule: The rule; `None` changes nothing.
 
-    Yields:
-        The paths of the changed places.
+    Returns:
+        The context; it gives the paths of the changed places.
     """
     found = places(root) if the_rule is not None else []
     if the_rule is not None:
         _tell(root, the_rule, found)
-    swaps = [
-        (op, "activation", in_this_thread(op.activation, the_rule.apply))
-        for _, op, kind in found
-        if kind == "activation"
-    ]
-    calls = [(op, the_rule.apply) for _, op, kind in found if kind == "call"]
-    with patched_calls(calls), shadowed(swaps):
-        yield [path for path, _, _ in found]
+    changes = [wrapped(kind, [(op, the_rule.apply)]) for _, op, kind in found]
+    return shadowed(itertools.chain.from_iterable(changes), [path for path, _, _ in found])
 
 
 def _modified(the_rule, activation):

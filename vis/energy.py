@@ -5,7 +5,6 @@ make numbers of them; the seam differentiates.
 """
 
 import numbers
-import threading
 import weakref
 
 import keras
@@ -14,9 +13,10 @@ from keras import ops
 
 from vis import backend
 from vis.backprop_modifiers import installed
-from vis.graph import find_layer, fingerprint, preserved_nodes, same
+from vis.graph import find_layer, fingerprint, preserved_nodes, same, shadowed, surgery
 from vis.losses import layer_output
 from vis.readers import ModelReader, SymbolReader, model_input
+from vis.utils.contexts import ProcessLock
 from vis.utils.formats import channels_in_place, channels_last
 from vis.utils.images import EPSILON
 
@@ -47,7 +47,7 @@ class Energy:
         self._norm_grads = norm_grads
         self._shapes = None
         self._compiled, self._fingerprint = {}, []
-        self._lock = threading.Lock()
+        self._lock = ProcessLock()
 
     @property
     def size(self) -> int:
@@ -99,7 +99,7 @@ class Energy:
 
         What was compiled before a layer or activation of the model changed is forgotten.
         """
-        with self._lock:
+        with self._lock():
             current = fingerprint(self.reader.root)
             if not same(self._fingerprint, current):
                 self._compiled, self._fingerprint = {}, current
@@ -114,7 +114,7 @@ class Energy:
             terms = self._terms(tensors, arguments, ops.shape(x)[0]) * weights[:, None]
             return ops.sum(terms, axis=0), terms
 
-        with installed(self.reader.root, self._rule):
+        with surgery(), shadowed(), installed(self.reader.root, self._rule):
             _, terms, value, gradient = self.reader.differentiate(score, ops.convert_to_tensor(x))
         if gradient is None:
             raise ValueError(
@@ -136,7 +136,7 @@ class Energy:
             x: Input batch, a tensor.
             rule: Backward rule that is used instead of the energy's own.
         """
-        with installed(self.reader.root, rule or self._rule):
+        with surgery(), shadowed(), installed(self.reader.root, rule or self._rule):
             return self._terms(self.reader.read(x), arguments, ops.shape(x)[0])
 
     def _terms(self, tensors, arguments, count):

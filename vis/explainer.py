@@ -7,7 +7,6 @@ makes of the results; it knows nothing of models, devices or compilation.
 """
 
 import dataclasses
-import threading
 import warnings
 import weakref
 
@@ -25,6 +24,7 @@ from vis.network import Network, mixed_rows, site
 from vis.streams import batches
 from vis.survey import keeps_rows, survey
 from vis.targets import Target
+from vis.utils.contexts import ProcessLock
 from vis.utils.validation import VisualizationWarning, check_count, check_flag
 
 _COMPILED_PER_EXPLAINER = 16
@@ -68,7 +68,7 @@ class Explainer:
         self._reference = weakref.ref(self._model)
         self.network = None
         self._compiled, self.memory, self._fingerprint = {}, {}, []
-        self._lock = threading.RLock()
+        self._lock = ProcessLock()
         self._told = set()
 
     def __getstate__(self):
@@ -180,7 +180,7 @@ class Explainer:
 
     def ready(self, batch):
         """Makes sure that the model is built, its layers found, and that what is compiled fits it."""
-        with self._lock:
+        with self._lock():
             if not self.model.built:
                 self._build(batch)
             if self._sites is None:
@@ -206,7 +206,7 @@ class Explainer:
 
     def survey(self, batch):
         """Returns what is known of the model's layers, a `vis.survey.Survey`, made once."""
-        with self._lock:
+        with self._lock():
             if "survey" not in self.memory:
                 self.memory["survey"] = survey(self.model, self.network, batch)
             return self.memory["survey"]
@@ -266,7 +266,7 @@ class Explainer:
             at: Site, or `None` where the method takes none.
         """
         key = (kind, target and (type(target), target.key), layout.key, at)
-        with self._lock:
+        with self._lock():
             if key not in self._compiled:
                 while len(self._compiled) >= _COMPILED_PER_EXPLAINER:
                     self._compiled.pop(next(iter(self._compiled)))

@@ -9,15 +9,21 @@ of that call.
 import collections
 import contextlib
 import functools
+import os
 import threading
 
 import keras
 
+from vis.utils.contexts import ProcessLock
 from vis.utils.formats import consumers, producer, producers
 from vis.utils.validation import is_integer, near_names
 
-# Layers are patched by one thread at a time; the wrappers ignore other threads' calls.
-_surgery = threading.RLock()
+# Layers are patched by one thread at a time, which holds this; the wrappers ignore other threads' calls.
+surgery = ProcessLock()
+
+# What is shadowed now, by thread and in order: [(the object's `__dict__`, name, value before), ...].
+_noted = {}
+_MISSING = object()
 
 
 def children(operation) -> list:
@@ -130,42 +136,89 @@ def _by_name(model, name):
     raise ValueError(f"Model {model.name!r} has no layer named {name!r}. {near_names(name, names)}")
 
 
-@contextlib.contextmanager
-def shadowed(changes):
-    """Shadows attributes of objects for a while: `[(object, name, value), ...]`.
+class shadowed:
+    """Shadows attributes of objects for a while.
 
-    Writes to the instance's own `__dict__`, past every `__setattr__`, and puts back what
-    was there whatever happens.
+    Writes to the instance's own `__dict__`, past every `__setattr__`, and puts back what was there whatever
+    happens. What is yet to be put back stays noted, and a context around this one puts back what an interrupt
+    left. So the outermost of a function is an empty one: `with shadowed(), shadowed(changes):`.
+
+    Args:
+        changes: Triples `(object, name, value)`; a generator is asked for each when the one before is made.
+        result: What `with ... as` gives.
     """
-    missing = object()
-    saved = []
-    try:
-        for target, name, value in changes:
-            saved.append((target, name, vars(target).get(name, missing)))
-            vars(target)[name] = value
-        yield
-    finally:
-        for target, name, value in reversed(saved):
-            if value is missing:
-                vars(target).pop(name, None)
-            else:
+
+    def __init__(self, changes=(), result=None):
+        self._changes, self._result = changes, result
+        self._mark = {}, "", _MISSING
+
+    def __enter__(self):
+        noted = _noted.setdefault(threading.get_ident(), [])
+        noted.append(self._mark)
+        try:
+            for target, name, value in self._changes:
+                noted.append((vars(target), name, vars(target).get(name, _MISSING)))
                 vars(target)[name] = value
+        except BaseException:
+            self.__exit__()
+            raise
+        return self._result
+
+    def __exit__(self, *_):
+        try:
+            self._put_back()
+        finally:  # an interrupt may have come
+            self._put_back()
+
+    def _put_back(self):
+        noted = _noted.get(threading.get_ident(), [])
+        while id(self._mark) in map(id, noted):
+            _restore(*noted[-1])
+            noted.pop()
+        if not noted:
+            _noted.pop(threading.get_ident(), None)
 
 
-@contextlib.contextmanager
+def _restore(attributes, name, value):
+    if value is _MISSING:
+        attributes.pop(name, None)
+    else:
+        attributes[name] = value
+
+
+def _restore_of_other_threads():
+    """Puts back, in a process just forked, what was shadowed by threads that do not exist there."""
+    for thread in set(_noted) - {threading.get_ident()}:
+        for one in reversed(_noted.pop(thread)):
+            _restore(*one)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_restore_of_other_threads)
+
+
+def wrapped(name, wrappers):
+    """Yields the changes that wrap attributes of operations, for `shadowed`.
+
+    Args:
+        name: The attribute, a function.
+        wrappers: Pairs `(operation, wrap)`; `wrap(function, *args, **kwargs)` stands in for
+            `function(*args, **kwargs)`, in this thread only.
+    """
+    for operation, wrap in wrappers:
+        yield operation, name, in_this_thread(getattr(operation, name), wrap)
+
+
 def patched_calls(wrappers):
-    """Wraps the calls of operations for a while, in this thread only.
+    """Returns a context in which the calls of operations are wrapped, in this thread only.
+
+    Hold `surgery()` meanwhile.
 
     Args:
         wrappers: Pairs `(operation, wrap)`; `wrap(call, *args, **kwargs)` stands in for
             `operation.call(*args, **kwargs)`.
     """
-    with _surgery:
-        with contextlib.ExitStack() as stack:
-            for operation, wrap in wrappers:
-                call = in_this_thread(operation.call, wrap)
-                stack.enter_context(shadowed([(operation, "call", call)]))
-            yield
+    return shadowed(wrapped("call", wrappers))
 
 
 def in_this_thread(original, wrap):
@@ -181,9 +234,10 @@ def in_this_thread(original, wrap):
     return call
 
 
-@contextlib.contextmanager
 def tapped(taps):
-    """Passes the outputs of layers through functions for a while, in this thread only.
+    """Returns a context in which the outputs of layers pass through functions, in this thread only.
+
+    Hold `surgery()` meanwhile.
 
     Args:
         taps: Pairs `(layer, function)`; every call of the layer gives `function(output)`.
@@ -192,8 +246,7 @@ def tapped(taps):
     def tap(function, call, *args, **kwargs):
         return function(call(*args, **kwargs))
 
-    with patched_calls([(layer, functools.partial(tap, function)) for layer, function in taps]):
-        yield
+    return patched_calls([(layer, functools.partial(tap, function)) for layer, function in taps])
 
 
 def one_tensor_of(layer, output):
@@ -246,9 +299,9 @@ def record(run, wanted, mark_layer=None, mark=None, calls=None):
         return outputs[id(layer)]
 
     kept = {id(layer): layer for layer in [*wanted, mark_layer] if layer is not None}
-    with tapped([(layer, functools.partial(keep, layer)) for layer in kept.values()]):
-        with contextlib.suppress(_Enough):
-            run()
+    taps = [(layer, functools.partial(keep, layer)) for layer in kept.values()]
+    with surgery(), shadowed(), tapped(taps), contextlib.suppress(_Enough):
+        run()
     for layer in kept.values():
         if id(layer) not in outputs:
             raise did_not_run(layer)
@@ -264,7 +317,7 @@ def fingerprint(model) -> list:
     Waits while another thread has its wrappers on the layers.
     """
     parts = []
-    with _surgery:
+    with surgery():
         for _, operation in walk(model):
             parts += [operation, getattr(operation, "activation", None)]
             parts += [getattr(operation, "dtype_policy", None), vars(operation).get("call")]

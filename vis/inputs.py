@@ -10,6 +10,7 @@ from keras import tree
 
 from vis import backend
 from vis.readers import model_input_format, model_input_shape
+from vis.utils.contexts import Again
 from vis.utils.formats import input_data_format
 from vis.utils.validation import check_numeric, is_integer, words_error, words_shape
 
@@ -41,7 +42,8 @@ class Layout:
         Raises:
             ValueError: The model refuses inputs whose shapes could not be checked beforehand.
         """
-        with backend.untouched(model):
+        scope = backend.untouched(model)
+        with Again(scope), scope:
             return self.build(model, inputs)
 
     def build(self, model, inputs):

@@ -4,8 +4,8 @@ Pure functions of tensors, to be compiled. A layer is tapped during a real forwa
 so any model will do, and nothing of it is changed or copied.
 """
 
-import contextlib
 import dataclasses
+import itertools
 import weakref
 
 import keras
@@ -16,13 +16,13 @@ from vis.backprop_modifiers import installed
 from vis.graph import (
     did_not_run,
     find_layer,
-    in_this_thread,
     one_tensor_of,
     operations,
-    patched_calls,
     shadowed,
+    surgery,
     tapped,
     walk,
+    wrapped,
 )
 from vis.losses import layer_output
 from vis.utils.formats import channels_last, data_format, producer, stated_format
@@ -120,7 +120,8 @@ class Network:
         taps = list(taps)
         if self.output is not None:
             taps.append((self.output.layer(model), lambda output: explained.append(output) or output))
-        with installed(model, self.rule), _noted(model, notes if self.logits else None), tapped(taps):
+        noting = _noted(model, notes if self.logits else None)
+        with surgery(), shadowed(), installed(model, self.rule), noting, tapped(taps):
             outputs = layout.call(model, inputs)
         if self.output is not None:
             outputs = _chosen(self.output, model, explained)
@@ -313,9 +314,8 @@ def _chosen(at, model, seen):
     return seen[at.call]
 
 
-@contextlib.contextmanager
 def _noted(model, notes):
-    """Notes for a while what goes into every softmax and sigmoid of a model, also if it is rearranged afterwards.
+    """Returns a context that notes what goes into every softmax and sigmoid, also if it is rearranged afterwards.
 
     Args:
         model: The model.
@@ -337,11 +337,8 @@ def _noted(model, notes):
 
     calls = [(op, note) for op in operations if is_probability_operation(op)]
     calls += [(op, carry) for op in operations if is_rearranging(op)]
-    swaps = [
-        (op, "activation", in_this_thread(op.activation, note)) for op in operations if activates_to_probabilities(op)
-    ]
-    with patched_calls(calls), shadowed(swaps):
-        yield
+    activations = [(op, note) for op in operations if activates_to_probabilities(op)]
+    return shadowed(itertools.chain(wrapped("call", calls), wrapped("activation", activations)))
 
 
 def _no_gradient(of_what):

@@ -119,7 +119,7 @@ class Loop:
                 "The loss does not depend on the input by anything that has a gradient. Choose a layer that the input "
                 "reaches, and no rounding, argmax or embedding on the way to it."
             )
-        self._optimizer.apply(gradients, self._parameters)
+        backend.update(self._optimizer, gradients, self._parameters)
         sizes = ops.absolute(at_image)
         strength = ops.sqrt(ops.mean(ops.square(at_network), axis=tuple(range(1, len(self.shape)))))
         row = ops.concatenate([terms, strength[None]])[None]

@@ -67,6 +67,17 @@ def with_gradient(rule, source, x, y):
     return _framework.with_gradient(rule, source, x, y)
 
 
+def update(optimizer, gradients, variables) -> None:
+    """Lets a Keras optimizer move the variables it was built for; for use inside compiled functions.
+
+    Args:
+        optimizer: Any Keras optimizer.
+        gradients: One gradient for each variable.
+        variables: The Keras variables.
+    """
+    _framework.update(optimizer, gradients, variables)
+
+
 def compile(function, variables, eager_first=True):
     """Returns a compiled `function(*tensors)` that sees changed weights.
 

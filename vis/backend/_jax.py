@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import keras
 from keras import ops, tree
 
+from vis.utils.contexts import Again
+
 
 def value_and_grad(function, inputs):
     """Differentiates with respect to inputs, see `vis.backend.value_and_grad`."""
@@ -70,6 +72,11 @@ def with_gradient(rule, source, x, y):
     return replaced(source, jax.lax.stop_gradient(x), jax.lax.stop_gradient(y))
 
 
+def update(optimizer, gradients, variables):
+    """Lets an optimizer move variables, see `vis.backend.update`."""
+    optimizer.apply(gradients, variables)
+
+
 def compile(function, variables, eager_first=True):
     """Compiles a function, see `vis.backend.compile`.
 
@@ -81,7 +88,8 @@ def compile(function, variables, eager_first=True):
 
     @jax.jit
     def pure(values, args):
-        with keras.StatelessScope(state_mapping=list(zip(variables, values))):
+        scope = keras.StatelessScope(state_mapping=list(zip(variables, values)))
+        with Again(scope), scope:
             return function(*args)
 
     def call(*args):
@@ -105,7 +113,8 @@ def compile_loop(step, variables, written):
     @jax.jit
     def pure(values, state, count, args):
         def body(i, state):
-            with keras.StatelessScope(state_mapping=[*zip(read, values), *zip(written, state)]) as scope:
+            scope = keras.StatelessScope(state_mapping=[*zip(read, values), *zip(written, state)])
+            with Again(scope), scope:
                 step(i, *args)
             return [scope.get_current_value(v) for v in written]
 

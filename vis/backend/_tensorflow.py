@@ -1,36 +1,51 @@
 """The seam on TensorFlow."""
 
+import contextlib
 import functools
 import importlib.util
+import threading
 
 import keras
 import tensorflow as tf
 from keras import ops, tree
 
+# What the custom gradients of the score that is being differentiated refer to, by thread.
+_referred = threading.local()
+
 
 def value_and_grad(function, inputs):
     """Differentiates with respect to inputs, see `vis.backend.value_and_grad`."""
     inputs = tree.map_structure(tf.identity, inputs)
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(inputs)
-        score, aux = function(inputs)
-    return score, aux, _gradients(tape, score, inputs)
+    with _let_go():
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(inputs)
+            score, aux = function(tree.map_structure(_with_own_gradient, inputs))
+        return score, aux, _gradients(tape, score, inputs)
+
+
+def _with_own_gradient(tensor):
+    """Returns a tensor as it is, whose gradient is an object of its own.
+
+    TensorFlow's tape never lets go of a gradient that two sources share, as those of `a + b` do.
+    """
+    return tf.reshape(tensor, tf.shape(tensor))
 
 
 def value_and_grad_at(function, call=-1):
     """Differentiates with respect to an inner tensor, see `vis.backend.value_and_grad_at`."""
     marked = []
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
+    with _let_go():
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
 
-        def mark(tensor):
-            tensor = tf.identity(tensor)
-            tape.watch(tensor)
-            marked.append(tensor)
-            return tensor
+            def mark(tensor):
+                tensor = tf.identity(tensor)
+                tape.watch(tensor)
+                marked.append(tensor)
+                return tensor
 
-        score, aux = function(mark)
-    value = marked[call]
-    return score, aux, value, _gradients(tape, score, value)
+            score, aux = function(mark)
+        value = marked[call]
+        return score, aux, value, _gradients(tape, score, value)
 
 
 def _gradients(tape, score, sources):
@@ -39,14 +54,51 @@ def _gradients(tape, score, sources):
     return tree.pack_sequence_as(sources, dense)
 
 
+@contextlib.contextmanager
+def _let_go():
+    """Lets custom gradients forget their tensors once the gradient has been taken.
+
+    Those of a graph stay in TensorFlow's registry for good, and their tensors would keep the graph.
+    """
+    outer, _referred.lists = getattr(_referred, "lists", None), []
+    try:
+        yield
+    finally:
+        for one in _referred.lists:
+            one.clear()
+        _referred.lists = outer
+
+
 def with_gradient(rule, source, x, y):
     """Gives a value a gradient of its own, see `vis.backend.with_gradient`."""
+    given, result = [rule, x, y], []
+    if getattr(_referred, "lists", None) is not None:
+        _referred.lists += [given, result]
+
+    def backward(upstream):
+        rule, x, y = given
+        return rule(x, y, upstream), None, None
 
     @tf.custom_gradient
     def replaced(source, x, y):
-        return tf.identity(y), lambda upstream: (rule(x, y, upstream), None, None)
+        given[1:] = x, y
+        result.append(tf.identity(y))
+        return result, backward
 
-    return replaced(source, tf.stop_gradient(x), tf.stop_gradient(y))
+    return replaced(source, tf.stop_gradient(x), tf.stop_gradient(y))[0]
+
+
+def update(optimizer, gradients, variables):
+    """Lets an optimizer move variables, see `vis.backend.update`.
+
+    In a replica's context Keras would sum the gradients over the replicas, by a custom gradient: within a graph,
+    that one stays in TensorFlow's registry for good, and the graph with it.
+    """
+    context = tf.distribute.get_replica_context()
+    if context is None:
+        optimizer.apply(gradients, variables)
+    else:
+        context.merge_call(lambda strategy: optimizer.apply(gradients, variables))
 
 
 def compile(function, variables, eager_first=True):

@@ -64,6 +64,11 @@ def with_gradient(rule, source, x, y):
     return _Replaced.apply(rule, source, x.detach(), y.detach())
 
 
+def update(optimizer, gradients, variables):
+    """Lets an optimizer move variables, see `vis.backend.update`."""
+    optimizer.apply(gradients, variables)
+
+
 def compile(function, variables, eager_first=True):
     """Returns the function as it is, without gradients of its own: PyTorch runs eagerly.
 

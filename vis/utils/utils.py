@@ -264,7 +264,7 @@ def _linear(layer):
     if isinstance(layer, keras.layers.Softmax):
         return keras.layers.Activation("linear", name=layer.name)
     inner = layer.layer if isinstance(layer, keras.layers.Wrapper) else layer
-    with shadowed([(inner, "activation", keras.activations.linear)]):
+    with shadowed(), shadowed([(inner, "activation", keras.activations.linear)]):
         return _copy_layer(layer)
 
 
@@ -278,7 +278,7 @@ def copy_model(model, custom_objects=None, substitutes=None):
     """
     compiled = [(m, "compiled", False) for m in _models(model)]
     with keras.utils.custom_object_scope({**_own_objects(model), **(custom_objects or {})}):
-        with shadowed(compiled):
+        with shadowed(), shadowed(compiled):
             copied = _copy_graph(model, substitutes or {}, {})
         _copy_variables(model.variables, copied.variables)
         if getattr(model, "compiled", False):
@@ -332,7 +332,7 @@ def _copy_layer(layer):
     hidden = [(layer, "activation", keras.activations.linear)] if by_hand else []
     trusted = {"safe_mode": False} if isinstance(layer, keras.layers.Lambda) else {}
     try:
-        with shadowed(hidden):
+        with shadowed(), shadowed(hidden):
             copied = type(layer).from_config(layer.get_config(), **trusted)
     except Exception as error:  # custom code, it may raise anything
         raise ValueError(

@@ -1,6 +1,5 @@
 """Feature visualisation: images optimised for what a part of a network looks for."""
 
-import threading
 import warnings
 
 import keras
@@ -9,12 +8,13 @@ import numpy as np
 from vis.backprop_modifiers import REDIRECTED
 from vis.descent import check_terms, ended, tell
 from vis.energy import check_losses, energy_of
-from vis.graph import find_layer, fingerprint, layers, same
+from vis.graph import find_layer, fingerprint, layers, same, shadowed
 from vis.input_modifiers import Compose, standard_transforms
 from vis.losses import ActivationMaximization, Interpolation, Loss, Neuron
 from vis.parameterizations import Fourier, Parameterization, Pixels
 from vis.readers import model_input_format, model_input_shape
 from vis.synthesis import Loop
+from vis.utils.contexts import ProcessLock
 from vis.utils.formats import channels_in_place
 from vis.utils.validation import VisualizationWarning, check_count, check_input_range, listify
 from vis.visualization.gradients import fresh_seed
@@ -74,6 +74,8 @@ class FeatureVisualization:
         (5, 1)
     """
 
+    _running = False
+
     def __init__(
         self,
         model,
@@ -117,10 +119,10 @@ class FeatureVisualization:
 
     def _start(self):
         self._energy = energy_of(self._model, self._losses)
-        self._loops, self._fingerprint, self._lock = {}, fingerprint(self._model), threading.Lock()
+        self._loops, self._fingerprint, self._lock = {}, fingerprint(self._model), ProcessLock()
 
     def __getstate__(self):
-        own = ("_energy", "_loops", "_fingerprint", "_lock")
+        own = ("_energy", "_loops", "_fingerprint", "_lock", "_running")
         return {key: value for key, value in vars(self).items() if key not in own}
 
     def __setstate__(self, state):
@@ -184,7 +186,7 @@ class FeatureVisualization:
         return self._make(losses, len(indices), steps, seed, seed_input, callbacks, verbose)
 
     def _make(self, losses, num_images, steps, seed, seed_input, callbacks, verbose):
-        with self._lock, ended(callbacks, False) as watchers:
+        with self._turn(), shadowed(), shadowed([(self, "_running", True)]), ended(callbacks, False) as watchers:
             steps, num_images = check_count("steps", steps), check_count("num_images", num_images, 1)
             given = self._read_seed_input(seed_input, num_images)
             shape = self._image_shape(given, num_images)
@@ -200,6 +202,18 @@ class FeatureVisualization:
             self.history = {name: records[:, i] for i, name in enumerate(self._names)}
             self.importance = loop.importance()
             return self._in_place(given if steps == 0 and given is not None else _check_images(loop.images()))
+
+    def _turn(self):
+        """Returns the lock that calls wait for, or raises where the wait would have no end."""
+        lock = self._lock()
+        with lock:
+            if self._running:
+                raise RuntimeError(
+                    "A callback must not call the FeatureVisualization that calls it, whose images are not finished. "
+                    f"Received: a call of {self!r} within a call of it. Make another FeatureVisualization for the "
+                    "callback, or call this one afterwards."
+                )
+        return lock
 
     def _forget_changed(self):
         """Forgets what was compiled before a layer or an activation of the model changed."""
