@@ -285,3 +285,120 @@ def test_of_a_row_of_which_one_position_goes_on_an_earlier_layer_is_taken():
     explainer = vis.LayerCAM(model)
     maps = explainer(np.arange(14).reshape(2, 7) % 11, 1)
     assert explainer.layer == "first" and (maps[:, :2] > 0).any()
+
+
+class TokensAndPositions(layers.Layer):
+    def __init__(self):
+        super().__init__()
+        self.tokens, self.positions = layers.Embedding(50, 8), layers.Embedding(10, 8)
+
+    def call(self, x):
+        return self.tokens(x) + self.positions(ops.arange(0, x.shape[-1]))
+
+
+def test_words_that_come_as_floats_stay_words():
+    inputs = keras.Input((10,))  # float32, as `keras.Input` makes it
+    x = layers.GlobalAveragePooling1D()(TokensAndPositions()(inputs))
+    model = keras.Model(inputs, layers.Dense(2, activation="softmax")(x))
+    words = np.random.default_rng(0).integers(0, 50, (4, 10))
+    explainer = vis.GradCAM(model)
+    assert explainer(words, 1).shape == (4, 10)
+    assert changes(explainer, words, 1)[0::2] == [False, False]
+
+
+def finished(end, custom):
+    inputs = keras.Input((16, 16, 3))
+    x = ops.flip(inputs, axis=1) if custom else inputs
+    x = layers.Conv2D(6, 3, padding="same", activation="relu", name="feat")(x)
+    return keras.Model(inputs, end(layers.Conv2D(3, 1, name="logits")(x)))
+
+
+@pytest.mark.parametrize("custom", [False, True])
+@pytest.mark.parametrize(
+    "end",
+    [
+        layers.Softmax(),
+        layers.Activation("sigmoid"),
+        layers.Resizing(32, 32),
+        layers.UpSampling2D(2),
+        layers.Reshape((256, 3)),
+        lambda x: layers.Activation("sigmoid")(layers.UpSampling2D(2)(x)),
+        lambda x: layers.Conv2D(3, 1, activation="sigmoid", name="predictions")(layers.ReLU(name="before")(x)),
+    ],
+)
+def test_what_makes_the_output_is_no_feature_map(end, custom):
+    explainer = vis.GradCAM(finished(end, custom))
+    explainer(zoo.draw(2, 16, 16, 3), 1)
+    ends_in_convolution = explainer.model.layers[-1].name == "predictions"
+    assert explainer.layer == ("before" if ends_in_convolution else "feat")
+
+
+class FirstChannels(layers.Layer):
+    def __init__(self):
+        super().__init__(name="block")
+        self.conv = layers.Conv2D(4, 3, padding="same", data_format="channels_first")
+
+    def call(self, x):
+        return ops.relu(self.conv(x))
+
+
+@pytest.mark.skipif(keras.backend.backend() == "tensorflow", reason="TensorFlow has no such convolutions on a CPU")
+def test_the_format_is_read_from_the_layers_inside_of_a_block():
+    inputs = keras.Input((3, 20, 24))
+    model = keras.Model(inputs, layers.Dense(2)(ops.mean(FirstChannels()(inputs), axis=(2, 3))))
+    x = zoo.draw(2, 3, 20, 24)
+    assert vis.GradCAM(model)(x, 1).shape == (2, 20, 24)
+    assert vis.Occlusion(model)(x, 1).shape == (2, 20, 24)
+
+
+def test_the_sign_of_eigencam_is_no_rounding():
+    inputs = keras.Input((10, 8))
+    x = layers.LayerNormalization(center=False, scale=False)(layers.Dense(8)(inputs))
+    model = zoo.set_weights(keras.Model(inputs, layers.Dense(2)(layers.GlobalAveragePooling1D()(x))))
+    x, explainer = zoo.draw(32, 10, 8), vis.EigenCAM(model)
+    pairs = zip(explainer(x), explainer(x + 1e-6))
+    assert all(np.corrcoef(one, other)[0, 1] > 0.9 for one, other in pairs)
+
+
+def test_a_map_of_more_axes_than_the_signal_is_refused():
+    inputs = keras.Input((64, 1))
+    x = layers.Conv2D(4, 3, activation="relu", name="conv")(layers.Reshape((8, 8, 1))(inputs))
+    model = keras.Model(inputs, layers.Dense(2)(layers.GlobalAveragePooling2D()(x)))
+    with pytest.raises(ValueError, match="The feature map of layer 'conv' has 2 spatial axes"):
+        vis.GradCAM(model)(zoo.draw(2, 64, 1), 0)
+    assert vis.GradCAM(model, upsample=False)(zoo.draw(2, 64, 1), 0).shape == (2, 6, 6)
+
+
+def test_branches_that_the_map_does_not_see_are_said_once():
+    inputs = keras.Input((16, 16, 3))
+    maps = [layers.Conv2D(4, 3, activation="relu", name=f"branch{i}")(inputs) for i in range(2)]
+    pooled = [layers.GlobalAveragePooling2D()(x) for x in maps]
+    explainer = vis.GradCAM(keras.Model(inputs, layers.Dense(2)(layers.Concatenate()(pooled))))
+    with pytest.warns(VisualizationWarning, match="way around it, from 'branch[01]'"):
+        explainer(zoo.draw(2, 16, 16, 3), 1)
+    explainer(zoo.draw(2, 16, 16, 3), 1)  # a second warning would be an error
+
+
+def test_which_inputs_a_layer_sees_is_found_after_normalisations():
+    """A normalised row has one mean and size whatever is in it."""
+    one, other = keras.Input((8,), dtype="int32", name="one"), keras.Input((5,), dtype="int32", name="other")
+    x, y = (layers.Embedding(20, 8)(ids) for ids in (one, other))
+    x = ops.mean(x, axis=1, keepdims=True) + 0.01 * y
+    x = layers.LayerNormalization(name="mixed")(layers.Conv1D(8, 2, padding="causal", activation="tanh")(x))
+    model = keras.Model([one, other], layers.Dense(2)(layers.Flatten()(x)))
+    draw = np.random.default_rng(0)
+    explainer = vis.LayerCAM(model)
+    assert explainer([draw.integers(0, 20, (2, 8)), draw.integers(0, 20, (2, 5))], 1).shape == (2, 5)
+    assert explainer.layer == "mixed"
+
+
+def test_masks_and_segments_are_never_hidden_by_themselves():
+    names = ("padding_mask", "segment_ids", "token_ids")
+    inputs = {name: keras.Input((6,), dtype="int32", name=name) for name in names}
+    x = layers.Embedding(9, 4)(inputs["token_ids"]) + layers.Embedding(2, 4)(inputs["segment_ids"])
+    x = x * ops.cast(inputs["padding_mask"], "float32")[..., None]
+    model = zoo.set_weights(keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x))))
+    given = {name: np.ones((2, 6), "int32") for name in names}
+    given["token_ids"] = np.arange(12).reshape(2, 6) % 9
+    explainer = vis.Occlusion(model, patch=1)
+    np.testing.assert_array_equal(explainer(given, 1), vis.Occlusion(model, patch=1, input_name="token_ids")(given, 1))

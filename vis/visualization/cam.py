@@ -116,12 +116,16 @@ class ClassActivationMap(Explainer):
             others = self._unseen_images(task, at)
             if others:
                 raise ValueError(self._words_several(task, at, others))
-            self._tell_of_branches(task, path)
+            self._tell_of_branches(task, at, path)
 
-    def _tell_of_branches(self, task, path):
+    def _tell_of_branches(self, task, at, path):
         """Says once that the score also comes from feature maps that the chosen one does not see."""
-        others = [] if "branches" in self._told else beside(self.model, self._maps(task), path)
+        maps = self._maps(task)
+        number = next(i for i, image in enumerate(maps) if image.site == at)
+        if "branches" in self._told or maps[number].grid is not None or not self._is_of_image(task, maps[number]):
+            return  # along tokens, a way around each block is the rule
         self._told.add("branches")
+        others = beside(self.model, maps[number + 1 :], path)
         if others:
             warnings.warn(
                 f"The map is that of layer {path!r}; the score also comes, by a way around it, from {others[0]!r}"
@@ -130,6 +134,9 @@ class ClassActivationMap(Explainer):
                 VisualizationWarning,
                 stacklevel=2,
             )
+
+    def _is_of_image(self, task, image):
+        return image.input is not None and len(task.batch.spatial_shape(image.input)) > 1
 
     def _unseen_images(self, task, at):
         """Lists the inputs, of the kind that the feature map is of, which matter for the score but not for the map."""
