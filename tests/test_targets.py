@@ -40,7 +40,7 @@ def test_rows_follow_their_samples(name):
         cut = explainer(x, Target(weighted, rows), batch_size=batch_size)
         np.testing.assert_allclose(cut, whole, rtol=1e-4, atol=1e-6)
     for i in range(5):
-        alone = METHODS[name](model)(x[i : i + 1], lambda o, i=i: ops.sum(o * rows[i], axis=-1))
+        alone = METHODS[name](model)(x[i : i + 1], lambda o, i=i: ops.sum(o * ops.convert_to_tensor(rows[i]), axis=-1))
         np.testing.assert_allclose(whole[i], alone[0], rtol=1e-4, atol=1e-6)
 
 

@@ -7,7 +7,8 @@ SEED = 7
 
 
 def images(size, count=3):
-    return np.random.default_rng(SEED).random((count, size, size, 3)).astype("float32")
+    light = np.linspace(0.2, 2, count).reshape(-1, 1, 1, 1)  # each with a brightness of its own
+    return (light * np.random.default_rng(SEED).random((count, size, size, 3))).astype("float32")
 
 
 def _classifier(make, size=64, **options):

@@ -10,7 +10,8 @@ SEED = 7
 
 
 def images(count=3, size=32, channels=3, scale=1.0):
-    return scale * np.random.default_rng(SEED).random((count, size, size, channels)).astype("float32")
+    light = scale * np.linspace(0.2, 2, count).reshape(-1, 1, 1, 1)  # each with a brightness of its own
+    return (light * np.random.default_rng(SEED).random((count, size, size, channels))).astype("float32")
 
 
 def token_ids(count=3, length=8, vocabulary=20):
