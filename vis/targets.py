@@ -34,10 +34,21 @@ class Units:
         (chosen,) = arguments
         known = backend.concrete(chosen)
         if known is None or not Units(known).is_settled:  # run step by step, a known target needs no search
-            best = ops.one_hot(ops.argmax(outputs, axis=-1), outputs.shape[-1], dtype="float32")
+            best = _highest(outputs)
             chosen = ops.stop_gradient(ops.where(ops.any(chosen != 0, axis=-1, keepdims=True), chosen, best))
         # Not a plain product: another unit may be infinite.
         return ops.sum(ops.where(chosen != 0, outputs, 0.0) * chosen, axis=-1), chosen
+
+
+def _highest(outputs):
+    """Returns 1 for the first of each row's highest units (for the first NaN, if there is one), and 0 for the others.
+
+    Made without `argmax`: of each that is compiled, JAX keeps a program of its own.
+    """
+    highest = ops.logical_or(outputs == ops.max(outputs, axis=-1, keepdims=True), ops.isnan(outputs))
+    numbers = ops.arange(outputs.shape[-1])
+    first = ops.min(ops.where(highest, numbers, outputs.shape[-1]), axis=-1, keepdims=True)
+    return ops.cast(numbers == first, "float32")
 
 
 class Custom:
