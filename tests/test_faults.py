@@ -1,4 +1,4 @@
-"""Interrupts from the keyboard, forked and spawned processes, and callbacks that call back."""
+"""Interrupts from the keyboard, forked and spawned processes, callbacks that call back, and training meanwhile."""
 
 import contextlib
 import linecache
@@ -315,3 +315,31 @@ def test_a_callback_that_calls_its_own_visualization_is_told():
     assert len(errors) == 1 and "callback" in errors[0] and len(errors[0]) < 400
     assert watcher.ended == 1
     assert fv(steps=1).shape == (1, 9, 7, 3)  # it works afterwards
+
+
+class TrainedMeanwhile(layers.Dense):
+    """A layer whose weights another thread changes just after it ran."""
+
+    meanwhile = False
+
+    def call(self, x):
+        y = super().call(x)
+        if self.meanwhile:
+            thread = threading.Thread(target=lambda: self.kernel.assign(self.kernel * 2.0))
+            thread.start()
+            thread.join()
+        return y
+
+
+@pytest.mark.skipif(keras.config.backend() != "torch", reason="other backends' tensors do not change")
+def test_training_meanwhile_is_named(rng):
+    layer = TrainedMeanwhile(3, name="preds")
+    model, x = keras.Sequential([keras.Input((4,)), layer]), rng.random((2, 4)).astype("float32")
+    explainer = vis.Saliency(model)
+    expected = explainer(x, 1)
+    layer.meanwhile = True
+    with pytest.raises(RuntimeError, match="another thread that trains the model") as caught:
+        explainer(x, 1)
+    assert len(str(caught.value)) < 400
+    layer.meanwhile = False
+    np.testing.assert_allclose(explainer(x, 1), 2 * expected, rtol=1e-5)  # trained, and right

@@ -26,7 +26,7 @@ from vis.losses import (
     Loss,
     Neuron,
 )
-from vis.parameterizations import Fourier, MagnitudeConstrained, Pixels
+from vis.parameterizations import Fourier, LaplacianPyramid, MagnitudeConstrained, Pixels
 from vis.regularizers import LPNorm, TotalVariation
 from vis.utils.validation import VisualizationWarning
 
@@ -245,6 +245,14 @@ def test_the_same_seed_the_same_picture(shared):
         assert all((one != other).any() for other in [first, *others[i + 1 :]])
     again = plain(small(), ActivationMaximization("preds", 1), transforms=[Jitter(2), Noise(0.05)])
     np.testing.assert_array_equal(again(num_images=2, steps=4, seed=1), first)
+
+
+@pytest.mark.parametrize("make", [Fourier, LaplacianPyramid, MagnitudeConstrained, Pixels])
+def test_the_first_call_is_the_second_bit_for_bit(make):
+    for loss in (ActivationMaximization("preds", 1), FeatureInversion("conv", PHOTO)):
+        fv = vis.FeatureVisualization(small(), loss, make())
+        first, second = (fv(num_images=2, steps=3, seed=1) for _ in range(2))
+        np.testing.assert_array_equal(first, second)
 
 
 def test_the_global_seeds_neither_matter_nor_change(shared):

@@ -97,6 +97,15 @@ def test_a_gradient_that_two_inputs_share_is_let_go():
     assert grown(make, 20, "Tensor") == [0]
 
 
+def test_new_targets_leave_no_program_behind(rng):
+    model, x = small_cnn(), rng.random((1, 9, 7, 3)).astype("float32")
+    explainer = vis.GradCAM(model)
+    for target in (0, *(lambda outputs, i=i: outputs[:, i % 3] for i in range(20))):
+        explainer(x, target)  # it keeps 16 functions
+
+    assert grown(lambda: explainer(x, lambda outputs: outputs[:, 0]), 5, "Jaxpr", "JaxprEqn") == [0, 0]
+
+
 @WITH_GRAPHS
 def test_the_loop_of_any_optimizer_is_what_the_optimizer_does_alone():
     """Inside the loop, the update is the optimizer's own: `apply` on a variable, one step after the other."""

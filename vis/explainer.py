@@ -33,6 +33,9 @@ _COMPILED_PER_EXPLAINER = 16
 class Explainer:
     """Base class of all explainers: subclass it and write `explain` to add a method.
 
+    Several threads may explain one model. On PyTorch none may train it meanwhile: explain between the training
+    steps, or explain a copy.
+
     Args:
         model: Any built or callable Keras model. Not changed.
         output_layer: Layer whose units are explained: name, path, index, layer object, or a

@@ -78,7 +78,8 @@ class Loop:
     def images(self) -> np.ndarray:
         """Returns the images of the parameters as they are now."""
         if "images" not in self._compiled:
-            self._compiled["images"] = backend.compile(self._decode, [])
+            # Compiled from the first call on: run step by step, the last bits would be others.
+            self._compiled["images"] = backend.compile(self._decode, [], eager_first=False)
         return np.array(
             ops.convert_to_numpy(self._compiled["images"]([ops.convert_to_numpy(p.value) for p in self._parameters]))
         )

@@ -36,7 +36,16 @@ def torch_gradients(score, sources):
     """Returns the gradients of the summed score, `None` where there is no path."""
     if not score.requires_grad:
         return [None] * len(sources)
-    return list(torch.autograd.grad(score.sum(), sources, allow_unused=True))
+    try:
+        return list(torch.autograd.grad(score.sum(), sources, allow_unused=True))
+    except RuntimeError as error:
+        if "modified by an inplace operation" not in str(error):
+            raise
+        raise RuntimeError(
+            "What the gradient is computed from must not change while the model is explained. Received: a tensor "
+            "changed in place, by another thread that trains the model or by a layer's own code. Explain between the "
+            "training steps (a callback) or explain a copy, `copy.deepcopy(model)`; let layers make new tensors."
+        ) from error
 
 
 def _leaf(tensor):

@@ -33,6 +33,9 @@ class FeatureVisualization:
     step, and an optimizer. What comes out is one picture of many possible ones; it shows what raises
     the loss, not what the network sees in the world's images.
 
+    Several threads may call one object; they wait for one another. A callback must not call the object that calls
+    it. On PyTorch no thread may train the model meanwhile.
+
     Source: Olah et al. 2017, "Feature Visualization"; with `MagnitudeConstrained`: Fel et al. 2023,
     "Unlocking Feature Visualization with MAgnitude Constrained Optimization".
 
@@ -152,6 +155,7 @@ class FeatureVisualization:
             ValueError: An argument is wrong, or the loss does not depend on the input.
             TypeError: An argument is of the wrong kind.
             FloatingPointError: A loss became NaN or infinite; the message names it.
+            RuntimeError: A callback called the object that called it.
         """
         return self._make(self._losses, num_images, steps, seed, seed_input, callbacks, verbose)
 
