@@ -134,7 +134,7 @@ def test_a_rule_of_ones_own_replaces_the_derivative():
 
 def test_every_place_of_a_model_is_listed():
     model = small_cnn()
-    assert [path for path, _, _ in places(model)] == ["conv1", "conv2"]
+    assert [path for path, *_ in places(model)] == ["conv1", "conv2"]
     assert guided(model).modified_places == ["conv1", "conv2"]
 
 

@@ -1,10 +1,12 @@
-"""Backward rules: what happens to a gradient where it passes a ReLU.
+"""Backward rules: what happens to a gradient where it passes an operation.
 
-A rule is data, one engine installs it on every ReLU-like place of a model: for the time
-of one call (`installed`), or for good in a copy (`modify`).
+A rule gives an operation a surrogate with the same value and another gradient; a composite says which operation gets
+which rule. Both are data. One engine installs them: for the time of one call (`installed`), or for good in a copy
+(`modify`).
 """
 
 import dataclasses
+import fnmatch
 import functools
 import inspect
 import itertools
@@ -12,13 +14,13 @@ import warnings
 from collections.abc import Callable
 
 import keras
-from keras import ops
+from keras import ops, tree
 
 from vis import backend
 from vis.graph import shadowed, walk, wrapped
 from vis.utils.formats import foreign_modules
 from vis.utils.utils import copy_model, require_graph
-from vis.utils.validation import VisualizationWarning, pick
+from vis.utils.validation import VisualizationWarning, check_nonnegative, pick
 
 # Functions that pass positive values on and hold negative ones back.
 _RELU_LIKE = ("relu", "relu6", "leaky_relu", "elu", "selu", "celu")
@@ -43,11 +45,106 @@ class Rule:
     function: Callable
     keeps_derivative: bool = False
 
-    def apply(self, activation: Callable, x, *args, **kwargs):
-        """Returns `activation(x)` with the rule's gradient."""
-        y = activation(x, *args, **kwargs)
+    def surrogate(self, call: Callable, operation, x, *args, **kwargs):
+        """Returns `call(x)` with the rule's gradient."""
+        y = call(x, *args, **kwargs)
         source = y if self.keeps_derivative else x
         return backend.with_gradient(self.function, source, x, y)
+
+
+def _stabilized(z, epsilon):
+    """Returns z + epsilon sign(z), where the sign of 0 is 1."""
+    return z + ops.cast(ops.where(z < 0, -epsilon, epsilon), z.dtype)
+
+
+def _with_value(y, surrogate):
+    """Returns a surrogate's gradient under the value y, exactly."""
+    return surrogate + ops.stop_gradient(y - surrogate)
+
+
+@dataclasses.dataclass(frozen=True)
+class Identity:
+    """Relevance passes an operation as if it were not there; for activations and normalisations.
+
+    With gradients that stand for relevance / value, as all rules here make them: relevance = input x gradient.
+
+    Source: Bach et al. 2015, "On Pixel-wise Explanations", section on the propagation through nonlinearities.
+
+    Args:
+        epsilon: Keeps the quotient finite where the input is 0. Default 1e-6.
+
+    Examples:
+        >>> x = ops.convert_to_tensor([2.0, 3.0])
+        >>> [float(y) for y in Identity().surrogate(ops.square, None, x)]
+        [4.0, 9.0]
+    """
+
+    epsilon: float = 1e-6
+    name = "identity"
+
+    def surrogate(self, call, operation, x, *args, **kwargs):
+        """Returns `call(x)`, with the gradient y / x."""
+        y = call(x, *args, **kwargs)
+        return _with_value(y, x * ops.stop_gradient(y / _stabilized(x, self.epsilon)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Half:
+    """Each factor of a product gets an equal share of its relevance: of two, one half.
+
+    Source: Achtibat et al. 2024, "AttnLRP", equation 13 (the uniform rule).
+
+    Args:
+        epsilon: Keeps the quotient finite where a factor is 0. Default 1e-6.
+
+    Examples:
+        >>> factors = [ops.convert_to_tensor([2.0]), ops.convert_to_tensor([3.0])]
+        >>> float(Half().surrogate(lambda pair: pair[0] * pair[1], None, factors)[0])
+        6.0
+    """
+
+    epsilon: float = 1e-6
+    name = "half"
+
+    def surrogate(self, call, operation, *args, **kwargs):
+        """Returns the product, with the gradient y / (n x) for each of its n factors."""
+        y = call(*args, **kwargs)
+        factors = [x for x in tree.flatten(args) if ops.is_tensor(x)]
+        parts = [x * ops.stop_gradient(y / _stabilized(x, self.epsilon)) for x in factors]
+        return _with_value(y, sum(parts[1:], parts[0]) / len(parts))
+
+
+@dataclasses.dataclass(frozen=True)
+class Epsilon:
+    """LRP-epsilon: relevance goes to the inputs of a linear layer in proportion to what they add to its output.
+
+    The share of the bias, and what epsilon takes, is not handed on.
+
+    Source: Bach et al. 2015, "On Pixel-wise Explanations", equation 58.
+
+    Args:
+        epsilon: Above 0. Default 1e-6, absolute.
+
+    Raises:
+        ValueError: `epsilon` is not above 0.
+
+    Examples:
+        >>> x = ops.convert_to_tensor([[1.0, 2.0]])
+        >>> float(Epsilon().surrogate(lambda x: ops.sum(3.0 * x, axis=-1), None, x)[0])
+        9.0
+    """
+
+    epsilon: float = 1e-6
+    name = "epsilon"
+
+    def __post_init__(self):
+        if check_nonnegative("epsilon", self.epsilon) == 0:
+            raise ValueError("`epsilon` must be above 0. Received: 0.")
+
+    def surrogate(self, call, operation, *args, **kwargs):
+        """Returns `call(x)`, with the layer's own gradient times z / (z + epsilon sign(z))."""
+        z = call(*args, **kwargs)
+        return _with_value(z, z * ops.stop_gradient(z / _stabilized(z, self.epsilon)))
 
 
 def _positive(tensor, upstream):
@@ -94,16 +191,140 @@ _RULES = {
 }
 
 
-def rule(identifier) -> Rule | None:
-    """Returns the backward rule meant by `identifier`.
+_LINEAR = (keras.layers.Dense, keras.layers.EinsumDense)
+_CONVOLUTIONS = tuple(
+    getattr(keras.layers, name)
+    for name in (
+        *(f"{kind}{n}D" for kind in ("Conv",) for n in (1, 2, 3)),
+        *(f"Conv{n}DTranspose" for n in (1, 2, 3)),
+        *(f"{kind}Conv{n}D" for kind in ("Depthwise", "Separable") for n in (1, 2)),
+    )
+)
+_NORMALIZATIONS = tuple(
+    getattr(keras.layers, f"{kind}Normalization")
+    for kind in ("Batch", "Layer", "Group", "Unit", "RMS", "Spectral")
+    if hasattr(keras.layers, f"{kind}Normalization")
+)
+_ATTENTION = (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention, keras.layers.Attention)
+_ACTIVATIONS = (keras.layers.Activation, keras.layers.Softmax, *_RELU_LAYERS)
+_ACTIVATION_OPERATIONS = (*_RELU_OPERATIONS, "Sigmoid", "Tanh", "Gelu", "Silu", "Softplus", "HardSigmoid", "HardSilu")
+
+_KINDS = {
+    "dense": lambda operation: isinstance(operation, _LINEAR),
+    "convolution": lambda operation: isinstance(operation, _CONVOLUTIONS),
+    "normalization": lambda operation: isinstance(operation, _NORMALIZATIONS),
+    "attention": lambda operation: isinstance(operation, _ATTENTION),
+    "activation": lambda operation: (
+        isinstance(operation, _ACTIVATIONS) or type(operation).__name__ in _ACTIVATION_OPERATIONS
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Composite:
+    """Which operations get which backward rule: an ordered list, of which the first match counts.
+
+    What matches nothing keeps its own gradient. The activation of a layer (`Dense(8, activation="relu")`) is an
+    operation of its own, of the kind `"activation"`; the rest of the layer is matched as the layer.
+
+    Args:
+        pairs: Pairs `(what, rule)`. `what` is a layer class; `"dense"`, `"convolution"`, `"activation"`,
+            `"normalization"`, `"attention"`, `"first"` (the first dense layer or convolution of the model); another
+            string, a pattern of paths such as `"backbone/conv*"`; or a function `(path, operation) -> bool`. `rule`
+            is a rule of this module or the name of one.
+        name: What it is called in messages. Default `"composite"`.
+
+    Raises:
+        TypeError: A pair is of another kind.
+        ValueError: There is no rule of that name, or no pair.
+
+    Examples:
+        >>> composite = Composite([("activation", Identity()), ("dense", Epsilon())])
+        >>> import keras
+        >>> layers = [keras.Input((3,)), keras.layers.Dense(2, activation="relu", name="fc")]
+        >>> [(path, kind, rule.name) for path, _, kind, rule in composite.places(keras.Sequential(layers))]
+        [('fc', 'call', 'epsilon'), ('fc', 'activation', 'identity')]
+    """
+
+    pairs: tuple
+    name: str = "composite"
+
+    def __post_init__(self):
+        if not isinstance(self.pairs, (list, tuple)) or not all(_is_pair(pair) for pair in self.pairs):
+            raise TypeError(f"`pairs` must be a list of pairs (what, rule). Received: {self.pairs!r:.80}.")
+        if not self.pairs:
+            raise ValueError("`pairs` must hold at least one pair (what, rule). Received: none.")
+        object.__setattr__(self, "pairs", tuple((what, rule(one)) for what, one in self.pairs))
+
+    def places(self, root) -> list:
+        """Returns the operations that get a rule, as `(path, operation, kind, rule)`.
+
+        The kind is `"activation"` where a layer applies an activation function of its own, and `"call"` otherwise.
+        """
+        found, first = [], _first_linear(root)
+        for path, operation in walk(root):
+            for kind in ("call", "activation") if _has_activation(operation) else ("call",):
+                matches = [one for what, one in self.pairs if _matches(what, path, operation, kind, first)]
+                if matches:
+                    found.append((path, operation, kind, matches[0]))
+        return found
+
+    def __str__(self):
+        rows = [
+            f"{what if isinstance(what, str) else getattr(what, '__name__', what)}: {one.name}"
+            for what, one in self.pairs
+        ]
+        return f"{self.name}({', '.join(rows)})"
+
+
+def _is_pair(pair):
+    if not isinstance(pair, (list, tuple)) or len(pair) != 2 or pair[1] is None:
+        return False
+    return isinstance(pair[0], str) or callable(pair[0])
+
+
+def _first_linear(root):
+    linear = (operation for _, operation in walk(root) if isinstance(operation, (*_LINEAR, *_CONVOLUTIONS)))
+    return next(linear, None)
+
+
+def _has_activation(operation):
+    function = getattr(operation, "activation", None)
+    is_own = callable(function) and not isinstance(function, keras.Layer) and not isinstance(operation, _ACTIVATIONS)
+    return is_own and isinstance(operation, keras.Layer) and getattr(function, "__name__", "") != "linear"
+
+
+def _matches(what, path, operation, kind, first):
+    if what is is_relu_like:
+        return is_relu_like(operation, kind)
+    if what == "activation" or kind == "activation":
+        return what == "activation" and (kind == "activation" or _KINDS["activation"](operation))
+    if what == "first":
+        return operation is first
+    if isinstance(what, str):
+        return _KINDS[what](operation) if what in _KINDS else fnmatch.fnmatchcase(path, what)
+    return isinstance(operation, what) if isinstance(what, type) else bool(what(path, operation))
+
+
+def is_relu_like(operation, kind) -> bool:
+    """Tells whether an operation holds negative values back: what guided backpropagation and its kin are for."""
+    if kind == "activation":
+        return _is_relu_like(operation.activation)
+    return isinstance(operation, _RELU_LAYERS) or _is_relu_operation(operation)
+
+
+def rule(identifier):
+    """Returns the backward rule or composite meant by `identifier`.
 
     Args:
         identifier: `None`, `"guided"`, `"rectified"` (also called `"relu"`, `"deconv"`), `"redirected"` (for
             losses that are minimised: wakes dead units), one of this module's functions of those names, a
-            `Rule`, or a function `(x, y, upstream) -> gradient`, which then replaces the activation's derivative.
+            rule (a `Rule`, `Identity()`, `Half()`, `Epsilon()`, or an object of yours with a `name` and a
+            `surrogate`), a `Composite`, or a function `(x, y, upstream) -> gradient`, which then replaces the
+            activation's derivative.
 
     Returns:
-        A `Rule`, or `None` for `None`.
+        A rule or composite, or `None` for `None`.
 
     Raises:
         ValueError: There is no rule of that name.
@@ -113,12 +334,16 @@ def rule(identifier) -> Rule | None:
         >>> rule("deconv").name
         'rectified'
     """
-    if identifier is None or isinstance(identifier, Rule):
+    if identifier is None or isinstance(identifier, Composite) or _is_rule(identifier):
         return identifier
     if callable(identifier):
         known = {guided: _GUIDED, rectified: _RECTIFIED}.get(identifier)
         return known or Rule(getattr(identifier, "__name__", "rule"), _of_three(identifier))
     return pick("backprop_modifier", identifier, _RULES)
+
+
+def _is_rule(value):
+    return not isinstance(value, type) and hasattr(value, "surrogate") and hasattr(value, "name")
 
 
 def _of_three(function):
@@ -132,19 +357,25 @@ def _of_three(function):
     return function
 
 
-def places(root) -> list:
-    """Returns the ReLU-like places of a model as `(path, operation, kind)`.
+def places(root, the_rule=None) -> list:
+    """Returns the operations of a model that a rule is installed on, as `(path, operation, kind, rule)`.
 
-    The kind is `"activation"` where a layer applies an activation function of its own, and
-    `"call"` where the operation as a whole is the activation.
+    A rule by itself is for ReLU-like activations. The kind is `"activation"` where a layer applies an activation
+    function of its own, and `"call"` where the operation as a whole is meant.
+
+    Args:
+        root: A model (or anything `walk` goes through).
+        the_rule: A rule or composite. Default `None`: where a rule would be installed, with `None` for the rule.
     """
+    if isinstance(the_rule, Composite):
+        return the_rule.places(root)
     found = []
     for path, operation in walk(root):
         activation = getattr(operation, "activation", None)
-        if isinstance(operation, _RELU_LAYERS) or _is_relu_operation(operation):
-            found.append((path, operation, "call"))
+        if is_relu_like(operation, "call"):
+            found.append((path, operation, "call", the_rule))
         elif _is_relu_like(activation):
-            found.append((path, operation, "activation"))
+            found.append((path, operation, "activation", the_rule))
     return found
 
 
@@ -158,44 +389,66 @@ def _is_relu_like(function):
     return getattr(function, "__name__", None) in _RELU_LIKE
 
 
-def installed(root, the_rule: Rule | None):
-    """Returns a context in which a rule is on every ReLU-like place of a model.
+def installed(root, the_rule):
+    """Returns a context in which a rule, or the rules of a composite, are on the operations of a model.
 
     Hold `vis.graph.surgery()` meanwhile.
 
     Args:
         root: A model (or anything `walk` goes through).
-        the_rule: The rule; `None` changes nothing.
+        the_rule: The rule or composite; `None` changes nothing.
 
     Returns:
-        The context; it gives the paths of the changed places.
+        The context; it gives the paths of the changed operations.
     """
-    found = places(root) if the_rule is not None else []
+    found = places(root, the_rule) if the_rule is not None else []
     if the_rule is not None:
         _tell(root, the_rule, found)
-    changes = [wrapped(kind, [(op, the_rule.apply)]) for _, op, kind in found]
-    return shadowed(itertools.chain.from_iterable(changes), [path for path, _, _ in found])
+    changes = [wrapped(kind, [(op, _wrap(own, op, kind))]) for _, op, kind, own in found]
+    return shadowed(itertools.chain.from_iterable(changes), [path for path, *_ in found])
 
 
-def _modified(the_rule, activation):
-    """Returns the activation with the rule's gradient, still under its own name."""
+def _wrap(own, operation, kind):
+    """Returns what stands in for an operation's call or activation, see `vis.graph.wrapped`."""
+    if kind == "call" and _has_activation(operation) and isinstance(operation, (*_LINEAR, *_CONVOLUTIONS)):
+        return functools.partial(_linear_part, own, operation)
+    return lambda call, *args, **kwargs: own.surrogate(call, operation, *args, **kwargs)
 
-    @functools.wraps(activation)
-    def modified(x, *args, **kwargs):
-        return the_rule.apply(activation, x, *args, **kwargs)
+
+def _linear_part(own, operation, call, *args, **kwargs):
+    """Gives a rule to what a layer does before its activation, which follows with the rule that it has."""
+
+    def linear(*args, **kwargs):
+        with shadowed(), shadowed([(operation, "activation", keras.activations.linear)]):
+            return call(*args, **kwargs)
+
+    return operation.activation(own.surrogate(linear, operation, *args, **kwargs))
+
+
+def _modified(own, operation, kind):
+    """Returns an operation's call or activation with the rule's gradient, still under its own name."""
+    function, wrap = getattr(operation, kind), _wrap(own, operation, kind)
+
+    @functools.wraps(function)
+    def modified(*args, **kwargs):
+        return wrap(function, *args, **kwargs)
 
     return modified
 
 
-def _modified_call(the_rule, operation):
+def _modified_call(own, operation):
     """Returns the operation's `call` with the rule's gradient; copies of models rebind it."""
-    call = _modified(the_rule, operation.call)
-    call.rebind = functools.partial(_modified_call, the_rule)
+    call = _modified(own, operation, "call")
+    call.rebind = functools.partial(_modified_call, own)
     return call
 
 
 def _tell(root, the_rule, found):
     """Warns of a rule that changes nothing, and of activations that it does not reach."""
+    if isinstance(the_rule, Composite):
+        if not found:
+            _warn_no_match(root, the_rule)
+        return
     hidden = [op.name for _, op in walk(root) if any(name in _FOREIGN_RELUS for name in foreign_modules(op))]
     if hidden:
         warnings.warn(
@@ -207,6 +460,15 @@ def _tell(root, the_rule, found):
         )
     elif not found:
         warn_no_places(root, the_rule)
+
+
+def _warn_no_match(root, composite):
+    warnings.warn(
+        f"backprop_modifier {composite.name!r} changed nothing: no operation of model {getattr(root, 'name', root)!r} "
+        f"matches {composite!s:.120}, so the result is the plain gradient.",
+        VisualizationWarning,
+        stacklevel=5,
+    )
 
 
 def warn_no_places(root, the_rule):
@@ -244,15 +506,15 @@ def modify(model, identifier, custom_objects=None):
     the_rule = rule(identifier)
     require_graph(model, "backprop_modifiers")
     copied = copy_model(model, custom_objects)
-    found = places(copied) if the_rule is not None else []
+    found = places(copied, the_rule) if the_rule is not None else []
     if the_rule is not None:
         _tell(model, the_rule, found)
-    for _, operation, kind in found:
+    for _, operation, kind, own in found:
         if kind == "activation":
-            operation.activation = _modified(the_rule, operation.activation)
+            operation.activation = _modified(own, operation, kind)
         else:
-            vars(operation)["call"] = _modified_call(the_rule, operation)
-    vars(copied)["modified_places"] = [path for path, _, _ in found]
+            vars(operation)["call"] = _modified_call(own, operation)
+    vars(copied)["modified_places"] = [path for path, *_ in found]
     return copied
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from keras import ops, tree
 
 from vis import backend
-from vis.backprop_modifiers import rule
+from vis.backprop_modifiers import places, rule
 from vis.goals import Units, read_goal
 from vis.graph import fingerprint, same
 from vis.inputs import read_inputs
@@ -164,6 +164,20 @@ class Explainer:
 
     def _on(self, target, batch_size):
         return lambda inputs: self(inputs, target, batch_size)
+
+    def rules(self, inputs) -> list:
+        """Tells which backward rule each operation of the model gets.
+
+        Args:
+            inputs: What the model takes; needed where the model is not built yet.
+
+        Returns:
+            List of `(path, part, name of the rule)`; the part is `"call"`, or `"activation"` where a layer applies
+            an activation of its own. Operations that keep their own gradient are not in it.
+        """
+        self.ready(read_inputs(self.model, inputs))
+        found = [] if self._rule is None else places(self.model, self._rule)
+        return [(path, kind, own.name) for path, _, kind, own in found]
 
     def explain(self, task):
         """Computes the maps of a checked batch; this is the method.

@@ -335,9 +335,11 @@ def _noted(model, notes):
             notes[id(y)] = (y, function(notes[id(x)][1], *args, **kwargs))
         return y
 
-    calls = [(op, note) for op in operations if is_probability_operation(op)]
+    makers = [op for op in operations if activates_to_probabilities(op)]
+    whole = [op for op in makers if isinstance(op, keras.layers.Activation)]  # a rule may be on their calls
+    calls = [(op, note) for op in operations if is_probability_operation(op) or any(op is one for one in whole)]
     calls += [(op, carry) for op in operations if is_rearranging(op)]
-    activations = [(op, note) for op in operations if activates_to_probabilities(op)]
+    activations = [(op, note) for op in makers if not isinstance(op, keras.layers.Activation)]
     return shadowed(itertools.chain(wrapped("call", calls), wrapped("activation", activations)))
 
 

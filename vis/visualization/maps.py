@@ -110,7 +110,7 @@ def modified(model, backprop_modifier):
     applied; everything else becomes a rule, for which no copy is needed.
     """
     known = backprop_modifier in (backprop_modifiers.guided, backprop_modifiers.rectified)
-    if callable(backprop_modifier) and not known and not isinstance(backprop_modifier, backprop_modifiers.Rule):
+    if callable(backprop_modifier) and not known:
         if len(inspect.signature(backprop_modifier).parameters) == 1:
             return backprop_modifier(model), None
     return model, backprop_modifiers.rule(backprop_modifier)
