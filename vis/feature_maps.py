@@ -151,24 +151,28 @@ def token_grid(tokens, image) -> Grid | None:
     return None
 
 
-def beside(model, maps, path) -> list:
+def beside(model, maps, path, output=None) -> list:
     """Lists the paths of those feature maps that the score depends on by a way around a layer.
 
-    Known only as far as the model is a graph.
+    Known only as far as the model is a graph, and what is explained is one output of it.
 
     Args:
         model: The model.
         maps: Its feature maps.
         path: The layer's path.
+        output: The path of the layer that is explained; `None` for the model's output.
     """
     paths, found = dict(operations(model)), []
     own = [name for name, _ in operations(model)]
-    container, parent = model, ""
+    container, parent, end = model, "", None if output is None else paths[output.split("/")[0]]
     for part in path.split("/"):
-        if not isinstance(container, (keras.Function, keras.Sequential)) or not getattr(container, "outputs", None):
+        if not isinstance(container, (keras.Function, keras.Sequential)):
+            break
+        ends = [end] if end is not None else [producer(tensor) for tensor in getattr(container, "outputs", None) or []]
+        if len(ends) != 1:
             break
         inner = paths[parent + part]
-        around = _reached(container, inner)
+        around, end = _reached(ends, inner), None
         for image in maps:
             head = parent + own[image.site.place][len(parent) :].split("/")[0]
             if own[image.site.place].startswith(parent) and id(paths.get(head)) in around:
@@ -177,9 +181,9 @@ def beside(model, maps, path) -> list:
     return found
 
 
-def _reached(model, without):
-    """Collects what a graph's outputs are computed from, not counting what only one operation needs."""
-    found, queue = set(), [producer(tensor) for tensor in model.outputs]
+def _reached(queue, without):
+    """Collects what operations are computed from, not counting what only one operation needs."""
+    found = set()
     while queue:
         operation = queue.pop()
         if operation is not None and operation is not without and id(operation) not in found:

@@ -125,7 +125,9 @@ class ClassActivationMap(Explainer):
         if "branches" in self._told or maps[number].grid is not None or not self._is_of_image(task, maps[number]):
             return  # along tokens, a way around each block is the rule
         self._told.add("branches")
-        others = beside(self.model, maps[number + 1 :], path)
+        explained = self.network.output
+        output = None if explained is None else operations(self.model)[explained.place][0]
+        others = beside(self.model, maps[number + 1 :], path, output)
         if others:
             warnings.warn(
                 f"The map is that of layer {path!r}; the score also comes, by a way around it, from {others[0]!r}"
