@@ -133,7 +133,7 @@ def test_class_activation_maps(architecture):
     changed = explained(explainer, other, architecture)
     np.testing.assert_allclose(changed[0], maps[0], atol=1e-4 * scale + 1e-12)
     np.testing.assert_allclose(changed[1], maps[0], atol=1e-4 * scale + 1e-12)
-    if scale:
+    if scale and np.ptp(maps, axis=0).max() > 1e-4 * scale:  # a deep random network may see all samples alike
         assert np.abs(changed[1] - maps[1]).max() > 1e-4 * scale
 
 
