@@ -94,7 +94,7 @@ ARCHITECTURES = [
     _hub("swin", "swin_transformer_backbone/norm"),
     _hub("siglip", "sig_lip_vision_encoder/post_layer_norm", (4, 4), pairs),
     _hub("clip", "clip_vision_encoder/encoder_block_1/layer_norm_1", (4, 4), pairs),
-    _hub("sam", "sam_mask_decoder/sequential/activation", (32, 32), seen("masks")),
+    _hub("sam", "sam_mask_decoder/sequential/activation", (32, 32), seen("masks"), quick=False),
     _hub("retinanet", "retina_net_backbone/spatial", (4, 4), seen("cls_logits"), quick=False),
     _hub("d_fine", "d_fine_backbone/decoder_input_proj_identity_1", (4, 4), seen("logits"), quick=False),
     _hub("bert", "bert_backbone/transformer_layer_0", (8,), embedding=True),
