@@ -19,6 +19,7 @@ FLOORS = {
     "vis.utils.heatmaps": 0,
     "vis.utils.figures": 0,
     "vis.utils.files": 0,
+    "vis.utils.internals": 0,
     "vis.utils.formats": 1,
     "vis.losses": 1,
     "vis.targets": 1,
@@ -159,3 +160,8 @@ def test_import_does_no_work():
 
 def test_no_file_is_outside_the_package_list():
     assert all(isinstance(path, pathlib.Path) and path.stat().st_size < 40_000 for path in MODULES.values())
+
+
+def test_underscored_attributes_of_keras_are_touched_in_one_module():
+    words = ("_inbound_nodes", "_outbound_nodes", "_keras_history", "_flatten_layers")
+    assert [m for m, path in MODULES.items() if any(w in path.read_text() for w in words)] == ["vis.utils.internals"]

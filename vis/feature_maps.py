@@ -10,10 +10,11 @@ import re
 import keras
 import numpy as np
 
-from vis.graph import children, layers, operations
+from vis.graph import layers, operations
 from vis.network import Site
 from vis.survey import is_built_in, is_elementwise
-from vis.utils.formats import data_format, producer, producers
+from vis.utils.formats import data_format
+from vis.utils.internals import children, producer, producers
 
 # Their output is that of another layer, at shifted positions.
 _SHIFTING = tuple(getattr(keras.layers, f"{kind}{n}D") for kind in ("ZeroPadding", "Cropping") for n in (1, 2, 3))

@@ -15,7 +15,7 @@ import threading
 import keras
 
 from vis.utils.contexts import ProcessLock
-from vis.utils.formats import consumers, producer, producers
+from vis.utils.internals import children, consumers, keep_consumers, producer, producers
 from vis.utils.validation import is_integer, near_names
 
 # Layers are patched by one thread at a time, which holds this; the wrappers ignore other threads' calls.
@@ -24,17 +24,6 @@ surgery = ProcessLock()
 # What is shadowed now, by thread and in order: [(the object's `__dict__`, name, value before), ...].
 _noted = {}
 _MISSING = object()
-
-
-def children(operation) -> list:
-    """Returns the operations directly inside a model or layer, in graph order."""
-    if isinstance(operation, keras.Function):
-        return operation.operations
-    if isinstance(operation, keras.Model):
-        return operation.layers
-    if isinstance(operation, keras.Layer):
-        return operation._flatten_layers(recursive=False, include_self=False)
-    return []
 
 
 def walk(operation, path=""):
@@ -342,12 +331,12 @@ def preserved_nodes(input_tensor):
     added meanwhile are taken out again.
     """
     operations = _connected([producer(input_tensor)], lambda op: consumers(op) + producers(op))
-    counts = [len(op._outbound_nodes) for op in operations]
+    counts = [len(consumers(op)) for op in operations]
     try:
         yield
     finally:
         for operation, count in zip(operations, counts):
-            del operation._outbound_nodes[count:]
+            keep_consumers(operation, count)
 
 
 def _connected(queue, neighbours) -> list:

@@ -25,7 +25,8 @@ from vis.graph import (
     wrapped,
 )
 from vis.losses import layer_output
-from vis.utils.formats import channels_last, data_format, producer, stated_format
+from vis.utils.formats import channels_last, data_format, stated_format
+from vis.utils.internals import producer
 from vis.utils.utils import activates_to_probabilities, is_probability_operation, is_rearranging
 from vis.utils.validation import is_integer
 

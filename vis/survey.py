@@ -15,9 +15,9 @@ import numpy as np
 from keras import ops, tree
 
 from vis import backend
-from vis.graph import children, layers, operations, walk
+from vis.graph import layers, operations, walk
 from vis.losses import layer_output
-from vis.utils.formats import producers
+from vis.utils.internals import children, producers
 from vis.utils.utils import last_layers
 
 _ROWS = 3

@@ -12,6 +12,7 @@ import numpy as np
 from keras import ops
 
 from vis.utils.images import interpolation
+from vis.utils.internals import children, consumers, producer, producers
 from vis.utils.validation import VisualizationWarning, check_input, check_unmasked
 
 # What the modules of another framework are called: those with their channels first, and those that may be used either
@@ -123,26 +124,4 @@ def foreign_modules(operation) -> list:
 
 def _inner(operation):
     # A wrapper holds its format in the wrapped layer, a nested model or a block of the user's own in its layers.
-    if isinstance(operation, keras.Model):
-        return list(operation.layers)
-    return operation._flatten_layers(recursive=False, include_self=False) if isinstance(operation, keras.Layer) else []
-
-
-def producers(operation) -> list:
-    """Returns the operations whose outputs an operation takes."""
-    return [producer(t) for node in _nodes(operation, "_inbound_nodes") for t in node.input_tensors]
-
-
-def consumers(operation) -> list:
-    """Returns the operations that take an operation's outputs."""
-    return [node.operation for node in _nodes(operation, "_outbound_nodes")]
-
-
-def _nodes(operation, kind):
-    return getattr(operation, kind, None) or []
-
-
-def producer(tensor):
-    """Returns the operation that a symbolic tensor comes from, or `None`."""
-    history = getattr(tensor, "_keras_history", None)
-    return history.operation if history is not None else None
+    return children(operation) if isinstance(operation, keras.Layer) else []

@@ -10,7 +10,6 @@ import numpy as np
 from keras import ops
 
 from vis.graph import find_layer, layers, shadowed, walk
-from vis.utils.formats import producer, producers
 from vis.utils.images import (
     bgr2rgb,
     deprocess_input,
@@ -19,6 +18,7 @@ from vis.utils.images import (
     stitch_images,
     to_bytes,
 )
+from vis.utils.internals import producer, producers
 from vis.utils.validation import VisualizationWarning, check_index, listify, near_names
 
 __all__ = [

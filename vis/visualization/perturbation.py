@@ -16,8 +16,8 @@ from vis.explainer import Explainer
 from vis.feature_maps import by_size
 from vis.inputs import named_input
 from vis.survey import known_shape
-from vis.utils.formats import consumers, producer
 from vis.utils.images import read_between
+from vis.utils.internals import consumers, producer
 from vis.utils.validation import VisualizationWarning, check_count, check_fraction, is_integer
 from vis.visualization.gradients import fresh_seed, read_baseline, warn_of_far_zero
 

@@ -5,7 +5,8 @@ import numpy as np
 from vis.energy import cached, check_losses, energy_of
 from vis.graph import find_layer
 from vis.losses import ActivationMaximization
-from vis.utils.formats import data_format, producer
+from vis.utils.formats import data_format
+from vis.utils.internals import producer
 from vis.visualization.class_activation import visualize_cam, visualize_cam_with_losses
 from vis.visualization.gradients import Saliency
 from vis.visualization.maps import (
