@@ -402,3 +402,35 @@ def test_masks_and_segments_are_never_hidden_by_themselves():
     given["token_ids"] = np.arange(12).reshape(2, 6) % 9
     explainer = vis.Occlusion(model, patch=1)
     np.testing.assert_array_equal(explainer(given, 1), vis.Occlusion(model, patch=1, input_name="token_ids")(given, 1))
+
+
+class Branching(layers.Layer):
+    """Runs one of two layers inside a branch, as keras-hub's SAM does."""
+
+    def __init__(self):
+        super().__init__(name="branching")
+        self.small, self.large = layers.Dense(4, name="small"), layers.Dense(4, name="large")
+
+    def build(self, shape):
+        self.small.build(shape), self.large.build(shape)
+
+    def call(self, x):
+        return ops.cond(ops.max(x) > 5, lambda: self.large(x), lambda: self.small(x))
+
+
+def test_layers_inside_of_a_branch_leave_nothing_behind():
+    inputs = keras.Input((6, 6, 3))
+    x = layers.Conv2D(4, 3, name="conv")(inputs)
+    model = zoo.set_weights(keras.Model(inputs, layers.Dense(2)(layers.Flatten()(Branching()(x)))))
+    x = zoo.draw(3, 6, 6, 3)
+    table = model.get_layer("branching").small
+    for _ in range(3):  # eager, traced, compiled
+        gradients = vis.Saliency(model)(x, 1)
+    plain = keras.Model(inputs, layers.Dense(2)(layers.Flatten()(table(model.get_layer("conv").output))))
+    plain.set_weights([*model.get_layer("conv").get_weights(), *table.get_weights(), *model.layers[-1].get_weights()])
+    np.testing.assert_allclose(gradients, vis.Saliency(plain)(x, 1), rtol=1e-4, atol=1e-6)
+    assert vis.HiResCAM(model, "conv", upsample=False)(x, 1).shape == (3, 4, 4)
+    assert vis.HiResCAM(model, upsample=False)(x, 1).shape == (3, 4, 4)
+    if keras.backend.backend() == "jax":
+        with pytest.raises(ValueError, match="only inside a branch or a loop"):
+            vis.HiResCAM(model, table)(x, 1)

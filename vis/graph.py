@@ -14,6 +14,7 @@ import threading
 
 import keras
 
+from vis import backend
 from vis.utils.contexts import ProcessLock
 from vis.utils.internals import children, consumers, keep_consumers, producer, producers
 from vis.utils.validation import is_integer, near_names
@@ -226,14 +227,17 @@ def in_this_thread(original, wrap):
 def tapped(taps):
     """Returns a context in which the outputs of layers pass through functions, in this thread only.
 
-    Hold `surgery()` meanwhile.
+    Hold `surgery()` meanwhile. Calls inside a branch or a loop (`keras.ops.cond`, `keras.ops.scan`) are passed over:
+    nothing that is made there can be read outside.
 
     Args:
         taps: Pairs `(layer, function)`; every call of the layer gives `function(output)`.
     """
+    outside = backend.trace()
 
     def tap(function, call, *args, **kwargs):
-        return function(call(*args, **kwargs))
+        output = call(*args, **kwargs)
+        return function(output) if backend.trace() == outside else output
 
     return patched_calls([(layer, functools.partial(tap, function)) for layer, function in taps])
 
@@ -251,8 +255,8 @@ def one_tensor_of(layer, output):
 def did_not_run(layer):
     """Returns the error for a layer that a forward call did not reach."""
     return ValueError(
-        f"Layer {layer.name!r} did not run when the model was called. "
-        "Choose a layer that the model's output depends on; an input layer cannot be chosen."
+        f"Layer {layer.name!r} did not run when the model was called, or only inside a branch or a loop, where nothing "
+        "can be read. Choose a layer that the model's output depends on; an input layer cannot be chosen."
     )
 
 

@@ -136,6 +136,14 @@ def concrete(tensor):
     return _framework.concrete(tensor)
 
 
+def trace():
+    """Returns what is being traced, to be compared: inside a branch or a loop of a function it is another than outside.
+
+    A tensor made in one trace cannot be read in another.
+    """
+    return _framework.trace()
+
+
 def untouched(model):
     """Returns a context in which what a model assigns to its variables is dropped at the end."""
     return _framework.untouched(model)

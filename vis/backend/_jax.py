@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import keras
+from jax.extend.core import get_opaque_trace_state
 from keras import ops, tree
 
 from vis.utils.contexts import Again
@@ -185,6 +186,11 @@ def _is_in(variable, reached):
 def concrete(tensor):
     """Returns a tensor's value, see `vis.backend.concrete`."""
     return None if isinstance(tensor, jax.core.Tracer) else ops.convert_to_numpy(tensor)
+
+
+def trace():
+    """Returns what is being traced, see `vis.backend.trace`."""
+    return get_opaque_trace_state(convention="nnx")
 
 
 def untouched(model):

@@ -199,6 +199,11 @@ def concrete(tensor):
     return tensor.numpy() if tf.executing_eagerly() else None
 
 
+def trace():
+    """Returns what is being traced, see `vis.backend.trace`."""
+    return None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
+
+
 def untouched(model):
     """Keeps a model's variables as they are, see `vis.backend.untouched`."""
     return keras.StatelessScope()

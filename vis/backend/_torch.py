@@ -130,6 +130,11 @@ def concrete(tensor):
     return tensor.detach().cpu().numpy()
 
 
+def trace():
+    """Returns what is being traced, see `vis.backend.trace`: nothing is."""
+    return None
+
+
 def untouched(model):
     """Keeps a model's variables as they are, see `vis.backend.untouched`."""
     return keras.StatelessScope()
