@@ -1,5 +1,7 @@
 """Choices made for the user: which layer, which call, which input, which samples. Right, or refused with a sentence."""
 
+import contextlib
+
 import keras
 import numpy as np
 import pytest
@@ -434,3 +436,35 @@ def test_layers_inside_of_a_branch_leave_nothing_behind():
     if keras.backend.backend() == "jax":
         with pytest.raises(ValueError, match="only inside a branch or a loop"):
             vis.HiResCAM(model, table)(x, 1)
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_a_head_that_runs_at_each_scale_has_no_feature_map(outputs):
+    inputs = keras.Input((16, 16, 3))
+    fine = layers.Conv2D(4, 3, padding="same", activation="relu", name="fine")(inputs)
+    coarse = layers.Conv2D(4, 3, strides=2, padding="same", activation="relu", name="coarse")(fine)
+    flat, ends = layers.Reshape((-1, 2)), []
+    for name in ["classes", "boxes"][:outputs]:
+        tower, last = layers.Conv2D(4, 3, padding="same", activation="relu"), layers.Conv2D(2, 3, padding="same")
+        parts = [flat(last(tower(x))) for x in (fine, coarse)]
+        ends.append(layers.Concatenate(axis=1, name=name)(parts))
+    model = zoo.set_weights(keras.Model(inputs, ends if outputs == 2 else ends[0]))
+    explainer = vis.HiResCAM(model, upsample=False)
+
+    def target(found):
+        return ops.mean((found if outputs == 1 else found[0])[:, :, 1], axis=1)
+
+    said = pytest.warns(VisualizationWarning) if outputs == 1 else contextlib.nullcontext()  # the way around the map
+    with said:
+        assert explainer(zoo.draw(2, 16, 16, 3), target).shape == (2, 8, 8)
+    assert explainer.layer == "coarse"
+
+
+def test_of_several_outputs_one_may_be_the_feature_map_of_another():
+    inputs = keras.Input((8, 8, 3))
+    features = layers.Conv2D(4, 3, activation="relu", name="features")(inputs)
+    logits = layers.Dense(2)(layers.Flatten()(features))
+    model = zoo.set_weights(keras.Model(inputs, {"features": features, "logits": logits}))
+    explainer = vis.HiResCAM(model, upsample=False)
+    explainer(zoo.draw(2, 8, 8, 3), lambda outputs: outputs["logits"][:, 1])
+    assert explainer.layer == "features"

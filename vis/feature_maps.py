@@ -4,6 +4,7 @@ A class activation map needs a layer whose output has the positions of an input:
 or the tokens of a vision transformer, which are the squares of a grid in a row.
 """
 
+import collections
 import dataclasses
 import re
 
@@ -76,10 +77,14 @@ def feature_maps(model, survey, batch, output=None) -> list:
         output: The layer that is explained; `None` for the model's output.
     """
     own, skipped = [operation for _, operation in operations(model)], _not_searched(model)
+    shapes = collections.defaultdict(set)
+    for one in survey.seen:
+        shapes[one.place].add(one.shape)
     ends = [i for i, one in enumerate(survey.seen) if own[one.place] is output]
     found = []
     for one in survey.seen[: ends[-1]] if ends else survey.seen:
-        if id(own[one.place]) not in skipped and one.keeps_rows and not one.is_distribution:
+        at_one_scale = len(shapes[one.place]) == 1  # a detector's head runs at each scale, and none has it all
+        if id(own[one.place]) not in skipped and one.keeps_rows and not one.is_distribution and at_one_scale:
             found.append(feature_map(own[one.place], one, batch))
     found = [one for one in reversed(found) if one is not None]
     fitting = [one for one in found if one.input is not None]

@@ -17,7 +17,7 @@ from keras import ops, tree
 from vis import backend
 from vis.graph import layers, operations, walk
 from vis.losses import layer_output
-from vis.utils.internals import children, producers
+from vis.utils.internals import children, consumers, output_shapes, producers
 from vis.utils.utils import last_layers
 
 _ROWS = 3
@@ -37,6 +37,7 @@ _FINISHING = (
     "Resizing",
     "Dropout",
     "Identity",
+    "Concatenate",
 ) + tuple(f"{kind}{n}D" for kind in ("UpSampling", "Cropping", "ZeroPadding") for n in (1, 2, 3))
 
 # Layers that run what is not Keras's, or what the user wrote.
@@ -172,7 +173,8 @@ def _read_off(model):
     for layer in _in_order(model):
         shape = known_shape(layer)
         if shape is not None and id(layer) not in ends and not isinstance(layer, keras.layers.InputLayer):
-            found.append(Seen(places[id(layer)], -1, shape))
+            others = [other for other in output_shapes(layer) if other != shape]  # called at several scales
+            found += [Seen(places[id(layer)], -1, one) for one in [shape, *others]]
     return Survey(found, Seen(-1, -1, None))
 
 
@@ -186,7 +188,14 @@ def _finishing(model):
             before = [one for one in producers(layer) if one is not None]
             before = [end for one in before for end in (last_layers(one) if _is_graph(one) else [one])]
             queue += [one for one in before if id(one) not in found]
-    return found
+    return found if len(model.outputs) == 1 else _that_end_only(model, found)
+
+
+def _that_end_only(model, found):
+    """Leaves out what goes on to another output as well: of several outputs, one may be a feature map of the others."""
+    inner = [one for _, one in operations(model)]
+    own = set(map(id, inner)) - found
+    return found - {id(one) for one in inner if any(id(after) in own for after in consumers(one))}
 
 
 def known_shape(layer):
@@ -214,7 +223,7 @@ class _Runs:
         hidden = _insides_of_built_in(model)
         self._watched = [(i, one) for i, (_, one) in enumerate(operations(model)) if id(one) not in hidden]
         ends = _finishing(model) if _is_graph(model) and getattr(model, "outputs", None) else set()
-        self._ends = [i for i, (_, one) in enumerate(operations(model)) if id(one) in ends and len(model.outputs) == 1]
+        self._ends = [i for i, (_, one) in enumerate(operations(model)) if id(one) in ends]
         self._calls = []  # (place, call, shape) of what was seen, known once the model has run
         self._run = backend.few_times(self._marks, model.variables)
         self._size = batch.layout.fixed_size or _ROWS
@@ -232,13 +241,13 @@ class _Runs:
             for (place, call, shape), keeps, inputs, marks in zip(self._calls, follows, depends, first)
         ]
         ends = [one for one in found if one.place == _EXPLAINED]
-        if len(ends) == 1:  # a layer that makes the one output has no feature map
-            made = [marks for one, marks in zip(found, first) if one.place < 0]
-            found = [
-                one
-                for one, marks in zip(found, first)
-                if one.place < 0 or not any(np.array_equal(marks, other, equal_nan=True) for other in made)
-            ]
+        makers = {_EXPLAINED, _RAW, *self._ends} if len(ends) == 1 else set(self._ends)
+        made = [marks for one, marks in zip(found, first) if one.place in makers]
+        found = [  # a layer that makes the one output, and one inside it, has no feature map
+            one
+            for one, marks in zip(found, first)
+            if one.place < 0 or not any(np.array_equal(marks, other, equal_nan=True) for other in made)
+        ]
         whole = all(one.keeps_rows for one in ends)
         inputs = frozenset().union(*(one.inputs for one in ends))
         seen = [one for one in found if one.place >= 0 and one.shape is not None and one.place not in self._ends]

@@ -34,6 +34,12 @@ def keep_consumers(operation, count):
     del operation._outbound_nodes[count:]
 
 
+def output_shapes(operation) -> list:
+    """Returns the different shapes that an operation's calls put out, in all graphs that it is in."""
+    nodes = _nodes(operation, "_inbound_nodes")
+    return list(dict.fromkeys(tuple(t.shape) for node in nodes for t in node.output_tensors))
+
+
 def producer(tensor):
     """Returns the operation that a symbolic tensor comes from, or `None`."""
     history = getattr(tensor, "_keras_history", None)
