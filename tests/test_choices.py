@@ -438,33 +438,115 @@ def test_layers_inside_of_a_branch_leave_nothing_behind():
             vis.HiResCAM(model, table)(x, 1)
 
 
-@pytest.mark.parametrize("outputs", [1, 2])
-def test_a_head_that_runs_at_each_scale_has_no_feature_map(outputs):
+class Own(layers.Layer):
+    """A layer that is not Keras's, so that nothing is known of the model unless it runs."""
+
+    def call(self, x):
+        return x * 2
+
+
+def detector(outputs, shared, custom=False):
+    """Heads on a fine and a coarse feature map; `custom` puts a layer of the user's own in front, so that it is run."""
     inputs = keras.Input((16, 16, 3))
-    fine = layers.Conv2D(4, 3, padding="same", activation="relu", name="fine")(inputs)
+    fine = Own()(inputs) if custom else inputs
+    fine = layers.Conv2D(4, 3, padding="same", activation="relu", name="fine")(fine)
     coarse = layers.Conv2D(4, 3, strides=2, padding="same", activation="relu", name="coarse")(fine)
-    flat, ends = layers.Reshape((-1, 2)), []
+
+    def head():
+        return [layers.Conv2D(4, 3, padding="same", activation="relu"), layers.Conv2D(2, 3, padding="same")]
+
+    ends = []
     for name in ["classes", "boxes"][:outputs]:
-        tower, last = layers.Conv2D(4, 3, padding="same", activation="relu"), layers.Conv2D(2, 3, padding="same")
-        parts = [flat(last(tower(x))) for x in (fine, coarse)]
+        one = head()
+        parts = []
+        for x in (fine, coarse):
+            for layer in one if shared else [head()[1]]:
+                x = layer(x)
+            parts.append(layers.Reshape((-1, 2))(x))
         ends.append(layers.Concatenate(axis=1, name=name)(parts))
-    model = zoo.set_weights(keras.Model(inputs, ends if outputs == 2 else ends[0]))
-    explainer = vis.HiResCAM(model, upsample=False)
+    return zoo.set_weights(keras.Model(inputs, ends if outputs == 2 else ends[0]))
+
+
+@pytest.mark.parametrize("custom", [False, True])
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_the_heads_of_a_detector_have_no_feature_map(outputs, shared, custom):
+    """A head that runs at each scale is passed over, and so is what only makes one scale's part of an output."""
+    explainer = vis.HiResCAM(detector(outputs, shared, custom), upsample=False)
 
     def target(found):
         return ops.mean((found if outputs == 1 else found[0])[:, :, 1], axis=1)
 
-    said = pytest.warns(VisualizationWarning) if outputs == 1 else contextlib.nullcontext()  # the way around the map
-    with said:
+    # The way around the map is known of one output only.
+    with pytest.warns(VisualizationWarning) if outputs == 1 else contextlib.nullcontext():
         assert explainer(zoo.draw(2, 16, 16, 3), target).shape == (2, 8, 8)
     assert explainer.layer == "coarse"
 
 
-def test_of_several_outputs_one_may_be_the_feature_map_of_another():
+def test_a_layer_that_another_model_runs_at_another_size_keeps_its_feature_map():
+    conv, pool = layers.Conv2D(4, 3, activation="relu", name="conv"), layers.GlobalAveragePooling2D()
+    head, models = layers.Dense(2), {}
+    for size in (16, 8):
+        inputs = keras.Input((size, size, 3))
+        models[size] = keras.Model(inputs, head(pool(conv(inputs))))
+    for size, model in models.items():
+        explainer = vis.HiResCAM(model, upsample=False)
+        assert explainer(zoo.draw(2, size, size, 3), 1).shape == (2, size - 2, size - 2)
+        assert explainer.layer == "conv"
+
+
+@pytest.mark.parametrize("custom", [False, True])
+def test_of_several_outputs_one_may_be_the_feature_map_of_another(custom):
     inputs = keras.Input((8, 8, 3))
-    features = layers.Conv2D(4, 3, activation="relu", name="features")(inputs)
+    x = Own()(inputs) if custom else inputs
+    features = layers.Conv2D(4, 3, activation="relu", name="features")(x)
     logits = layers.Dense(2)(layers.Flatten()(features))
     model = zoo.set_weights(keras.Model(inputs, {"features": features, "logits": logits}))
     explainer = vis.HiResCAM(model, upsample=False)
     explainer(zoo.draw(2, 8, 8, 3), lambda outputs: outputs["logits"][:, 1])
     assert explainer.layer == "features"
+
+
+class Head(layers.Layer):
+    """A head of the user's own: what its last layer puts out is its output, alone or as a pair."""
+
+    def __init__(self, pair=False, **kwargs):
+        super().__init__(**kwargs)
+        self.tower, self.last = layers.Conv2D(4, 3, padding="same"), layers.Conv2D(2, 3, padding="same", name="last")
+        self.pair = pair
+
+    def call(self, x):
+        y = self.last(self.tower(x))
+        return (y, y[:, 0, 0]) if self.pair else y
+
+
+def test_the_layer_inside_that_makes_one_of_several_outputs_is_no_feature_map():
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 3, activation="relu", name="conv")(inputs)
+    outputs = [Head(name="classes")(x), Head(name="boxes")(x)]
+    model = zoo.set_weights(keras.Model(inputs, outputs))
+    explainer = vis.HiResCAM(model, upsample=False)
+    explainer(zoo.draw(2, 8, 8, 3), lambda found: ops.mean(found[1], axis=(1, 2, 3)))
+    assert not str(explainer.layer).endswith("last"), explainer.layer
+
+
+class Table(layers.Layer):
+    """An inner layer with four rows, whatever the batch."""
+
+    def __init__(self):
+        super().__init__(name="table")
+        self.inner = layers.Dense(3, name="inner")
+
+    def call(self, x):
+        return x * ops.mean(self.inner(ops.ones((4, 3)) * ops.mean(x)))
+
+
+def test_an_output_of_several_tensors_hides_no_layer_from_the_check():
+    inputs = keras.Input((8, 8, 3))
+    x = Table()(inputs)
+    model = keras.Model(inputs, [*Head(pair=True, name="pair")(x), layers.Flatten()(x)])
+    zoo.set_weights(model)
+    with pytest.raises(ValueError, match="whose first axis is not the batch|one row for each sample"):
+        vis.Saliency(model, input_layer=model.get_layer("table").inner)(
+            zoo.draw(4, 8, 8, 3), lambda found: found[2][:, 1]
+        )

@@ -168,13 +168,13 @@ def _is_graph(model):
 
 def _read_off(model):
     places = {id(layer): place for place, (_, layer) in enumerate(operations(model))}
-    ends = _finishing(model)
-    found = []
+    ends, found, shapes = _finishing(model), [], {}
+    for graph in [model, *(one for _, one in layers(model) if _is_graph(one))]:
+        shapes.update(output_shapes(graph))
     for layer in _in_order(model):
         shape = known_shape(layer)
         if shape is not None and id(layer) not in ends and not isinstance(layer, keras.layers.InputLayer):
-            others = [other for other in output_shapes(layer) if other != shape]  # called at several scales
-            found += [Seen(places[id(layer)], -1, one) for one in [shape, *others]]
+            found += [Seen(places[id(layer)], -1, one) for one in shapes.get(id(layer), [shape])]
     return Survey(found, Seen(-1, -1, None))
 
 
@@ -242,7 +242,7 @@ class _Runs:
         ]
         ends = [one for one in found if one.place == _EXPLAINED]
         makers = {_EXPLAINED, _RAW, *self._ends} if len(ends) == 1 else set(self._ends)
-        made = [marks for one, marks in zip(found, first) if one.place in makers]
+        made = [marks for one, marks in zip(found, first) if one.place in makers and self._has_rows(one.shape)]
         found = [  # a layer that makes the one output, and one inside it, has no feature map
             one
             for one, marks in zip(found, first)

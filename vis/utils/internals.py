@@ -34,10 +34,17 @@ def keep_consumers(operation, count):
     del operation._outbound_nodes[count:]
 
 
-def output_shapes(operation) -> list:
-    """Returns the different shapes that an operation's calls put out, in all graphs that it is in."""
-    nodes = _nodes(operation, "_inbound_nodes")
-    return list(dict.fromkeys(tuple(t.shape) for node in nodes for t in node.output_tensors))
+def output_shapes(model) -> dict:
+    """Returns the shapes that the calls of each operation in a model's own graph put out, as sets under their `id`."""
+    found, seen, queue = {}, set(), list(model.outputs)
+    while queue:
+        tensor = queue.pop()
+        if id(tensor) not in seen:
+            seen.add(id(tensor))
+            history = tensor._keras_history
+            found.setdefault(id(history.operation), set()).add(tuple(tensor.shape))
+            queue += history.operation._inbound_nodes[history.node_index].input_tensors
+    return found
 
 
 def producer(tensor):
