@@ -1,7 +1,5 @@
 """Choices made for the user: which layer, which call, which input, which samples. Right, or refused with a sentence."""
 
-import contextlib
-
 import keras
 import numpy as np
 import pytest
@@ -477,8 +475,7 @@ def test_the_heads_of_a_detector_have_no_feature_map(outputs, shared, custom):
     def target(found):
         return ops.mean((found if outputs == 1 else found[0])[:, :, 1], axis=1)
 
-    # The way around the map is known of one output only.
-    with pytest.warns(VisualizationWarning) if outputs == 1 else contextlib.nullcontext():
+    with pytest.warns(VisualizationWarning, match="by a way around it, from 'fine'"):
         assert explainer(zoo.draw(2, 16, 16, 3), target).shape == (2, 8, 8)
     assert explainer.layer == "coarse"
 
@@ -550,3 +547,15 @@ def test_an_output_of_several_tensors_hides_no_layer_from_the_check():
         vis.Saliency(model, input_layer=model.get_layer("table").inner)(
             zoo.draw(4, 8, 8, 3), lambda found: found[2][:, 1]
         )
+
+
+def test_an_output_that_needs_no_way_around_is_not_warned_of_another_that_does():
+    inputs = keras.Input((8, 8, 3))
+    early = layers.Conv2D(4, 3, padding="same", activation="relu", name="early")(inputs)
+    deep = layers.Conv2D(4, 3, strides=2, padding="same", activation="relu", name="deep")(early)
+    kinds = layers.Dense(2)(layers.GlobalAveragePooling2D()(deep))
+    masks = layers.Conv2D(2, 1)(layers.Concatenate()([early, layers.UpSampling2D()(deep)]))
+    model = zoo.set_weights(keras.Model(inputs, {"kinds": kinds, "masks": masks}))
+    explainer = vis.HiResCAM(model, upsample=False)
+    explainer(zoo.draw(2, 8, 8, 3), lambda outputs: outputs["kinds"][:, 1])  # a warning is an error here
+    assert explainer.layer == "deep"

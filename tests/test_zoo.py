@@ -3,6 +3,7 @@
 `pytest -m "zoo or not zoo"` or `make zoo` runs all of them; without it, those that build fast.
 """
 
+import contextlib
 import functools
 import re
 import warnings
@@ -15,6 +16,7 @@ from keras import ops, tree
 from zoo.registry import ARCHITECTURES
 
 import vis
+from vis.utils.validation import VisualizationWarning
 
 pytest.importorskip("keras_hub", reason="keras-hub is an extra of the tests: zoo")
 
@@ -123,7 +125,9 @@ def test_class_activation_maps(architecture):
     """The layer is the one a person would choose; samples are apart; the size of the batch does not matter."""
     model, inputs = made(architecture)
     explainer = vis.HiResCAM(model, upsample=False)
-    maps = explained(explainer, inputs, architecture)
+    around = pytest.warns(VisualizationWarning, match="by a way around it")
+    with around if architecture.branches else contextlib.nullcontext():
+        maps = explained(explainer, inputs, architecture)
     chosen = explainer.layer if isinstance(explainer.layer, str) else explainer.layer[0]
     expected = "/".join(re.escape(part) + r"(_\d+)?" for part in architecture.layer.split("/"))
     assert re.fullmatch(expected, chosen), chosen

@@ -160,7 +160,8 @@ def token_grid(tokens, image) -> Grid | None:
 def beside(model, maps, path, output=None) -> list:
     """Lists the paths of those feature maps that the score depends on by a way around a layer.
 
-    Known only as far as the model is a graph, and what is explained is one output of it.
+    Known only as far as the model is a graph. Of several outputs, those count that depend on the layer, and a path
+    is listed if all of them have it: which of them the score is made of is not known.
 
     Args:
         model: The model.
@@ -175,10 +176,8 @@ def beside(model, maps, path, output=None) -> list:
         if not isinstance(container, (keras.Function, keras.Sequential)):
             break
         ends = [end] if end is not None else [producer(tensor) for tensor in getattr(container, "outputs", None) or []]
-        if len(ends) != 1:
-            break
         inner = paths[parent + part]
-        around, end = _reached(ends, inner), None
+        around, end = _around(ends, inner), None
         for image in maps:
             head = parent + own[image.site.place][len(parent) :].split("/")[0]
             if own[image.site.place].startswith(parent) and id(paths.get(head)) in around:
@@ -187,9 +186,15 @@ def beside(model, maps, path, output=None) -> list:
     return found
 
 
-def _reached(queue, without):
-    """Collects what operations are computed from, not counting what only one operation needs."""
-    found = set()
+def _around(ends, layer):
+    """Collects what all outputs that depend on a layer are computed from as well, by a way around it."""
+    ways = [_reached(end, layer) for end in ends if id(layer) in _reached(end)]
+    return set.intersection(*ways) if ways else set()
+
+
+def _reached(end, without=None):
+    """Collects what an operation is computed from, not counting what only one other operation needs."""
+    found, queue = set(), [end]
     while queue:
         operation = queue.pop()
         if operation is not None and operation is not without and id(operation) not in found:

@@ -20,6 +20,7 @@ class Architecture:
         target: What is explained.
         quick: Whether it belongs to the subset that runs everywhere.
         embedding: Whether it begins with token ids, so that attributions are made at their embedding.
+        branches: Whether the score also comes by a way around the layer, and that is said.
     """
 
     make: Callable
@@ -28,6 +29,7 @@ class Architecture:
     target: object = 1
     quick: bool = False
     embedding: bool = False
+    branches: bool = False
 
     @property
     def name(self):
@@ -62,8 +64,8 @@ def _application(name, layer, size=2, quick=False):
     return Architecture(make, layer, (size, size), 1, quick)
 
 
-def _hub(name, layer, shape=(4, 4), target=1, quick=True, embedding=False):
-    return Architecture(getattr(hub, name), layer, shape, target, quick, embedding)
+def _hub(name, layer, shape=(4, 4), target=1, quick=True, embedding=False, branches=False):
+    return Architecture(getattr(hub, name), layer, shape, target, quick, embedding, branches)
 
 
 ARCHITECTURES = [
@@ -96,7 +98,7 @@ ARCHITECTURES = [
     _hub("clip", "clip_vision_encoder/encoder_block_1/layer_norm_1", (4, 4), pairs),
     _hub("sam", "sam_mask_decoder/sequential/activation", (32, 32), seen("masks"), quick=False),
     _hub("retinanet", "retina_net_backbone/fpn/output_conv_P3", (8, 8), seen("cls_logits"), quick=False),
-    _hub("d_fine", "d_fine_backbone/decoder_input_proj_identity_1", (4, 4), seen("logits"), quick=False),
+    _hub("d_fine", "d_fine_backbone/decoder_input_proj_identity_1", (4, 4), seen("logits"), quick=False, branches=True),
     _hub("bert", "bert_backbone/transformer_layer_0", (8,), embedding=True),
     _hub("gpt2", "gpt2_backbone/layer_norm", (8,), mean, embedding=True),
     _hub("gemma", "gemma_backbone/final_normalization", (8,), mean, embedding=True, quick=False),
