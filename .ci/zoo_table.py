@@ -28,9 +28,9 @@ map. The tests hold the library to this table, on TensorFlow, JAX and PyTorch: g
 Where only a class token goes on to the score, layers whose patches change nothing are passed over: of a ViT it is the
 normalisation in front of the last attention.
 
-What makes an output, or a part of it, is no feature map, and a layer that runs at several scales, as the head of a
-detector does, is passed over: no call of it sees all. Of RetinaNet it is the finest level of its pyramid; the other
-levels are not in that map.
+What makes an output, or a part of it, is no feature map (but a normalisation at the end is: before it, activation
+times gradient is zero). A layer that runs at several scales, as the head of a detector does, is passed over: no call
+of it sees all. Of RetinaNet it is the finest level of its pyramid; the other levels are not in that map.
 
 | network | layer | map | inputs |
 |---|---|---|---|

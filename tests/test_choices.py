@@ -559,3 +559,23 @@ def test_an_output_that_needs_no_way_around_is_not_warned_of_another_that_does()
     explainer = vis.HiResCAM(model, upsample=False)
     explainer(zoo.draw(2, 8, 8, 3), lambda outputs: outputs["kinds"][:, 1])  # a warning is an error here
     assert explainer.layer == "deep"
+
+
+@pytest.mark.parametrize("custom", [False, True])
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_a_normalisation_at_the_end_is_the_feature_map(outputs, custom):
+    """Before it, activation times gradient is zero, as of any function that undoes the scale of what it takes."""
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(5, 3, padding="same", name="conv")(Own()(inputs) if custom else inputs)
+    normal = layers.LayerNormalization(name="norm")(layers.Reshape((64, 5), name="tokens")(x))
+    model = zoo.set_weights(keras.Model(inputs, [normal, layers.Flatten()(x)] if outputs == 2 else normal))
+    images = zoo.draw(2, 8, 8, 3)
+
+    def target(found):
+        return ops.mean((found[0] if outputs == 2 else found)[:, :, 1], axis=1)
+
+    explainer = vis.HiResCAM(model, upsample=False)
+    maps = explainer(images, target)
+    values = value_of(model(images)[0] if outputs == 2 else model(images))[:, :, 1]
+    assert explainer.layer == "norm"
+    np.testing.assert_allclose(maps, np.maximum(values, 0).reshape(2, 8, 8) / 64, rtol=1e-5, atol=1e-7)

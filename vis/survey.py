@@ -179,16 +179,25 @@ def _read_off(model):
 
 
 def _finishing(model):
-    """Collects the layers that make the outputs, and those that only activate, rearrange or resize them afterwards."""
+    """Collects the layers that make the outputs, and those that only activate, rearrange or resize them afterwards.
+
+    A normalisation at the end is none of them: before it, input times gradient is zero, since it undoes any scale.
+    """
     found, queue = set(), list(last_layers(model))
     while queue:
         layer = queue.pop()
-        found.add(id(layer))
+        if not _undoes_scale(layer):
+            found.add(id(layer))
         if type(layer).__name__ in _FINISHING:
             before = [one for one in producers(layer) if one is not None]
             before = [end for one in before for end in (last_layers(one) if _is_graph(one) else [one])]
             queue += [one for one in before if id(one) not in found]
     return found if len(model.outputs) == 1 else _that_end_only(model, found)
+
+
+def _undoes_scale(layer):
+    kind = type(layer).__name__
+    return "Norm" in kind and "Batch" not in kind
 
 
 def _that_end_only(model, found):
@@ -243,10 +252,11 @@ class _Runs:
         ends = [one for one in found if one.place == _EXPLAINED]
         makers = {_EXPLAINED, _RAW, *self._ends} if len(ends) == 1 else set(self._ends)
         made = [marks for one, marks in zip(found, first) if one.place in makers and self._has_rows(one.shape)]
+        kept = {place for place, layer in self._watched if _undoes_scale(layer)} | {_EXPLAINED, _RAW}
         found = [  # a layer that makes the one output, and one inside it, has no feature map
             one
             for one, marks in zip(found, first)
-            if one.place < 0 or not any(np.array_equal(marks, other, equal_nan=True) for other in made)
+            if one.place in kept or not any(np.array_equal(marks, other, equal_nan=True) for other in made)
         ]
         whole = all(one.keeps_rows for one in ends)
         inputs = frozenset().union(*(one.inputs for one in ends))

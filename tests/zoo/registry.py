@@ -103,7 +103,7 @@ ARCHITECTURES = [
     _hub("gpt2", "gpt2_backbone/layer_norm", (8,), mean, embedding=True),
     _hub("gemma", "gemma_backbone/final_normalization", (8,), mean, embedding=True, quick=False),
     _hub("llama", "llama_backbone/sequence_output_layernorm", (8,), mean, embedding=True, quick=False),
-    _hub("whisper", "transformer_decoder_layer_1", (8,), seen("decoder_sequence_output"), quick=False),
+    _hub("whisper", "decoder_layer_norm", (8,), seen("decoder_sequence_output"), quick=False),
     Architecture(packages.tcn, "tcn/residual_block/SDropout_0", (16,), 1, True),
     Architecture(packages.medicai_densenet, "block2_trans_conv1x1", (2, 2, 2)),
     Architecture(packages.medicai_resnet, "stack2_block1_out", (2, 2)),
