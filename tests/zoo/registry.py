@@ -83,7 +83,7 @@ ARCHITECTURES = [
     _application("xception", "block14_sepconv2_act", 3),
     _application("inception", "mixed10"),
     _application("inception_resnet", "conv_7b_ac"),
-    _hub("resnet", "res_net_backbone/stack1_block0_out"),
+    _hub("resnet", "res_net_backbone/stack1_block0_out", quick=False),
     _hub("xception", "xception_backbone/block2_pool", quick=False),
     _hub("efficientnet", "efficient_net_backbone/top_activation", (8, 8), quick=False),
     _hub("mit", "mi_t_backbone/output_level_1", quick=False),
