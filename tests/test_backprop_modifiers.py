@@ -7,7 +7,8 @@ from conftest import small_cnn, value_of
 from keras import layers, ops
 
 from vis import backend, backprop_modifiers
-from vis.backprop_modifiers import guided, installed, places, rectified, rule
+from vis.backprop_modifiers import composite, guided, rectified
+from vis.engine.surrogates import installed
 from vis.utils.validation import VisualizationWarning
 
 GATE_INPUT = np.array([[-3.0, -0.5, 0.5, 2.0, 7.0, 0.5, 2.0, 7.0]], "float32")
@@ -68,7 +69,7 @@ def expected_guided(model):
 @pytest.mark.parametrize("place", PLACES)
 def test_guided_at_every_place(place, nested):
     model = model_with(PLACES[place](), nested)
-    with installed(model, rule("guided")) as changed:
+    with installed(model, composite("guided")) as changed:
         got = gradient_through(model)
     assert len(changed) == 1
     np.testing.assert_allclose(got, expected_guided(model), rtol=1e-6)
@@ -79,7 +80,7 @@ def test_guided_at_every_place(place, nested):
 @pytest.mark.parametrize("place", PLACES)
 def test_rectified_at_every_place(place, nested):
     model = model_with(PLACES[place](), nested)
-    with installed(model, rule("rectified")):
+    with installed(model, composite("rectified")):
         got = gradient_through(model)
     np.testing.assert_allclose(got, UPSTREAM * (UPSTREAM > 0), rtol=1e-6)  # no forward gate
 
@@ -128,13 +129,13 @@ def test_guided_is_plain_where_all_paths_are_positive():
 
 def test_a_rule_of_ones_own_replaces_the_derivative():
     model = model_with(PLACES["ReLU"]())
-    with installed(model, rule(lambda x, y, upstream: 10 * upstream + x)):
+    with installed(model, composite(lambda x, y, upstream: 10 * upstream + x)):
         np.testing.assert_allclose(gradient_through(model), 10 * UPSTREAM + GATE_INPUT)
 
 
 def test_every_place_of_a_model_is_listed():
     model = small_cnn()
-    assert [path for path, *_ in places(model)] == ["conv1", "conv2"]
+    assert [path for path, *_ in composite("guided").places(model)] == ["conv1", "conv2"]
     assert guided(model).modified_places == ["conv1", "conv2"]
 
 
@@ -143,14 +144,14 @@ def test_nothing_to_change_is_a_warning(activation):
     model = keras.Sequential([keras.Input((3,)), layers.Dense(2, activation=activation)])
     with pytest.warns(VisualizationWarning, match="'guided' changed nothing"):
         assert guided(model).modified_places == []
-    with pytest.warns(VisualizationWarning, match="'rectified' changed nothing"), installed(model, rule("relu")):
+    with pytest.warns(VisualizationWarning, match="'rectified' changed nothing"), installed(model, composite("relu")):
         pass
 
 
 def test_activations_are_restored_after_an_exception():
     model = small_cnn()
     before = [vars(layer).copy() for layer in model.layers]
-    with pytest.raises(RuntimeError), installed(model, rule("guided")):
+    with pytest.raises(RuntimeError), installed(model, composite("guided")):
         raise RuntimeError
     assert [vars(layer) for layer in model.layers] == before
 

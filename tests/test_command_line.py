@@ -264,7 +264,7 @@ def test_numbers_below_zero_are_no_options(folder, tmp_path, text):
 
 def test_every_explainer_has_a_name():
     import vis
-    from vis.explainer import Explainer
+    from vis.methods.explainer import Explainer
 
     known = {value for value in vars(vis).values() if isinstance(value, type) and issubclass(value, Explainer)}
     assert set(METHODS.values()) == known

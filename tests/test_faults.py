@@ -17,13 +17,14 @@ from keras import layers, ops
 
 import vis
 from vis import backend
-from vis.backprop_modifiers import rule
+from vis.backprop_modifiers import composite
 from vis.callbacks import OptimizerCallback
-from vis.energy import model_energy
-from vis.graph import find_layer, fingerprint, shadowed, surgery, tapped, walk
-from vis.inputs import read_inputs
+from vis.engine.energy import model_energy
+from vis.engine.graph import find_layer, fingerprint, walk
+from vis.engine.inputs import read_inputs
+from vis.engine.network import Network
+from vis.engine.taps import shadowed, surgery, tapped
 from vis.losses import ActivationMaximization
-from vis.network import Network
 from vis.parameterizations import Pixels
 
 PACKAGE = os.path.dirname(vis.__file__)
@@ -97,14 +98,14 @@ def probable():
 
 def network_run(model):
     batch = read_inputs(model, np.ones((1, 2), "float32"))
-    network, tensors = Network(model, rule=rule("guided")), [ops.ones((1, 2))]
+    network, tensors = Network(model, rule=composite("guided")), [ops.ones((1, 2))]
     tap = find_layer(model, "inner"), lambda output: output
     return lambda: network.outputs(batch.layout, tensors, [tap])
 
 
 def energy_run(model):
     losses = [ActivationMaximization("inner", 0)]
-    energy, x = model_energy(model, losses, rule=rule("guided")), np.ones((1, 2), "float32")
+    energy, x = model_energy(model, losses, rule=composite("guided")), np.ones((1, 2), "float32")
     arguments = energy.arguments(losses, x)
     return lambda: energy.terms(arguments, ops.convert_to_tensor(x))
 

@@ -9,7 +9,8 @@ from conftest import small_cnn, value_of
 from keras import layers, ops
 
 from vis import backend
-from vis.graph import find_layer, patched_calls, record
+from vis.engine.graph import find_layer
+from vis.engine.taps import patched_calls, record
 from vis.utils.formats import data_format
 
 

@@ -15,11 +15,13 @@ from conftest import reference_network, small_cnn, value_of
 from keras import layers, ops
 
 import vis
-from vis import backend, energy
-from vis.backprop_modifiers import installed, rule
-from vis.graph import walk
+from vis import backend
+from vis.engine import energy
+from vis.backprop_modifiers import composite
+from vis.engine.graph import walk
+from vis.engine.network import Network
+from vis.engine.surrogates import installed
 from vis.losses import ActivationMaximization, Loss
-from vis.network import Network
 from vis.visualization import (
     visualize_activation,
     visualize_activation_with_losses,
@@ -256,7 +258,7 @@ def test_a_rule_stays_in_its_thread():
         results.append(value_of(backend.value_and_grad(score, x)[2]))
 
     gradient()
-    with installed(model, rule(lambda x, y, upstream: 0 * upstream)):
+    with installed(model, composite(lambda x, y, upstream: 0 * upstream)):
         thread = threading.Thread(target=gradient)
         thread.start()
         thread.join()

@@ -103,7 +103,7 @@ def test_values_stay(name):
     model, x = zoo.make(name)
     everything = Composite([("activation", Identity()), ("dense", Epsilon()), ("convolution", Epsilon())])
     plain, changed = vis.Saliency(model), vis.Saliency(model, everything)
-    batch = vis.inputs.read_inputs(model, x)
+    batch = vis.engine.inputs.read_inputs(model, x)
     for explainer in (plain, changed):
         explainer.ready(batch)
     tensors = [ops.convert_to_tensor(array) for array in batch.arrays]

@@ -8,6 +8,7 @@ from keras import layers, ops
 
 from vis.backprop_modifiers import guided
 from vis.losses import ActivationMaximization, Loss
+from vis.methods.cam import GradCAM
 from vis.utils import utils
 from vis.utils.images import resize
 from vis.utils.validation import VisualizationWarning
@@ -21,7 +22,6 @@ from vis.visualization import (
     visualize_saliency,
     visualize_saliency_with_losses,
 )
-from vis.visualization.cam import GradCAM
 from vis.visualization.class_activation import find_penultimate_layer
 
 MODIFIERS = [None, "guided", "relu"]

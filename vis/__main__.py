@@ -19,9 +19,9 @@ import numpy as np
 
 import vis
 from vis import plotting
-from vis.graph import layers
+from vis.engine.graph import layers
+from vis.engine.inputs import model_input_format, model_input_shape
 from vis.losses import ActivationMaximization
-from vis.readers import model_input_format, model_input_shape
 from vis.utils import utils
 from vis.utils.files import check_writable, whole_file
 from vis.utils.images import stitch_images, to_bytes

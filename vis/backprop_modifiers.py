@@ -1,15 +1,12 @@
 """Backward rules: what happens to a gradient where it passes an operation.
 
 A rule gives an operation a surrogate with the same value and another gradient; a composite says which operation gets
-which rule. Both are data. One engine installs them: for the time of one call (`installed`), or for good in a copy
-(`modify`).
+which rule. Both are data; `vis.engine.surrogates` installs them.
 """
 
 import dataclasses
 import fnmatch
-import functools
 import inspect
-import itertools
 import warnings
 from collections.abc import Callable
 
@@ -17,9 +14,10 @@ import keras
 from keras import ops, tree
 
 from vis import backend
-from vis.graph import shadowed, walk, wrapped
+from vis.engine.copying import require_graph
+from vis.engine.graph import walk
+from vis.engine.surrogates import CONVOLUTIONS, LINEAR, has_own_activation, installed_for_good
 from vis.utils.formats import foreign_modules
-from vis.utils.utils import copy_model, require_graph
 from vis.utils.validation import VisualizationWarning, check_nonnegative, pick
 
 # Functions that pass positive values on and hold negative ones back.
@@ -191,15 +189,6 @@ _RULES = {
 }
 
 
-_LINEAR = (keras.layers.Dense, keras.layers.EinsumDense)
-_CONVOLUTIONS = tuple(
-    getattr(keras.layers, name)
-    for name in (
-        *(f"{kind}{n}D" for kind in ("Conv",) for n in (1, 2, 3)),
-        *(f"Conv{n}DTranspose" for n in (1, 2, 3)),
-        *(f"{kind}Conv{n}D" for kind in ("Depthwise", "Separable") for n in (1, 2)),
-    )
-)
 _NORMALIZATIONS = tuple(
     getattr(keras.layers, f"{kind}Normalization")
     for kind in ("Batch", "Layer", "Group", "Unit", "RMS", "Spectral")
@@ -210,8 +199,8 @@ _ACTIVATIONS = (keras.layers.Activation, keras.layers.Softmax, *_RELU_LAYERS)
 _ACTIVATION_OPERATIONS = (*_RELU_OPERATIONS, "Sigmoid", "Tanh", "Gelu", "Silu", "Softplus", "HardSigmoid", "HardSilu")
 
 _KINDS = {
-    "dense": lambda operation: isinstance(operation, _LINEAR),
-    "convolution": lambda operation: isinstance(operation, _CONVOLUTIONS),
+    "dense": lambda operation: isinstance(operation, LINEAR),
+    "convolution": lambda operation: isinstance(operation, CONVOLUTIONS),
     "normalization": lambda operation: isinstance(operation, _NORMALIZATIONS),
     "attention": lambda operation: isinstance(operation, _ATTENTION),
     "activation": lambda operation: (
@@ -263,11 +252,25 @@ class Composite:
         """
         found, first = [], _first_linear(root)
         for path, operation in walk(root):
-            for kind in ("call", "activation") if _has_activation(operation) else ("call",):
+            for kind in ("call", "activation") if has_own_activation(operation) else ("call",):
                 matches = [one for what, one in self.pairs if _matches(what, path, operation, kind, first)]
                 if matches:
                     found.append((path, operation, kind, matches[0]))
         return found
+
+    def tell(self, root, found):
+        """Warns where the composite changes nothing, and of activations that it does not reach.
+
+        Args:
+            root: What was looked through.
+            found: What `places` gave.
+        """
+        for_relus = all(what is is_relu_like for what, _ in self.pairs)
+        hidden = [op.name for _, op in walk(root) if any(name in _FOREIGN_RELUS for name in foreign_modules(op))]
+        if for_relus and hidden:
+            warnings.warn(_words_hidden(self, hidden[0]), VisualizationWarning, stacklevel=5)
+        elif not found:
+            warnings.warn(_words_unchanged(self, root, for_relus), VisualizationWarning, stacklevel=5)
 
     def __str__(self):
         rows = [
@@ -277,6 +280,23 @@ class Composite:
         return f"{self.name}({', '.join(rows)})"
 
 
+def _words_hidden(composite, layer):
+    return (
+        f"backprop_modifier '{composite.name}' does not reach the activations inside of layer '{layer}', which is a "
+        "module of another framework: the gradient is the plain one there. Put the activations into Keras layers of "
+        "their own."
+    )
+
+
+def _words_unchanged(composite, root, for_relus):
+    model = f"model {getattr(root, 'name', root)!r}"
+    if for_relus:
+        why = f"{model} has no ReLU-like activation (relu, relu6, leaky_relu, elu, selu, celu, PReLU) that was found"
+    else:
+        why = f"no operation of {model} matches {composite!s:.120}"
+    return f"backprop_modifier {composite.name!r} changed nothing: {why}, so the result is the plain gradient."
+
+
 def _is_pair(pair):
     if not isinstance(pair, (list, tuple)) or len(pair) != 2 or pair[1] is None:
         return False
@@ -284,14 +304,8 @@ def _is_pair(pair):
 
 
 def _first_linear(root):
-    linear = (operation for _, operation in walk(root) if isinstance(operation, (*_LINEAR, *_CONVOLUTIONS)))
+    linear = (operation for _, operation in walk(root) if isinstance(operation, LINEAR + CONVOLUTIONS))
     return next(linear, None)
-
-
-def _has_activation(operation):
-    function = getattr(operation, "activation", None)
-    is_own = callable(function) and not isinstance(function, keras.Layer) and not isinstance(operation, _ACTIVATIONS)
-    return is_own and isinstance(operation, keras.Layer) and getattr(function, "__name__", "") != "linear"
 
 
 def _matches(what, path, operation, kind, first):
@@ -310,7 +324,8 @@ def is_relu_like(operation, kind) -> bool:
     """Tells whether an operation holds negative values back: what guided backpropagation and its kin are for."""
     if kind == "activation":
         return _is_relu_like(operation.activation)
-    return isinstance(operation, _RELU_LAYERS) or _is_relu_operation(operation)
+    whole = isinstance(operation, keras.layers.Activation) and _is_relu_like(operation.activation)
+    return whole or isinstance(operation, _RELU_LAYERS) or _is_relu_operation(operation)
 
 
 def rule(identifier):
@@ -342,6 +357,29 @@ def rule(identifier):
     return pick("backprop_modifier", identifier, _RULES)
 
 
+def composite(identifier):
+    """Returns the composite meant by `identifier`; a rule by itself is for ReLU-like activations.
+
+    Args:
+        identifier: See `rule`.
+
+    Returns:
+        A `Composite`, or `None` for `None`.
+
+    Raises:
+        ValueError: There is no rule of that name.
+        TypeError: `identifier` is neither a name nor a callable.
+
+    Examples:
+        >>> len(composite("guided").pairs)
+        1
+    """
+    found = rule(identifier)
+    if found is None or isinstance(found, Composite):
+        return found
+    return Composite([(is_relu_like, found)], found.name)
+
+
 def _is_rule(value):
     return not isinstance(value, type) and hasattr(value, "surrogate") and hasattr(value, "name")
 
@@ -357,28 +395,6 @@ def _of_three(function):
     return function
 
 
-def places(root, the_rule=None) -> list:
-    """Returns the operations of a model that a rule is installed on, as `(path, operation, kind, rule)`.
-
-    A rule by itself is for ReLU-like activations. The kind is `"activation"` where a layer applies an activation
-    function of its own, and `"call"` where the operation as a whole is meant.
-
-    Args:
-        root: A model (or anything `walk` goes through).
-        the_rule: A rule or composite. Default `None`: where a rule would be installed, with `None` for the rule.
-    """
-    if isinstance(the_rule, Composite):
-        return the_rule.places(root)
-    found = []
-    for path, operation in walk(root):
-        activation = getattr(operation, "activation", None)
-        if is_relu_like(operation, "call"):
-            found.append((path, operation, "call", the_rule))
-        elif _is_relu_like(activation):
-            found.append((path, operation, "activation", the_rule))
-    return found
-
-
 def _is_relu_operation(operation):
     return not isinstance(operation, keras.Layer) and type(operation).__name__ in _RELU_OPERATIONS
 
@@ -387,99 +403,6 @@ def _is_relu_like(function):
     if isinstance(function, keras.Layer):  # found by itself, on the walk
         return False
     return getattr(function, "__name__", None) in _RELU_LIKE
-
-
-def installed(root, the_rule):
-    """Returns a context in which a rule, or the rules of a composite, are on the operations of a model.
-
-    Hold `vis.graph.surgery()` meanwhile.
-
-    Args:
-        root: A model (or anything `walk` goes through).
-        the_rule: The rule or composite; `None` changes nothing.
-
-    Returns:
-        The context; it gives the paths of the changed operations.
-    """
-    found = places(root, the_rule) if the_rule is not None else []
-    if the_rule is not None:
-        _tell(root, the_rule, found)
-    changes = [wrapped(kind, [(op, _wrap(own, op, kind))]) for _, op, kind, own in found]
-    return shadowed(itertools.chain.from_iterable(changes), [path for path, *_ in found])
-
-
-def _wrap(own, operation, kind):
-    """Returns what stands in for an operation's call or activation, see `vis.graph.wrapped`."""
-    if kind == "call" and _has_activation(operation) and isinstance(operation, (*_LINEAR, *_CONVOLUTIONS)):
-        return functools.partial(_linear_part, own, operation)
-    return lambda call, *args, **kwargs: own.surrogate(call, operation, *args, **kwargs)
-
-
-def _linear_part(own, operation, call, *args, **kwargs):
-    """Gives a rule to what a layer does before its activation, which follows with the rule that it has."""
-
-    def linear(*args, **kwargs):
-        with shadowed(), shadowed([(operation, "activation", keras.activations.linear)]):
-            return call(*args, **kwargs)
-
-    return operation.activation(own.surrogate(linear, operation, *args, **kwargs))
-
-
-def _modified(own, operation, kind):
-    """Returns an operation's call or activation with the rule's gradient, still under its own name."""
-    function, wrap = getattr(operation, kind), _wrap(own, operation, kind)
-
-    @functools.wraps(function)
-    def modified(*args, **kwargs):
-        return wrap(function, *args, **kwargs)
-
-    return modified
-
-
-def _modified_call(own, operation):
-    """Returns the operation's `call` with the rule's gradient; copies of models rebind it."""
-    call = _modified(own, operation, "call")
-    call.rebind = functools.partial(_modified_call, own)
-    return call
-
-
-def _tell(root, the_rule, found):
-    """Warns of a rule that changes nothing, and of activations that it does not reach."""
-    if isinstance(the_rule, Composite):
-        if not found:
-            _warn_no_match(root, the_rule)
-        return
-    hidden = [op.name for _, op in walk(root) if any(name in _FOREIGN_RELUS for name in foreign_modules(op))]
-    if hidden:
-        warnings.warn(
-            f"backprop_modifier '{the_rule.name}' does not reach the activations inside of layer '{hidden[0]}', which "
-            "is a module of another framework: the gradient is the plain one there. Put the activations into Keras "
-            "layers of their own.",
-            VisualizationWarning,
-            stacklevel=4,
-        )
-    elif not found:
-        warn_no_places(root, the_rule)
-
-
-def _warn_no_match(root, composite):
-    warnings.warn(
-        f"backprop_modifier {composite.name!r} changed nothing: no operation of model {getattr(root, 'name', root)!r} "
-        f"matches {composite!s:.120}, so the result is the plain gradient.",
-        VisualizationWarning,
-        stacklevel=5,
-    )
-
-
-def warn_no_places(root, the_rule):
-    """Warns that a rule found nothing to change."""
-    warnings.warn(
-        f"backprop_modifier {the_rule.name!r} changed nothing: model {getattr(root, 'name', root)!r} has no ReLU-like "
-        "activation (relu, relu6, leaky_relu, elu, selu, celu, PReLU) that could be found, so the result is the plain "
-        "gradient.",
-        VisualizationWarning,
-        stacklevel=4,
-    )
 
 
 def modify(model, identifier, custom_objects=None):
@@ -503,19 +426,8 @@ def modify(model, identifier, custom_objects=None):
     Warns:
         VisualizationWarning: There was nothing to change.
     """
-    the_rule = rule(identifier)
     require_graph(model, "backprop_modifiers")
-    copied = copy_model(model, custom_objects)
-    found = places(copied, the_rule) if the_rule is not None else []
-    if the_rule is not None:
-        _tell(model, the_rule, found)
-    for _, operation, kind, own in found:
-        if kind == "activation":
-            operation.activation = _modified(own, operation, kind)
-        else:
-            vars(operation)["call"] = _modified_call(own, operation)
-    vars(copied)["modified_places"] = [path for path, *_ in found]
-    return copied
+    return installed_for_good(model, composite(identifier), custom_objects)
 
 
 def guided(model):

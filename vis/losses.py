@@ -17,6 +17,7 @@ import numpy as np
 from keras import ops
 
 from vis.utils.formats import channel_axis, channels_last, data_format
+from vis.utils.outputs import layer_output
 from vis.utils.validation import check_index, check_nonnegative, check_numeric, is_integer, listify, printable
 
 _EPSILON = 1e-6
@@ -524,28 +525,6 @@ def _dot_times_cosine(vectors, others, power):
         return dot
     cosine = dot / (_norm(vectors) * _norm(others))[..., 0]
     return dot * ops.maximum(cosine, _LEAST_COSINE) ** power
-
-
-def layer_output(layer):
-    """Returns the symbolic output of a layer's first call, or of a `Sequential`.
-
-    Raises:
-        ValueError: The layer was never called on a symbolic input.
-    """
-    try:
-        output = layer.output
-    except (AttributeError, ValueError) as error:
-        outputs = getattr(layer, "outputs", None) or []
-        if len(outputs) != 1:
-            raise ValueError(
-                f"{_words(layer)} has no symbolic output. Received: {layer!r}, expected: a layer of a built Functional "
-                "or Sequential model. Build the model first (give it an `Input`), or pass the model itself instead of "
-                "its input tensor."
-            ) from error
-        output = outputs[0]
-    if isinstance(output, (list, tuple, dict)):
-        raise ValueError(f"{_words(layer)} puts out {len(output)} tensors. Choose a layer with a single output.")
-    return output
 
 
 def _given(layer):

@@ -2,9 +2,11 @@
 
 import keras
 
-from vis import descent
-from vis.energy import check_losses, energy_of, one_tensor
-from vis.readers import model_input
+from vis.callbacks import Print
+from vis.engine import descent
+from vis.engine.energy import check_losses, energy_of, one_tensor
+from vis.engine.inputs import model_input
+from vis.utils.validation import listify
 
 
 class Optimizer:
@@ -99,17 +101,12 @@ class Optimizer:
             TypeError: An argument is of the wrong kind.
             FloatingPointError: A loss became NaN or infinite; the message names it.
         """
-        return descent.minimize(
-            self._energy,
-            self._losses,
-            self._weights,
-            self.input_range,
-            seed_input=seed_input,
-            max_iter=max_iter,
-            input_modifiers=input_modifiers,
-            grad_modifier=grad_modifier,
-            callbacks=callbacks,
-            verbose=verbose,
-            optimizer=optimizer,
-            seed=seed,
+        options = descent.Options(
+            seed_input, max_iter, input_modifiers, grad_modifier, watchers(callbacks, verbose), optimizer, seed
         )
+        return descent.minimize(self._energy, self._losses, self._weights, self.input_range, options)
+
+
+def watchers(callbacks, verbose) -> list:
+    """Returns the callbacks as a list, with the one that prints the losses if `verbose` is set."""
+    return ([] if callbacks is None else listify(callbacks)) + ([Print()] if verbose else [])

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from vis import backend, plotting
-from vis.explainer import Explainer
+from vis.methods.explainer import Explainer
 from vis.utils.files import whole_file, write_gif
 from vis.utils.validation import VisualizationWarning, check_count
 

@@ -74,7 +74,7 @@ def write(explainer, dataset, folder):
 
     Args:
         explainer: Any explainer whose result for a batch is one array.
-        dataset: See `vis.explainer.Explainer.stream`.
+        dataset: See `vis.methods.explainer.Explainer.stream`.
         folder: Where the files go. What is there is replaced.
     """
     shutil.rmtree(folder, ignore_errors=True)

@@ -3,13 +3,14 @@
 import contextlib
 import functools
 import pathlib
-import warnings
 
 import keras
 import numpy as np
-from keras import ops
 
-from vis.graph import find_layer, layers, shadowed, walk
+from vis.engine.copying import copy_layer, copy_model, require_graph
+from vis.engine.graph import find_layer, last_layers, layers
+from vis.engine.probabilities import probability_makers
+from vis.engine.taps import shadowed
 from vis.utils.images import (
     bgr2rgb,
     deprocess_input,
@@ -18,8 +19,7 @@ from vis.utils.images import (
     stitch_images,
     to_bytes,
 )
-from vis.utils.internals import producer, producers
-from vis.utils.validation import VisualizationWarning, check_index, listify, near_names
+from vis.utils.validation import check_index, listify, near_names
 
 __all__ = [
     "add_defaults_to_kwargs",
@@ -41,10 +41,6 @@ __all__ = [
     "stitch_images",
     "swap_softmax",
 ]
-
-_REARRANGING = (keras.layers.Reshape, keras.layers.Flatten, keras.layers.Permute)
-_REARRANGING_OPERATIONS = ("Squeeze", "ExpandDims", "Reshape", "Transpose")
-_PROBABILITY_OPERATIONS = ("Softmax", "LogSoftmax", "Sigmoid")
 
 
 def reverse_enumerate(iterable):
@@ -110,24 +106,6 @@ def get_identifier(identifier, module_globals, module_name):
         f"Could not interpret the {module_name} identifier. Received: {identifier!r} "
         f"({type(identifier).__name__}), expected: a name or a callable."
     )
-
-
-def require_graph(model, purpose: str) -> None:
-    """Raises a `ValueError` unless `model` is a built Functional or Sequential model."""
-    if not isinstance(model, keras.Model):
-        raise TypeError(f"`model` must be a Keras 3 model. Received: {model!r} ({type(model).__name__}).")
-    if not isinstance(model, (keras.Function, keras.Sequential)):
-        raise ValueError(
-            f"{purpose} needs a Functional or Sequential model: the layers of a subclassed one cannot be copied. "
-            f"Received: {model.name!r} of class {type(model).__name__}. Instead, change the layer of a model that "
-            "you build anew (`type(model).from_config(model.get_config())`, then `set_weights`), or pass "
-            "`backprop_modifier=` to the visualize functions, which needs no copy."
-        )
-    if not model.built or not getattr(model, "inputs", None):
-        raise ValueError(
-            f"{purpose} needs a built model. Received: {model.name!r}, which has no weights yet. Call it once on data, "
-            "or begin it with `keras.Input(shape)`."
-        )
 
 
 def apply_modifications(model, custom_objects=None):
@@ -211,165 +189,12 @@ def _check_layers(model, operations):
         )
 
 
-def last_layers(model):
-    """Lists the layers that the outputs come from, in nested models too."""
-    ends = [model.layers[-1]] if isinstance(model, keras.Sequential) else [producer(t) for t in model.outputs]
-    return [inner for end in ends for inner in (last_layers(end) if _has_graph(end) else [end])]
-
-
-def _has_graph(operation):
-    return isinstance(operation, keras.Model) and bool(getattr(operation, "outputs", None))
-
-
-def probability_makers(operation) -> list:
-    """Lists the operations whose softmax or sigmoid makes what an operation puts out.
-
-    Looks into nested models and wrappers, and behind what only rearranges.
-    """
-    if _has_graph(operation):
-        return [found for end in last_layers(operation) for found in probability_makers(end)]
-    if is_rearranging(operation):
-        return [found for before in producers(operation) for found in probability_makers(before)]
-    return [operation] if _makes_probabilities(operation) else []
-
-
-def _makes_probabilities(operation):
-    if is_probability_operation(operation) or activates_to_probabilities(operation):
-        return True
-    inner = getattr(operation, "layer" if isinstance(operation, keras.layers.Wrapper) else "activation", None)
-    return isinstance(inner, keras.Layer) and _makes_probabilities(inner)
-
-
-def is_rearranging(operation) -> bool:
-    """Tells whether an operation only gives its values another shape or order."""
-    if isinstance(operation, keras.Layer):
-        return isinstance(operation, _REARRANGING)
-    return type(operation).__name__ in _REARRANGING_OPERATIONS
-
-
-def is_probability_operation(operation) -> bool:
-    """Tells whether an operation is, as a whole, a softmax or sigmoid."""
-    if isinstance(operation, keras.Layer):
-        return isinstance(operation, keras.layers.Softmax)
-    return type(operation).__name__ in _PROBABILITY_OPERATIONS
-
-
-def activates_to_probabilities(operation) -> bool:
-    """Tells whether the activation function of a layer is a softmax or sigmoid."""
-    name = getattr(getattr(operation, "activation", None), "__name__", None)
-    return name in ("softmax", "log_softmax", "sigmoid")
-
-
 def _linear(layer):
     if isinstance(layer, keras.layers.Softmax):
         return keras.layers.Activation("linear", name=layer.name)
     inner = layer.layer if isinstance(layer, keras.layers.Wrapper) else layer
     with shadowed(), shadowed([(inner, "activation", keras.activations.linear)]):
-        return _copy_layer(layer)
-
-
-def copy_model(model, custom_objects=None, substitutes=None):
-    """Returns an independent copy of a Functional or Sequential model, made in memory.
-
-    Args:
-        model: The model. Not changed.
-        custom_objects: See `apply_modifications`.
-        substitutes: Dict from the `id` of a layer to the function that copies it.
-    """
-    compiled = [(m, "compiled", False) for m in _models(model)]
-    with keras.utils.custom_object_scope({**_own_objects(model), **(custom_objects or {})}):
-        with shadowed(), shadowed(compiled):
-            copied = _copy_graph(model, substitutes or {}, {})
-        _copy_variables(model.variables, copied.variables)
-        if getattr(model, "compiled", False):
-            _copy_compiled_state(model, copied)
-    return copied
-
-
-def _copy_graph(model, substitutes, copies):
-    """Copies a model's graph, without weights; layers that are shared stay shared."""
-
-    def copy_one(layer):
-        if id(layer) not in copies:
-            if isinstance(layer, (keras.Function, keras.Sequential)) and isinstance(layer, keras.Model):
-                copies[id(layer)] = _copy_graph(layer, substitutes, copies)
-            else:
-                copies[id(layer)] = substitutes.get(id(layer), _copy_layer)(layer)
-        return copies[id(layer)]
-
-    inputs = None if isinstance(model, keras.Sequential) else keras.tree.map_structure(_copy_input, model.input)
-    return keras.models.clone_model(model, input_tensors=inputs, clone_function=copy_one)
-
-
-def _copy_input(tensor):
-    return keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=producer(tensor).name)
-
-
-def _models(model):
-    return [model] + [m for _, m in walk(model) if isinstance(m, keras.Model)]
-
-
-def _own_objects(model):
-    """Finds the custom classes and functions that the model itself uses."""
-    found = {}
-    for _, operation in walk(model):
-        for value in (type(operation), getattr(operation, "activation", None)):
-            if hasattr(value, "__name__") and not value.__module__.startswith("keras."):
-                found[value.__name__] = value
-    for value in keras.tree.flatten(getattr(model, "loss", None)):
-        if hasattr(value, "__name__"):
-            found[value.__name__] = value
-    return found
-
-
-def _copy_layer(layer):
-    """Copies one layer or operation without its weights.
-
-    The activation function is passed on as it is: it may be a lambda, which no config holds.
-    """
-    activation = vars(layer).get("activation")
-    by_hand = activation is not None and not isinstance(activation, keras.Layer)
-    hidden = [(layer, "activation", keras.activations.linear)] if by_hand else []
-    trusted = {"safe_mode": False} if isinstance(layer, keras.layers.Lambda) else {}
-    try:
-        with shadowed(), shadowed(hidden):
-            copied = type(layer).from_config(layer.get_config(), **trusted)
-    except Exception as error:  # custom code, it may raise anything
-        raise ValueError(
-            f"Layer {layer.name!r} of class {type(layer).__name__} could not be copied: {error} "
-            "A custom layer needs a `get_config` that returns the arguments of its `__init__`; custom functions and "
-            "classes that it mentions go into `custom_objects`."
-        ) from error
-    if by_hand:
-        copied.activation = activation
-    shadow = vars(layer).get("call")
-    if hasattr(shadow, "rebind"):  # a backward rule, see `backprop_modifiers`
-        vars(copied)["call"] = shadow.rebind(copied)
-    return copied
-
-
-def _copy_variables(source, target):
-    if [tuple(v.shape) for v in source] != [tuple(v.shape) for v in target]:
-        raise ValueError(
-            "The copied model has other weights than the original. A custom layer's `get_config` probably leaves "
-            "out an argument that decides the shape of its weights."
-        )
-    for old, new in zip(source, target):
-        new.assign(ops.convert_to_numpy(old.value))
-
-
-def _copy_compiled_state(model, copied):
-    try:
-        copied.compile_from_config(model.get_compile_config())
-        old, new = model.optimizer.variables, copied.optimizer.variables
-        if [tuple(v.shape) for v in old] == [tuple(v.shape) for v in new]:
-            _copy_variables(old, new)
-    except Exception as error:  # user-defined losses and metrics may raise anything
-        warnings.warn(
-            f"The model was copied, but not its compiled state: {error} Compile the copy yourself to train it.",
-            VisualizationWarning,
-            stacklevel=4,
-        )
+        return copy_layer(layer)
 
 
 def find_layer_idx(model, layer_name) -> int:

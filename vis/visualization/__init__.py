@@ -1,15 +1,6 @@
 """The explainers, and the visualize functions of keras-vis: saliency, Grad-CAM, activation maximisation."""
 
-from vis.losses import layer_output as _layer_output
-from vis.utils.formats import channel_axis as _channel_axis
-from vis.utils.heatmaps import heatmap
-from vis.utils.images import overlay
-from vis.visualization.activation_maximization import (
-    visualize_activation,
-    visualize_activation_with_losses,
-)
-from vis.visualization.activations import activations
-from vis.visualization.cam import (
+from vis.methods.cam import (
     AblationCAM,
     EigenCAM,
     GradCAM,
@@ -20,10 +11,19 @@ from vis.visualization.cam import (
     ScoreCAM,
     XGradCAM,
 )
+from vis.methods.feature_visualization import FeatureVisualization
+from vis.methods.gradients import GradientTimesInput, IntegratedGradients, Saliency, SmoothGrad
+from vis.methods.layer_outputs import activations
+from vis.methods.perturbation import RISE, Occlusion
+from vis.utils.formats import channel_axis as _channel_axis
+from vis.utils.heatmaps import heatmap
+from vis.utils.images import overlay
+from vis.utils.outputs import layer_output as _layer_output
+from vis.visualization.activation_maximization import (
+    visualize_activation,
+    visualize_activation_with_losses,
+)
 from vis.visualization.class_activation import visualize_cam, visualize_cam_with_losses
-from vis.visualization.feature_visualization import FeatureVisualization
-from vis.visualization.gradients import GradientTimesInput, IntegratedGradients, Saliency, SmoothGrad
-from vis.visualization.perturbation import RISE, Occlusion
 from vis.visualization.saliency import visualize_saliency, visualize_saliency_with_losses
 
 __all__ = [

@@ -4,14 +4,16 @@ import warnings
 
 import numpy as np
 
-from vis import descent
-from vis.energy import cached, check_losses, energy_of, model_energy
-from vis.graph import find_layer
+from vis.engine import descent
+from vis.engine.energy import cached, check_losses, energy_of, model_energy
+from vis.engine.graph import find_layer
+from vis.engine.probabilities import warn_of_probabilities
 from vis.losses import ActivationMaximization
+from vis.optimizer import watchers
 from vis.regularizers import LPNorm, TotalVariation
 from vis.utils.utils import add_defaults_to_kwargs
 from vis.utils.validation import VisualizationWarning
-from vis.visualization.maps import check_model, modified, warn_of_probabilities
+from vis.visualization.maps import check_model, modified
 
 
 def visualize_activation(
@@ -134,8 +136,9 @@ def visualize_activation_with_losses(
 
 
 def _image(energy, losses, weights, input_range, params):
-    params = add_defaults_to_kwargs({"max_iter": 200, "verbose": False}, **params)
-    image = descent.minimize(energy, losses, weights, input_range, **params)[0]
+    verbose, callbacks = params.pop("verbose", False), params.pop("callbacks", None)
+    options = descent.Options(callbacks=watchers(callbacks, verbose), **params)
+    image = descent.minimize(energy, losses, weights, input_range, options)[0]
     if energy.reader.input_format == "channels_first" and image.ndim > 1:
         image = np.moveaxis(image, 0, -1)
     if all(isinstance(end, int) for end in input_range):

@@ -4,13 +4,14 @@ import keras
 import numpy as np
 from keras import layers
 
-from vis.energy import cached, check_losses, energy_of
-from vis.feature_maps import spatial_shape
-from vis.graph import ancestors, find_layer, walk
-from vis.survey import known_shape
+from vis.engine.energy import cached, check_losses, energy_of
+from vis.engine.feature_maps import spatial_shape
+from vis.engine.graph import ancestors, find_layer, walk
+from vis.engine.probabilities import warn_of_probabilities
+from vis.methods.cam import GradCAM
 from vis.utils.formats import data_format
 from vis.utils.images import resize
-from vis.visualization.cam import GradCAM
+from vis.utils.outputs import known_shape
 from vis.visualization.maps import (
     check_model,
     gradient_of,
@@ -19,7 +20,6 @@ from vis.visualization.maps import (
     normalized,
     one_or_all,
     task_of_filters,
-    warn_of_probabilities,
 )
 
 _SPATIAL_LAYERS = (

@@ -8,14 +8,12 @@ import numpy as np
 from keras import ops
 
 from vis import backprop_modifiers, grad_modifiers
-from vis.explainer import Task
-from vis.goals import Units
-from vis.inputs import read_inputs
+from vis.engine.goals import Units
+from vis.engine.inputs import model_input_format, model_input_shape, read_inputs
 from vis.losses import ActivationMaximization
-from vis.readers import model_input_format, model_input_shape
+from vis.methods.explainer import Task
 from vis.utils.formats import channels_in_place
 from vis.utils.images import normalize
-from vis.utils.utils import probability_makers
 from vis.utils.validation import VisualizationWarning
 
 
@@ -91,18 +89,6 @@ def _enlarged(one):
     return (one.astype("float64") - low) / (high - low) if high > low else one
 
 
-def warn_of_probabilities(layer):
-    """Says so where what is explained is no score but a probability."""
-    if probability_makers(layer):
-        warnings.warn(
-            f"Layer {layer.name!r} ends in a softmax or sigmoid: a probability is explained. Its gradient fades near 0 "
-            "and 1, and a softmax also rises where other classes fall. Swap it for linear first: "
-            "`vis.utils.utils.swap_softmax(model)`. Explainers, such as vis.Saliency, leave it out by themselves.",
-            VisualizationWarning,
-            stacklevel=3,
-        )
-
-
 def modified(model, backprop_modifier):
     """Returns `(model, rule)`: the model to explain, and the rule to install meanwhile.
 
@@ -113,7 +99,7 @@ def modified(model, backprop_modifier):
     if callable(backprop_modifier) and not known:
         if len(inspect.signature(backprop_modifier).parameters) == 1:
             return backprop_modifier(model), None
-    return model, backprop_modifiers.rule(backprop_modifier)
+    return model, backprop_modifiers.composite(backprop_modifier)
 
 
 def check_model(model):

@@ -2,13 +2,14 @@
 
 import numpy as np
 
-from vis.energy import cached, check_losses, energy_of
-from vis.graph import find_layer
+from vis.engine.energy import cached, check_losses, energy_of
+from vis.engine.graph import find_layer
+from vis.engine.probabilities import warn_of_probabilities
 from vis.losses import ActivationMaximization
+from vis.methods.gradients import Saliency
 from vis.utils.formats import data_format
 from vis.utils.internals import producer
 from vis.visualization.class_activation import visualize_cam, visualize_cam_with_losses
-from vis.visualization.gradients import Saliency
 from vis.visualization.maps import (
     check_model,
     gradient_of,
@@ -17,7 +18,6 @@ from vis.visualization.maps import (
     normalized,
     one_or_all,
     task_of_filters,
-    warn_of_probabilities,
 )
 
 # keras-vis had the class activation maps in this module.

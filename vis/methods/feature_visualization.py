@@ -5,20 +5,21 @@ import warnings
 import keras
 import numpy as np
 
-from vis.backprop_modifiers import REDIRECTED
-from vis.descent import check_terms, ended, tell
-from vis.energy import check_losses, energy_of
-from vis.graph import find_layer, fingerprint, layers, same, shadowed
+from vis.backprop_modifiers import composite
+from vis.engine.descent import check_terms, ended, tell
+from vis.engine.energy import check_losses, energy_of
+from vis.engine.graph import find_layer, fingerprint, layers, same
+from vis.engine.inputs import model_input_format, model_input_shape
+from vis.engine.probabilities import warn_of_probabilities
+from vis.engine.synthesis import Loop
+from vis.engine.taps import shadowed
 from vis.input_modifiers import Compose, standard_transforms
 from vis.losses import ActivationMaximization, Interpolation, Loss, Neuron
+from vis.methods.gradients import fresh_seed
 from vis.parameterizations import Fourier, Parameterization, Pixels
-from vis.readers import model_input_format, model_input_shape
-from vis.synthesis import Loop
 from vis.utils.contexts import ProcessLock
 from vis.utils.formats import channels_in_place
 from vis.utils.validation import VisualizationWarning, check_count, check_input_range, listify
-from vis.visualization.gradients import fresh_seed
-from vis.visualization.maps import warn_of_probabilities
 
 _RESCUE = 16  # steps with redirected gradients, where there are none without
 _LOOPS = 8  # compiled loops that are kept
@@ -190,7 +191,7 @@ class FeatureVisualization:
         return self._make(losses, len(indices), steps, seed, seed_input, callbacks, verbose)
 
     def _make(self, losses, num_images, steps, seed, seed_input, callbacks, verbose):
-        with self._turn(), shadowed(), shadowed([(self, "_running", True)]), ended(callbacks, False) as watchers:
+        with self._turn(), shadowed(), shadowed([(self, "_running", True)]), ended(callbacks) as watchers:
             steps, num_images = check_count("steps", steps), check_count("num_images", num_images, 1)
             given = self._read_seed_input(seed_input, num_images)
             shape = self._image_shape(given, num_images)
@@ -237,7 +238,7 @@ class FeatureVisualization:
             if done == 0 and rule is None and not strength[0].all():
                 # A dead unit: begin again, with gradients that wake it.
                 generator.bit_generator.state = before
-                rule = REDIRECTED
+                rule = composite("redirected")
                 loop.restart()
                 continue
             for i, row in enumerate(terms):

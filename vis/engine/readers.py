@@ -10,9 +10,11 @@ import keras
 from keras import ops
 
 from vis import backend
-from vis.graph import find_layer, record, walk
-from vis.losses import layer_output
-from vis.utils.formats import data_format, input_data_format, stated_format
+from vis.engine.graph import find_layer
+from vis.engine.inputs import model_input, model_input_format, model_input_shape
+from vis.engine.taps import record
+from vis.utils.formats import data_format, input_data_format
+from vis.utils.outputs import layer_output
 from vis.utils.validation import words_error
 
 
@@ -61,7 +63,7 @@ class ModelReader:
 
         Args:
             x: Input batch, a tensor.
-            mark: Function that the output of `wrt_layer` is passed through, see `vis.graph.record`.
+            mark: Function that the output of `wrt_layer` is passed through, see `vis.engine.taps.record`.
         """
         wanted = [layer for layer in self._sources if layer is not None]
         outputs = iter(record(lambda: self._call(x), wanted, self._wrt_layer if mark else None, mark, self._calls))
@@ -157,19 +159,6 @@ class SymbolReader:
         return "the input" if self._wrt is None else f"`wrt_tensor` ({self._wrt.name})"
 
 
-def _symbolic_output(layer):
-    try:
-        return layer_output(layer)
-    except ValueError:
-        return None
-
-
-def shape_channels_last(shape, form):
-    """Returns a batch's shape as `channels_last` would leave it."""
-    shape = tuple(shape)
-    return shape[:1] + shape[2:] + shape[1:2] if form == "channels_first" and len(shape) > 2 else shape
-
-
 def _symbolic_function(inputs, outputs):
     try:
         return keras.Function(inputs, outputs)
@@ -181,39 +170,14 @@ def _symbolic_function(inputs, outputs):
         ) from error
 
 
-def model_input(model):
-    """Returns the one symbolic input of a model, or `None` where it has none.
-
-    Raises:
-        ValueError: The model has several inputs.
-    """
-    inputs = getattr(model, "inputs", None) or []
-    if len(inputs) > 1:
-        names = ", ".join(repr(t.name) for t in inputs)
-        raise ValueError(
-            f"The model must have one input. Received: model {model.name!r} with {len(inputs)} inputs ({names}). "
-            "Wrap it in a Functional model that fixes the others."
-        )
-    return inputs[0] if inputs else None
+def _symbolic_output(layer):
+    try:
+        return layer_output(layer)
+    except ValueError:
+        return None
 
 
-def model_input_shape(model):
-    """Returns a model's input shape, batch axis first, or `None` where it does not say.
-
-    A subclassed model only tells how many axes it was built with.
-    """
-    tensor = model_input(model)
-    if tensor is not None:
-        return tuple(tensor.shape)
-    built_with = (model.get_build_config() or {}).get("input_shape")
-    known = isinstance(built_with, (tuple, list)) and all(d is None or isinstance(d, int) for d in built_with)
-    return (None,) * len(built_with) if known and built_with else None
-
-
-def model_input_format(model):
-    """Returns the data format of a model's input."""
-    tensor = model_input(model)
-    if tensor is not None:
-        return input_data_format(tensor)
-    found = [stated_format(op) for _, op in walk(model)]
-    return next((f for f in found if f), keras.config.image_data_format())
+def shape_channels_last(shape, form):
+    """Returns a batch's shape as `channels_last` would leave it."""
+    shape = tuple(shape)
+    return shape[:1] + shape[2:] + shape[1:2] if form == "channels_first" and len(shape) > 2 else shape

@@ -12,14 +12,14 @@ import keras
 import numpy as np
 from keras import layers
 
-from vis.explainer import Explainer
-from vis.feature_maps import by_size
-from vis.inputs import named_input
-from vis.survey import known_shape
+from vis.engine.feature_maps import by_size
+from vis.engine.inputs import named_input
+from vis.methods.explainer import Explainer
+from vis.methods.gradients import fresh_seed, read_baseline, warn_of_far_zero
 from vis.utils.images import read_between
 from vis.utils.internals import consumers, producer
+from vis.utils.outputs import known_shape
 from vis.utils.validation import VisualizationWarning, check_count, check_fraction, is_integer
-from vis.visualization.gradients import fresh_seed, read_baseline, warn_of_far_zero
 
 # What leaves an input as it is but for its values, and what gives it other axes.
 _KEEPING = (layers.Rescaling, layers.Normalization, layers.BatchNormalization, layers.Dropout, layers.GaussianNoise)
@@ -38,11 +38,11 @@ class PerturbationExplainer(Explainer):
     say that they are masks, segments or positions are never meant by themselves.
 
     Args:
-        model: See `vis.explainer.Explainer`.
+        model: See `vis.methods.explainer.Explainer`.
         input_name: Which of several inputs is perturbed: its name, or its number. Default `None`: the one with
             spatial axes; where two are alike, one must be named.
-        output_layer: See `vis.explainer.Explainer`.
-        logits: See `vis.explainer.Explainer`.
+        output_layer: See `vis.methods.explainer.Explainer`.
+        logits: See `vis.methods.explainer.Explainer`.
     """
 
     def __init__(self, model, *, input_name=None, output_layer=None, logits=False):
@@ -129,7 +129,7 @@ class Occlusion(PerturbationExplainer):
         logits: Whether the score before a final softmax or sigmoid is explained. Default `False`.
 
     Returns:
-        When called, as by `vis.explainer.Explainer.__call__`, float32 `(N, *spatial)`, signed, in units of the
+        When called, as by `vis.methods.explainer.Explainer.__call__`, float32 `(N, *spatial)`, signed, in units of the
         score: positive where hiding lowers it. For vectors `(N, features)`.
 
     Warns:
@@ -253,7 +253,7 @@ class RISE(PerturbationExplainer):
         logits: Whether the score before a final softmax or sigmoid is explained. Default `False`.
 
     Returns:
-        When called, as by `vis.explainer.Explainer.__call__`, float32 `(N, *spatial)`, in units of the score:
+        When called, as by `vis.methods.explainer.Explainer.__call__`, float32 `(N, *spatial)`, in units of the score:
         the expected score given that a place is visible. It is above 0 all over: to draw it, subtract each map's
         minimum first.
 

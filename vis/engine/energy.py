@@ -12,13 +12,15 @@ import numpy as np
 from keras import ops
 
 from vis import backend
-from vis.backprop_modifiers import installed
-from vis.graph import find_layer, fingerprint, preserved_nodes, same, shadowed, surgery
-from vis.losses import layer_output
-from vis.readers import ModelReader, SymbolReader, model_input
+from vis.engine.graph import find_layer, fingerprint, preserved_nodes, same
+from vis.engine.inputs import model_input
+from vis.engine.readers import ModelReader, SymbolReader
+from vis.engine.surrogates import installed
+from vis.engine.taps import shadowed, surgery
 from vis.utils.contexts import ProcessLock
 from vis.utils.formats import channels_in_place, channels_last
 from vis.utils.images import EPSILON
+from vis.utils.outputs import layer_output
 
 
 class Energy:

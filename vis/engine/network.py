@@ -12,22 +12,13 @@ import keras
 from keras import ops
 
 from vis import backend
-from vis.backprop_modifiers import installed
-from vis.graph import (
-    did_not_run,
-    find_layer,
-    one_tensor_of,
-    operations,
-    shadowed,
-    surgery,
-    tapped,
-    walk,
-    wrapped,
-)
-from vis.losses import layer_output
+from vis.engine.graph import find_layer, operations, walk
+from vis.engine.probabilities import activates_to_probabilities, is_probability_operation, is_rearranging
+from vis.engine.surrogates import installed
+from vis.engine.taps import did_not_run, one_tensor_of, shadowed, surgery, tapped, wrapped
 from vis.utils.formats import channels_last, data_format, stated_format
 from vis.utils.internals import producer
-from vis.utils.utils import activates_to_probabilities, is_probability_operation, is_rearranging
+from vis.utils.outputs import layer_output
 from vis.utils.validation import is_integer
 
 _FIRST_SCALE = 2.0**23  # goes down to 2**15, the largest that float16 holds, and on
@@ -109,9 +100,9 @@ class Network:
         """Runs the model.
 
         Args:
-            layout: A `vis.inputs.Layout`: how the model is called.
+            layout: A `vis.engine.inputs.Layout`: how the model is called.
             inputs: The inputs, flat.
-            taps: Pairs `(layer, function)`, see `vis.graph.tapped`.
+            taps: Pairs `(layer, function)`, see `vis.engine.taps.tapped`.
 
         Returns:
             `(outputs, found)`: what is explained, before its softmax or sigmoid where one is left

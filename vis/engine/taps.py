@@ -1,9 +1,8 @@
-"""Finding layers in any model, and seeing what passes through them.
+"""Seeing and changing what passes through layers, for the time of one forward call.
 
-`Layer.output` is only the tensor of a layer's first call, in the graph it was first
-called in: it fails for nested, shared and subclassed models. So a layer's activation is
-taken from a real forward call, by a wrapper that shadows the layer's `call` for the time
-of that call.
+`Layer.output` is only the tensor of a layer's first call, in the graph it was first called in: it fails for nested,
+shared and subclassed models. So a layer's output is taken from a real forward call, by a wrapper that shadows the
+layer's `call` meanwhile.
 """
 
 import collections
@@ -16,8 +15,6 @@ import keras
 
 from vis import backend
 from vis.utils.contexts import ProcessLock
-from vis.utils.internals import children, consumers, keep_consumers, producer, producers
-from vis.utils.validation import is_integer, near_names
 
 # Layers are patched by one thread at a time, which holds this; the wrappers ignore other threads' calls.
 surgery = ProcessLock()
@@ -25,105 +22,6 @@ surgery = ProcessLock()
 # What is shadowed now, by thread and in order: [(the object's `__dict__`, name, value before), ...].
 _noted = {}
 _MISSING = object()
-
-
-def walk(operation, path=""):
-    """Yields `(path, operation)` for everything inside, depth first, each object once.
-
-    Paths join names with "/", as in `"backbone/block1/conv"`.
-    """
-    return _walk(operation, path, {id(operation)})
-
-
-def _walk(operation, path, seen):
-    for child in children(operation):
-        if id(child) in seen:
-            continue
-        seen.add(id(child))
-        child_path = f"{path}/{child.name}" if path else child.name
-        yield child_path, child
-        yield from _walk(child, child_path, seen)
-
-
-def layers(model) -> list:
-    """Returns `(path, layer)` for every layer of a model, nested ones included."""
-    return [(path, op) for path, op in walk(model) if isinstance(op, keras.Layer)]
-
-
-def operations(model) -> list:
-    """Returns `(path, operation)` for everything inside a model: layers, and operations such as `x + y`."""
-    return list(walk(model))
-
-
-def find_layer(model, layer):
-    """Returns the layer meant by a name, a path, an index or the layer object itself.
-
-    Args:
-        model: Any built Keras model.
-        layer: A name (`"conv2"`, also of a nested layer if no other has it), a path
-            through nested models (`"resnet50/conv5_block3_out"`), an index into
-            `model.layers` (negative ones count from the end), or a layer of the model.
-
-    Returns:
-        The layer.
-
-    Raises:
-        ValueError: There is no such layer, or the name stands for several; near names are
-            listed.
-        TypeError: `layer` is of another kind.
-
-    Examples:
-        >>> import keras
-        >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="fc")])
-        >>> find_layer(model, "fc") is find_layer(model, -1)
-        True
-    """
-    if is_integer(layer):
-        return model.layers[layer_index(model, layer)]
-    if isinstance(layer, str):
-        return _by_name(model, layer)
-    if isinstance(layer, keras.Layer):
-        if any(layer is found for _, found in layers(model)):
-            return layer
-        names = [path for path, _ in layers(model)]
-        hint = near_names(layer.name, names)
-        if layer.name in names:
-            hint = "The model has another layer of that name (perhaps a copy of this one): give the name instead."
-        raise ValueError(
-            f"`layer` must belong to the model. Received: layer {layer.name!r}, which is not part of model "
-            f"{model.name!r}. {hint}"
-        )
-    raise TypeError(
-        "`layer` must be a layer's name, path or index, or the layer itself. "
-        f"Received: {layer!r} ({type(layer).__name__})."
-    )
-
-
-def layer_index(model, index) -> int:
-    """Returns an index into `model.layers` counted from the start."""
-    count = len(model.layers)
-    if not -count <= index < count:
-        raise ValueError(
-            f"The layer index is out of range. Received: {index}, but model {model.name!r} has {count} layers: "
-            f"choose from {-count} to {count - 1}."
-        )
-    return index % count
-
-
-def _by_name(model, name):
-    found = layers(model)
-    if not any(path == name or path.endswith("/" + name) for path, _ in found):
-        found = operations(model)  # `x + y` in a Functional model, say
-    exact = [layer for path, layer in found if path == name]
-    matches = exact or [layer for path, layer in found if path.endswith("/" + name)]
-    if len(matches) == 1:
-        return matches[0]
-    if matches:
-        paths = [path for path, _ in found if path.endswith("/" + name)]
-        raise ValueError(f"Layer name {name!r} is ambiguous. Choose one of: {', '.join(map(repr, paths))}.")
-    found = layers(model)
-    names = [path for path, _ in found] + [layer.name for _, layer in found]
-    raise ValueError(f"Model {model.name!r} has no layer named {name!r}. {near_names(name, names)}")
 
 
 class shadowed:
@@ -301,53 +199,3 @@ def record(run, wanted, mark_layer=None, mark=None, calls=None):
     if calls is not None:
         calls.update(seen)
     return [outputs[id(layer)] for layer in wanted]
-
-
-def fingerprint(model) -> list:
-    """Returns the objects that decide what a trace of the model looks like.
-
-    Compare with `same`: a replaced layer or activation makes a difference, new weights do not.
-    Waits while another thread has its wrappers on the layers.
-    """
-    parts = []
-    with surgery():
-        for _, operation in walk(model):
-            parts += [operation, getattr(operation, "activation", None)]
-            parts += [getattr(operation, "dtype_policy", None), vars(operation).get("call")]
-    return parts
-
-
-def same(first, second) -> bool:
-    """Tells whether two fingerprints hold the same objects."""
-    return len(first) == len(second) and all(a is b for a, b in zip(first, second))
-
-
-def ancestors(layer) -> list:
-    """Returns the operations that a layer's output is computed from, in its own graph."""
-    return _connected([layer], producers)[1:]
-
-
-@contextlib.contextmanager
-def preserved_nodes(input_tensor):
-    """Lets symbolic expressions be built on a model without their being left in its graph.
-
-    Every `keras.ops` call on a layer's output is noted in that layer; the notes that were
-    added meanwhile are taken out again.
-    """
-    operations = _connected([producer(input_tensor)], lambda op: consumers(op) + producers(op))
-    counts = [len(consumers(op)) for op in operations]
-    try:
-        yield
-    finally:
-        for operation, count in zip(operations, counts):
-            keep_consumers(operation, count)
-
-
-def _connected(queue, neighbours) -> list:
-    found = {}
-    while queue:
-        operation = queue.pop(0)
-        if operation is not None and id(operation) not in found:
-            found[id(operation)] = operation
-            queue.extend(neighbours(operation))
-    return list(found.values())

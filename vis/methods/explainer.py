@@ -15,16 +15,16 @@ import numpy as np
 from keras import ops, tree
 
 from vis import backend
-from vis.backprop_modifiers import places, rule
-from vis.goals import Units, read_goal
-from vis.graph import fingerprint, same
-from vis.inputs import read_inputs
-from vis.losses import layer_output
-from vis.network import Network, mixed_rows, site
-from vis.streams import batches
-from vis.survey import keeps_rows, survey
+from vis.backprop_modifiers import composite
+from vis.engine.goals import Units, read_goal
+from vis.engine.graph import fingerprint, same
+from vis.engine.inputs import read_inputs
+from vis.engine.network import Network, mixed_rows, site
+from vis.engine.streams import batches
+from vis.engine.survey import keeps_rows, survey
 from vis.targets import Target
 from vis.utils.contexts import ProcessLock
+from vis.utils.outputs import layer_output
 from vis.utils.validation import VisualizationWarning, check_count, check_flag
 
 _COMPILED_PER_EXPLAINER = 16
@@ -59,7 +59,7 @@ class Explainer:
             raise TypeError(f"`model` must be a Keras 3 model. Received: {model!r} ({type(model).__name__}).")
         self._model = model
         self._logits = check_flag("logits", logits)
-        self._rule = rule(backprop_modifier)
+        self._rule = composite(backprop_modifier)
         self._layers = {"output": output_layer, "site": site_layer}
         self._named = [name for name, layer in self._layers.items() if layer is not None and not _is_pair(layer)]
         self._sites = None
@@ -92,7 +92,7 @@ class Explainer:
 
     @property
     def site(self):
-        """The layer that the method looks at, as a `vis.network.Site`, or `None`."""
+        """The layer that the method looks at, as a `vis.engine.network.Site`, or `None`."""
         return self._sites["site"]
 
     def weak(self):
@@ -176,7 +176,7 @@ class Explainer:
             an activation of its own. Operations that keep their own gradient are not in it.
         """
         self.ready(read_inputs(self.model, inputs))
-        found = [] if self._rule is None else places(self.model, self._rule)
+        found = [] if self._rule is None else self._rule.places(self.model)
         return [(path, kind, own.name) for path, _, kind, own in found]
 
     def explain(self, task):
@@ -222,7 +222,7 @@ class Explainer:
         return self.memory["units"]
 
     def survey(self, batch):
-        """Returns what is known of the model's layers, a `vis.survey.Survey`, made once."""
+        """Returns what is known of the model's layers, a `vis.engine.survey.Survey`, made once."""
         with self._lock():
             if "survey" not in self.memory:
                 self.memory["survey"] = survey(self.model, self.network, batch)
@@ -274,7 +274,7 @@ class Explainer:
         return f"layer {output.layer(self.model).name!r}" if output else f"the output of model {self.model.name!r}"
 
     def compiled(self, kind, target, layout, at=None):
-        """Returns a method of `vis.network.Network` compiled for these inputs, made once.
+        """Returns a method of `vis.engine.network.Network` compiled for these inputs, made once.
 
         Args:
             kind: Name of the method.
@@ -380,8 +380,8 @@ class Task:
 
     Args:
         explainer: The explainer.
-        batch: The inputs, a `vis.inputs.Batch`.
-        target: The target, a `vis.goals.Units` or `Custom`.
+        batch: The inputs, a `vis.engine.inputs.Batch`.
+        target: The target, a `vis.engine.goals.Units` or `Custom`.
         batch_size: Rows that are evaluated at once, at most.
         verbose: Whether a progress bar is shown.
     """
@@ -399,7 +399,7 @@ class Task:
         """Evaluates rows in chunks: `samples` for each sample of the batch.
 
         Args:
-            kind: Method of `vis.network.Network`: "scores", "gradients", "activations", ...
+            kind: Method of `vis.engine.network.Network`: "scores", "gradients", "activations", ...
             samples: How many rows each sample of the batch has.
             inputs: Function `(images, numbers) -> [array, ...]` that makes the input rows;
                 default: the samples themselves. `images` are indices into the batch, `numbers`

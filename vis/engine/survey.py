@@ -15,10 +15,9 @@ import numpy as np
 from keras import ops, tree
 
 from vis import backend
-from vis.graph import layers, operations, walk
-from vis.losses import layer_output
+from vis.engine.graph import last_layers, layers, operations, walk
 from vis.utils.internals import children, consumers, output_shapes, producers
-from vis.utils.utils import last_layers
+from vis.utils.outputs import known_shape
 
 _ROWS = 3
 _EXPLAINED, _RAW = -1, -2  # places of what is explained, and of what the model puts out
@@ -90,7 +89,7 @@ def survey(model, network, batch) -> Survey:
 
     Args:
         model: The model.
-        network: Its `vis.network.Network`.
+        network: Its `vis.engine.network.Network`.
         batch: The inputs; the first sample is used.
     """
     if len(batch.arrays) == 1 and is_proven(model):
@@ -103,7 +102,7 @@ def keeps_rows(known, target, example) -> bool:
 
     Args:
         known: The model's `Survey`.
-        target: A `vis.goals.Units` or `Custom`.
+        target: A `vis.engine.goals.Units` or `Custom`.
         example: Outputs that a target may be tried on where the model was not run, or `None`.
     """
     if target.key is None:
@@ -205,14 +204,6 @@ def _that_end_only(model, found):
     inner = [one for _, one in operations(model)]
     own = set(map(id, inner)) - found
     return found - {id(one) for one in inner if any(id(after) in own for after in consumers(one))}
-
-
-def known_shape(layer):
-    """Returns the shape of a layer's output as far as its graph tells, or `None`."""
-    try:
-        return tuple(layer_output(layer).shape)
-    except ValueError:
-        return None
 
 
 def _in_order(model):

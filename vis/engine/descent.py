@@ -5,13 +5,13 @@ modifiers and optimizers that only Python knows are run step by step.
 """
 
 import contextlib
+import dataclasses
 
 import keras
 import numpy as np
 from keras import ops
 
 from vis import grad_modifiers
-from vis.callbacks import Print
 from vis.input_modifiers import Transform
 from vis.utils.formats import channels_in_place
 from vis.utils.images import EPSILON, deprocess_input, random_array
@@ -58,40 +58,48 @@ def seed_array(seed_input, reader, input_range, seed=None):
     return random_array((1, *shape[1:]), mean=(low + high) / 2, std=0.05 * (high - low), seed=seed)
 
 
-def minimize(
-    energy,
-    losses,
-    weights,
-    input_range,
-    seed_input=None,
-    max_iter=200,
-    input_modifiers=None,
-    grad_modifier=None,
-    callbacks=None,
-    verbose=True,
-    optimizer=None,
-    seed=None,
-):
-    """Runs the descent; see `vis.optimizer.Optimizer.minimize`."""
-    with ended(callbacks, verbose) as watchers:
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How a descent goes; see `vis.optimizer.Optimizer.minimize`."""
+
+    seed_input: object = None
+    max_iter: int = 200
+    input_modifiers: object = None
+    grad_modifier: object = None
+    callbacks: object = None
+    optimizer: object = None
+    seed: int | None = None
+
+
+def minimize(energy, losses, weights, input_range, options):
+    """Runs a descent; see `vis.optimizer.Optimizer.minimize`.
+
+    Args:
+        energy: The losses' `vis.engine.energy.Energy`.
+        losses: The losses.
+        weights: One number for each.
+        input_range: `(low, high)`.
+        options: The `Options`.
+    """
+    with ended(options.callbacks) as watchers:
         input_range = check_input_range(input_range)
-        max_iter = check_count("max_iter", max_iter)
-        modifiers = _check_modifiers(input_modifiers)
-        modify = _identity if grad_modifier is None else grad_modifiers.get(grad_modifier)
-        _check_optimizer(optimizer)
-        x = seed_array(seed_input, energy.reader, input_range, seed)
+        steps = check_count("max_iter", options.max_iter)
+        modifiers = _check_modifiers(options.input_modifiers)
+        modify = _identity if options.grad_modifier is None else grad_modifiers.get(options.grad_modifier)
+        _check_optimizer(options.optimizer)
+        x = seed_array(options.seed_input, energy.reader, input_range, options.seed)
         descent = _Descent(energy, losses, weights, watchers)
-        if max_iter == 0:
+        if steps == 0:
             best, grads, value = x, None, None
-        elif max_iter <= _FEW_STEPS or modifiers or optimizer is not None or not _compilable(modify):
-            best, grads, value = descent.step_by_step(x, max_iter, modifiers, modify, optimizer)
+        elif steps <= _FEW_STEPS or modifiers or options.optimizer is not None or not _compilable(modify):
+            best, grads, value = descent.step_by_step(x, steps, modifiers, modify, options.optimizer)
         else:
-            best, grads, value = descent.in_chunks(x, max_iter, modify)
+            best, grads, value = descent.in_chunks(x, steps, modify)
     return deprocess_input(best[0], input_range), grads, value
 
 
 @contextlib.contextmanager
-def ended(callbacks, verbose):
+def ended(callbacks):
     """Yields the callbacks and ends every one of them, whatever happens."""
     watchers = [] if callbacks is None else listify(callbacks)
     for watcher in watchers:
@@ -100,7 +108,6 @@ def ended(callbacks, verbose):
                 "`callbacks` must hold objects with `callback` and `on_end`, such as `vis.callbacks.Print()`. "
                 f"Received: {watcher!r}."
             )
-    watchers += [Print()] if verbose else []
     try:
         yield watchers
     except BaseException as error:

@@ -18,7 +18,7 @@ class Loop:
     """A compiled loop over optimisation steps, with variables of its own.
 
     Args:
-        energy: The losses of the network, a `vis.energy.Energy`.
+        energy: The losses of the network, a `vis.engine.energy.Energy`.
         regularizers: Losses of the image itself.
         parameterization: What images are made of.
         transform: What they are put through, a `vis.input_modifiers.Transform`.

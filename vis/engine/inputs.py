@@ -9,9 +9,9 @@ import numpy as np
 from keras import tree
 
 from vis import backend
-from vis.readers import model_input_format, model_input_shape
+from vis.engine.graph import walk
 from vis.utils.contexts import Again
-from vis.utils.formats import input_data_format
+from vis.utils.formats import input_data_format, stated_format
 from vis.utils.validation import check_numeric, is_integer, words_error, words_shape
 
 
@@ -254,3 +254,41 @@ def _of_one_length(batch):
         listed = ", ".join(f"`{name}` has {count}" for name, count in counts.items())
         raise ValueError(f"`inputs` must all hold the same number of samples. Received: {listed}.")
     return batch
+
+
+def model_input(model):
+    """Returns the one symbolic input of a model, or `None` where it has none.
+
+    Raises:
+        ValueError: The model has several inputs.
+    """
+    inputs = getattr(model, "inputs", None) or []
+    if len(inputs) > 1:
+        names = ", ".join(repr(t.name) for t in inputs)
+        raise ValueError(
+            f"The model must have one input. Received: model {model.name!r} with {len(inputs)} inputs ({names}). "
+            "Wrap it in a Functional model that fixes the others."
+        )
+    return inputs[0] if inputs else None
+
+
+def model_input_shape(model):
+    """Returns a model's input shape, batch axis first, or `None` where it does not say.
+
+    A subclassed model only tells how many axes it was built with.
+    """
+    tensor = model_input(model)
+    if tensor is not None:
+        return tuple(tensor.shape)
+    built_with = (model.get_build_config() or {}).get("input_shape")
+    known = isinstance(built_with, (tuple, list)) and all(d is None or isinstance(d, int) for d in built_with)
+    return (None,) * len(built_with) if known and built_with else None
+
+
+def model_input_format(model):
+    """Returns the data format of a model's input."""
+    tensor = model_input(model)
+    if tensor is not None:
+        return input_data_format(tensor)
+    found = [stated_format(op) for _, op in walk(model)]
+    return next((f for f in found if f), keras.config.image_data_format())

@@ -11,9 +11,9 @@ import re
 import keras
 import numpy as np
 
-from vis.graph import layers, operations
-from vis.network import Site
-from vis.survey import is_built_in, is_elementwise
+from vis.engine.graph import layers, operations
+from vis.engine.network import Site
+from vis.engine.survey import is_built_in, is_elementwise
 from vis.utils.formats import data_format
 from vis.utils.internals import children, producer, producers
 
@@ -72,7 +72,7 @@ def feature_maps(model, survey, batch, output=None) -> list:
 
     Args:
         model: The model.
-        survey: Its `vis.survey.Survey`.
+        survey: Its `vis.engine.survey.Survey`.
         batch: The inputs.
         output: The layer that is explained; `None` for the model's output.
     """
@@ -98,7 +98,7 @@ def feature_map(layer, seen, batch) -> FeatureMap | None:
 
     Args:
         layer: The layer.
-        seen: Its `vis.survey.Seen`.
+        seen: Its `vis.engine.survey.Seen`.
         batch: The inputs.
     """
     spatial = spatial_shape(layer, seen.shape)

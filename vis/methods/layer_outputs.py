@@ -1,6 +1,6 @@
 """What a layer puts out."""
 
-from vis.explainer import Explainer, gathered
+from vis.methods.explainer import Explainer, gathered
 
 
 def activations(model, layer, inputs, batch_size=32):

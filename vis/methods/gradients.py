@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 
-from vis.explainer import Explainer, gathered
+from vis.methods.explainer import Explainer, gathered
 from vis.utils.formats import data_format
 from vis.utils.validation import VisualizationWarning, check_count, check_nonnegative, check_numeric, pick
 
@@ -16,11 +16,11 @@ class GradientExplainer(Explainer):
     """Base class of the methods whose result has the shape of the inputs.
 
     Args:
-        model: See `vis.explainer.Explainer`.
-        backprop_modifier: See `vis.explainer.Explainer`.
+        model: See `vis.methods.explainer.Explainer`.
+        backprop_modifier: See `vis.methods.explainer.Explainer`.
         input_layer: Layer at whose output the attribution is made instead of at the inputs.
-        output_layer: See `vis.explainer.Explainer`.
-        logits: See `vis.explainer.Explainer`.
+        output_layer: See `vis.methods.explainer.Explainer`.
+        logits: See `vis.methods.explainer.Explainer`.
     """
 
     default_call = 0  # of a shared `input_layer`: the first, as embeddings may be called again to make the logits
@@ -116,7 +116,7 @@ class Saliency(GradientExplainer):
         logits: Whether the score before a final softmax or sigmoid is explained. Default `True`.
 
     Returns:
-        When called, as by `vis.explainer.Explainer.__call__`, float32, signed, in the shape and
+        When called, as by `vis.methods.explainer.Explainer.__call__`, float32, signed, in the shape and
         structure of the inputs. Inputs of whole numbers beside others get zeros.
 
     Raises:

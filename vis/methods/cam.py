@@ -9,15 +9,16 @@ import warnings
 
 import numpy as np
 
-from vis.explainer import Explainer, check_finite, gathered
-from vis.feature_maps import beside, feature_map, feature_maps, no_grid
-from vis.graph import operations
-from vis.network import NoGradientError
-from vis.survey import Seen, known_shape
+from vis.engine.feature_maps import beside, feature_map, feature_maps, no_grid
+from vis.engine.graph import operations
+from vis.engine.network import NoGradientError
+from vis.engine.survey import Seen
+from vis.methods.explainer import Explainer, check_finite, gathered
+from vis.methods.gradients import Saliency, warn_of_far_zero
 from vis.utils.formats import data_format
 from vis.utils.images import resize
+from vis.utils.outputs import known_shape
 from vis.utils.validation import VisualizationWarning, check_count, check_flag, words_shape
-from vis.visualization.gradients import Saliency, warn_of_far_zero
 
 _PICKED_PER_EXPLAINER = 16
 _LEAST_GRADIENT = 1e-37  # twice the inverse of what is smaller may be infinite in single precision
@@ -27,19 +28,19 @@ class ClassActivationMap(Explainer):
     """Base class of the class activation maps.
 
     Args:
-        model: See `vis.explainer.Explainer`.
+        model: See `vis.methods.explainer.Explainer`.
         layer: The layer whose feature map is used: name, path through nested models, index, layer
             object, or a pair of one of these and the number of the call, for a shared layer.
             `None`: the last layer with spatial output that the score depends on.
-        backprop_modifier: See `vis.explainer.Explainer`.
+        backprop_modifier: See `vis.methods.explainer.Explainer`.
         upsample: Whether maps are resized (linearly) to the input.
-        output_layer: See `vis.explainer.Explainer`.
-        logits: See `vis.explainer.Explainer`.
+        output_layer: See `vis.methods.explainer.Explainer`.
+        logits: See `vis.methods.explainer.Explainer`.
         reshape: `"tokens"` for layers of a vision transformer: class and register tokens are
             dropped and the square grid is restored. Default `None`.
     """
 
-    evaluation = "site_gradients"  # what is asked of the network, see `vis.network.Network`
+    evaluation = "site_gradients"  # what is asked of the network, see `vis.engine.network.Network`
 
     def __init__(
         self,
@@ -289,7 +290,7 @@ class GradCAM(ClassActivationMap):
             tokens are dropped and the square grid is restored. Default `None`.
 
     Returns:
-        When called, as by `vis.explainer.Explainer.__call__`, float32 `(N, *spatial)`, values >= 0, in units of
+        When called, as by `vis.methods.explainer.Explainer.__call__`, float32 `(N, *spatial)`, values >= 0, in units of
         score; not normalised, see `vis.heatmap`.
 
     Raises:
