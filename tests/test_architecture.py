@@ -2,6 +2,8 @@
 
 import ast
 import pathlib
+import re
+import statistics
 import subprocess
 import sys
 
@@ -20,6 +22,7 @@ FLOORS = {
     "vis.utils.figures": 0,
     "vis.utils.files": 0,
     "vis.utils.internals": 0,
+    "vis.utils.seeds": 0,
     "vis.utils.formats": 1,
     "vis.utils.outputs": 1,
     "vis.losses": 1,
@@ -35,6 +38,11 @@ FLOORS = {
     "vis.backend._torch": 2,
     "vis.engine": 3,
     "vis.engine.taps": 3,
+    "vis.engine.requests": 3,
+    "vis.engine.memory": 3,
+    "vis.engine.masking": 3,
+    "vis.engine.tasks": 3,
+    "vis.engine.evaluator": 3,
     "vis.engine.graph": 3,
     "vis.engine.copying": 3,
     "vis.engine.probabilities": 3,
@@ -172,3 +180,44 @@ def test_no_file_is_outside_the_package_list():
 def test_underscored_attributes_of_keras_are_touched_in_one_module():
     words = ("_inbound_nodes", "_outbound_nodes", "_keras_history", "_flatten_layers")
     assert [m for m, path in MODULES.items() if any(w in path.read_text() for w in words)] == ["vis.utils.internals"]
+
+
+def code_lines(function, lines):
+    """Counts the lines of a function's body that hold code."""
+    body = function.body[1:] if ast.get_docstring(function) else function.body
+    own = lines[body[0].lineno - 1 : function.end_lineno] if body else []
+    return sum(1 for line in own if line.strip() and not line.strip().startswith("#"))
+
+
+def functions():
+    """Yields `(module, function, lines of the module)` for every function of the package."""
+    for module, path in MODULES.items():
+        lines = path.read_text().split("\n")
+        for node in ast.walk(tree_of(module)):
+            if isinstance(node, ast.FunctionDef):
+                yield module, node, lines
+
+
+def test_most_functions_are_a_few_lines():
+    assert statistics.median(code_lines(function, lines) for _, function, lines in functions()) <= 6
+
+
+def test_signatures_are_short():
+    of_keras_vis = {"visualize_activation"}
+    for module, function, _ in functions():
+        names = [argument.arg for argument in function.args.args + function.args.kwonlyargs]
+        own = [name for name in names if name not in ("self", "cls", "model")]
+        assert len(own) <= 8 or function.name in of_keras_vis, f"{module}.{function.name}"
+
+
+def test_no_two_modules_say_the_same_of_themselves():
+    firsts = [re.split(r"[.:]", ast.get_docstring(tree_of(module)))[0] for module in MODULES]
+    assert len(set(firsts)) == len(firsts)
+
+
+def test_the_contributors_table_names_every_room():
+    table = (ROOT / "CONTRIBUTING.md").read_text()
+    for module in MODULES:
+        parts = module.split(".")
+        if len(parts) > 1 and parts[1] not in ("backend", "methods", "visualization"):
+            assert parts[-1] in table, module

@@ -32,11 +32,11 @@ def test_value_and_grad_of_several_inputs():
 def test_value_and_grad_at_an_inner_tensor_with_a_bypass():
     x = ops.convert_to_tensor(np.array([[1.0, 2.0]], "float32"))
 
-    def function(mark):
-        inner = mark(3 * x)
+    def function(mark, _):
+        inner = mark("inner", 3 * x)
         return ops.sum(ops.square(inner) + x * inner, axis=-1), inner
 
-    score, aux, value, gradient = backend.value_and_grad_at(function)
+    score, aux, (value,), (gradient,), _ = backend.value_and_grad_at(function, [("inner", -1)])
     assert value_of(score).tolist() == [60.0]
     assert value_of(value).tolist() == value_of(aux).tolist() == [[3.0, 6.0]]
     assert value_of(gradient).tolist() == [[7.0, 14.0]]  # 2 * inner + x, x held fixed
@@ -46,17 +46,40 @@ def test_value_and_grad_at_an_inner_tensor_with_a_bypass():
 def test_value_and_grad_at_one_of_two_passages(call, expected):
     x = ops.ones((1, 1))
 
-    def function(mark):
-        first = mark(4 * x)
-        return ops.sum(3 * mark(ops.square(first)), axis=-1), ()
+    def function(mark, _):
+        first = mark("site", 4 * x)
+        return ops.sum(3 * mark("site", ops.square(first)), axis=-1), ()
 
-    assert value_of(backend.value_and_grad_at(function, call)[3]).tolist() == [[expected]]
+    assert value_of(backend.value_and_grad_at(function, [("site", call)])[3][0]).tolist() == [[expected]]
+
+
+def test_value_and_grad_at_several_tensors_and_the_inputs_in_one_pass():
+    x = ops.convert_to_tensor(np.array([[1.0, 2.0]], "float32"))
+    passes = []
+
+    def function(mark, inputs):
+        passes.append(1)
+        (own,) = inputs
+        first = mark("first", 3 * own)
+        beside = mark("beside", own + 1)  # on a branch of its own
+        last = mark("last", ops.square(first) * beside)
+        return ops.sum(last + first, axis=-1), last
+
+    marks = [("last", -1), ("first", 0), ("beside", -1)]
+    score, aux, values, gradients, (at_input,) = backend.value_and_grad_at(function, marks, [x])
+    assert value_of(score).tolist() == [18 + 3 + 108 + 6]
+    assert [value_of(v).tolist() for v in values] == [[[18.0, 108.0]], [[3.0, 6.0]], [[2.0, 3.0]]]
+    assert value_of(aux).tolist() == [[18.0, 108.0]]
+    expected = [[[1.0, 1.0]], [[13.0, 37.0]], [[9.0, 36.0]]]  # of last; 2 first beside + 1; first squared
+    assert [value_of(g).tolist() for g in gradients] == expected
+    assert value_of(at_input).tolist() == [[13 * 3 + 9.0, 37 * 3 + 36.0]]
+    assert len(passes) <= 3  # JAX traces the function to learn of shapes and of ways; nothing runs twice
 
 
 def test_disconnected_gradients_are_none():
     x = ops.ones((2, 3))
     assert backend.value_and_grad(lambda x: (ops.zeros((2,)) + 1.0, ()), x)[2] is None
-    assert backend.value_and_grad_at(lambda mark: (ops.sum(0 * x + x, -1), mark(x))[::1])[3] is None
+    assert backend.value_and_grad_at(lambda mark, _: (ops.sum(0 * x + x, -1), mark("x", x)), [("x", -1)])[3] == [None]
 
 
 def double_where_positive(x, y, upstream):

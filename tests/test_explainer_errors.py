@@ -172,7 +172,7 @@ CALLS = [
     (lambda m: vis.GradCAM(m, "preds")(X), ValueError, "must have spatial output.*'conv2', 'conv1'"),
     (lambda m: vis.GradCAM(m, "conv1", reshape="tokens")(X), ValueError, "grid of squares"),
     (lambda m: vis.Occlusion(m, patch=8)(X), ValueError, r"larger than the input. Received: \[8, 8\]"),
-    (lambda m: vis.Occlusion(m, patch=2, stride=3)(X), ValueError, "places are left out"),
+    (lambda m: vis.Occlusion(m, patch=2, stride=3)(X), ValueError, "positions are left out"),
     (lambda m: vis.Occlusion(m, patch=(2, 2, 2))(X), ValueError, "each of 2 spatial axes"),
     (lambda m: vis.Occlusion(m, baseline=np.ones(5))(X), ValueError, "baseline"),
     (lambda m: vis.IntegratedGradients(m, baseline=np.ones((4, 4)))(X), ValueError, "baseline"),

@@ -98,7 +98,7 @@ def probable():
 
 def network_run(model):
     batch = read_inputs(model, np.ones((1, 2), "float32"))
-    network, tensors = Network(model, rule=composite("guided")), [ops.ones((1, 2))]
+    network, tensors = Network(model, composite=composite("guided")), [ops.ones((1, 2))]
     tap = find_layer(model, "inner"), lambda output: output
     return lambda: network.outputs(batch.layout, tensors, [tap])
 
@@ -218,7 +218,7 @@ def test_a_forked_process_neither_waits_nor_has_the_wrappers_of_other_threads():
     explainer = vis.Saliency(model)
     fv = vis.FeatureVisualization(model, ActivationMaximization("preds", 1), Pixels())
     layer, activation = find_layer(model, "conv2"), find_layer(model, "conv2").activation
-    locks = surgery, explainer._lock, fv._lock, fv._energy._lock
+    locks = surgery, explainer.evaluator.memory.lock, fv._lock, fv._energy.memory.lock
 
     def check():
         free = all(lock().acquire(timeout=2) for lock in locks)
@@ -277,7 +277,7 @@ def test_a_spawned_process_explains_while_a_thread_is_busy(rng):
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
     process = context.Process(target=explain_elsewhere, args=(queue, explainer, image), daemon=True)
-    with busy_elsewhere(layers.Dense(2), surgery, explainer._lock):
+    with busy_elsewhere(layers.Dense(2), surgery, explainer.evaluator.memory.lock):
         process.start()
         got = queue.get(timeout=240)
     process.join(60)

@@ -10,8 +10,16 @@ from keras import layers, ops
 
 from vis import backend
 from vis.engine.graph import find_layer
-from vis.engine.taps import patched_calls, record
+from vis.engine.inputs import single_layout
+from vis.engine.network import Network
+from vis.engine.requests import site
+from vis.engine.taps import patched_calls
 from vis.utils.formats import data_format
+
+
+def read(model, x, *wanted, mark=None):
+    """Returns what layers put out in a run of a model."""
+    return Network(model).read([site(model, layer) for layer in wanted], single_layout(model, x.shape), [x], mark)
 
 
 def nested_model():
@@ -82,11 +90,11 @@ def test_find_layer_errors(layer, kind, words):
 
 
 @pytest.mark.parametrize("make, name", [(small_cnn, "conv2"), (nested_model, "conv2"), (subclassed_model, "b")])
-def test_record_sees_what_the_layer_puts_out(make, name, rng):
+def test_reading_sees_what_the_layer_puts_out(make, name, rng):
     model = make()
     x = rng.random((2, 9, 7, 3), dtype="float32")
     layer = find_layer(model, name)
-    seen = value_of(record(lambda: model(x, training=False), [layer])[0])
+    seen = value_of(read(model, ops.convert_to_tensor(x), layer)[0])
     taken = []
     original = layer.call
     layer.call = lambda inputs: taken.append(original(inputs)) or taken[-1]
@@ -94,11 +102,11 @@ def test_record_sees_what_the_layer_puts_out(make, name, rng):
     np.testing.assert_allclose(seen, value_of(taken[-1]), rtol=1e-6)
 
 
-def test_record_takes_the_last_call_of_a_shared_layer():
+def test_reading_takes_the_last_call_of_a_shared_layer():
     inputs = keras.Input((3,))
     shared = layers.Dense(3, use_bias=False, kernel_initializer=keras.initializers.Constant(2.0))
     model = keras.Model(inputs, shared(shared(inputs)))
-    assert value_of(record(lambda: model(ops.ones((1, 3))), [shared])[0]).tolist() == [[36.0] * 3]
+    assert value_of(read(model, ops.ones((1, 3)), shared)[0]).tolist() == [[36.0] * 3]
 
 
 def test_marked_layer_in_a_skip_connection_gets_the_whole_gradient():
@@ -109,10 +117,15 @@ def test_marked_layer_in_a_skip_connection_gets_the_whole_gradient():
     model = keras.Model(inputs, outputs)
     x = ops.ones((1, 2))
 
-    def function(mark):
-        return ops.sum(record(lambda: model(x), [model.layers[-1]], middle, mark)[0], axis=-1), ()
+    place = site(model, middle).place
 
-    assert value_of(backend.value_and_grad_at(function)[3]).tolist() == [[4.0, 4.0]]
+    def function(mark, _):
+        def own(place_, output):
+            return mark(place_, output) if place_ == place else output
+
+        return ops.sum(read(model, x, model.layers[-1], middle, mark=own)[0], axis=-1), ()
+
+    assert value_of(backend.value_and_grad_at(function, [(place, -1)])[3][0]).tolist() == [[4.0, 4.0]]
 
 
 @pytest.mark.parametrize("make", [small_cnn, nested_model, subclassed_model])
@@ -120,14 +133,14 @@ def test_layers_are_restored_after_success_and_failure(make):
     model = make()
     layer = find_layer(model, "conv2" if make is not subclassed_model else "b")
     before = dict(vars(layer))
-    record(lambda: model(ops.ones((1, 9, 7, 3))), [layer])
+    read(model, ops.ones((1, 9, 7, 3)), layer)
     assert dict(vars(layer)) == before
 
-    def fail(tensor):
+    def fail(place, tensor):
         raise RuntimeError("on purpose")
 
     with pytest.raises(RuntimeError, match="on purpose"):
-        record(lambda: model(ops.ones((1, 9, 7, 3))), [layer], layer, fail)
+        read(model, ops.ones((1, 9, 7, 3)), layer, mark=fail)
     assert dict(vars(layer)) == before
 
 
@@ -146,10 +159,27 @@ def test_patched_calls_leave_other_threads_alone():
     assert results == [[2.0], [102.0]]
 
 
-def test_record_says_so_when_a_layer_did_not_run():
+def test_reading_says_so_when_a_layer_did_not_run():
     model = small_cnn()
     with pytest.raises(ValueError, match="did not run"):
-        record(lambda: model(ops.ones((1, 9, 7, 3))), [model.layers[0]])
+        read(model, ops.ones((1, 9, 7, 3)), model.layers[0])
+
+
+def test_a_run_ends_when_all_sites_were_seen():
+    model, ran = subclassed_model(), []
+    network, layout = Network(model), single_layout(model, None)
+    original = model.dense.call
+    model.dense.call = lambda inputs, **_: ran.append(1) or original(inputs)
+    for expected in (1, 1):  # the first run tells how often the layer runs
+        network.read([site(model, "b")], layout, [ops.ones((1, 9, 7, 3))])
+        assert len(ran) == expected
+
+
+def test_several_sites_are_read_in_one_run(rng):
+    model, x = small_cnn(), rng.random((2, 9, 7, 3), dtype="float32")
+    one, other = read(model, ops.convert_to_tensor(x), "conv1", "conv2")
+    assert value_of(one).tolist() == value_of(read(model, ops.convert_to_tensor(x), "conv1")[0]).tolist()
+    assert value_of(other).tolist() == value_of(read(model, ops.convert_to_tensor(x), "conv2")[0]).tolist()
 
 
 def test_data_format_is_read_from_the_nearest_layer():

@@ -16,13 +16,14 @@ from keras import layers, ops
 
 import vis
 from vis import backend
-from vis.engine import energy
 from vis.backprop_modifiers import composite
+from vis.engine import energy
 from vis.engine.graph import walk
 from vis.engine.network import Network
 from vis.engine.surrogates import installed
 from vis.losses import ActivationMaximization, Loss
 from vis.visualization import (
+    maps,
     visualize_activation,
     visualize_activation_with_losses,
     visualize_cam,
@@ -157,7 +158,7 @@ def test_many_calls_do_not_grow(name, rng):
     for _ in range(5):
         CALLS[name](model, x)
     before = snapshot(model)["nodes"]
-    functions = len(energy._CACHE[model]) if model in energy._CACHE else 0
+    functions = len(maps._CACHE[model]) if model in maps._CACHE else 0
     reads_anew = name.endswith("_with_losses")  # each call builds and compiles new expressions
     compiles_anew = reads_anew and keras.config.backend() == "jax"  # half a second a time
     calls = 30 if compiles_anew else 100 if reads_anew else 500
@@ -172,7 +173,7 @@ def test_many_calls_do_not_grow(name, rng):
     tracemalloc.stop()
     assert sizes[-1] - sizes[-2] < 1000 * calls  # a leaked map alone is 252 bytes, a node or a trace far more
     assert snapshot(model)["nodes"] == before
-    assert (len(energy._CACHE[model]) if model in energy._CACHE else 0) == functions
+    assert (len(maps._CACHE[model]) if model in maps._CACHE else 0) == functions
 
 
 def test_the_cache_keeps_no_model_alive(rng):
@@ -190,7 +191,7 @@ def test_the_cache_is_bounded(rng):
     model, x = small_cnn(), rng.random((9, 7, 3))
     for _ in range(20):
         visualize_saliency(model, -1, 0, x, backprop_modifier=lambda x, y, upstream: upstream)
-    assert len(energy._CACHE[model]) <= 16
+    assert len(maps._CACHE[model]) <= 16
 
 
 def count_calls(monkeypatch, kind, method, calls):
@@ -200,7 +201,7 @@ def count_calls(monkeypatch, kind, method, calls):
 
 def test_one_trace_for_all_classes_and_weights(reference_weights, digits, monkeypatch):
     traces = []
-    for kind, method in ((energy.Energy, "terms_and_gradient"), (Network, "gradients"), (Network, "site_gradients")):
+    for kind, method in ((energy.Energy, "terms_and_gradient"), (Network, "evaluate")):
         count_calls(monkeypatch, kind, method, traces)
     model = reference_network(reference_weights)
     allowed = {"tensorflow": 2, "jax": 1}.get(keras.config.backend())  # TensorFlow: one eager call, one trace
@@ -315,7 +316,7 @@ def test_the_first_small_call_is_eager_and_the_second_compiles(rng, monkeypatch)
     explainer = vis.Saliency(model)
     counts = traced(explainer, monkeypatch, [lambda e: e(x)] * 4)
     assert counts == [1, 1, 0, 0]
-    compiled = next(iter(explainer._compiled.values()))
+    compiled = next(iter(explainer.evaluator.memory._shelves["functions"].values()))
     assert compiled.graph.experimental_get_tracing_count() == 1
 
 
@@ -336,8 +337,8 @@ def test_an_explainer_does_not_grow(rng):
     assert sizes[2] - sizes[1] < 100 * 252  # the size of a map
     for _ in range(20):  # functions are compiled anew, and old ones dropped
         explainer(x, lambda outputs: outputs[:, 0])
-    assert len(explainer._compiled) <= 16
-    assert len(explainer.memory["picked"]) <= 16
+    assert len(explainer.evaluator.memory._shelves["functions"]) <= 16
+    assert len(explainer.evaluator.memory._shelves["picked"]) <= 16
 
 
 def test_an_explainer_dies_with_its_last_reference(rng):

@@ -105,9 +105,9 @@ def test_values_stay(name):
     plain, changed = vis.Saliency(model), vis.Saliency(model, everything)
     batch = vis.engine.inputs.read_inputs(model, x)
     for explainer in (plain, changed):
-        explainer.ready(batch)
+        explainer.evaluator.ready(batch)
     tensors = [ops.convert_to_tensor(array) for array in batch.arrays]
-    one, other = (value_of(e.network.outputs(batch.layout, tensors)[0]) for e in (plain, changed))
+    one, other = (value_of(e.evaluator.network.outputs(batch.layout, tensors)[0]) for e in (plain, changed))
     np.testing.assert_allclose(one, other, rtol=1e-2 if name == "mixed precision" else 1e-6, atol=1e-6)
     assert {kind for _, kind, _ in changed.rules(x)} <= {"call", "activation"} and changed.rules(x)
 

@@ -79,7 +79,7 @@ def test_another_object_of_the_same_kind_is_the_same_trace():
         explainer(x, Similarity(zoo.draw(5, 4, seed=i)))
         explainer(x, Contrast(i, (i + 1) % 4))
         explainer(x, i)
-    assert len(explainer._compiled) == 2
+    assert len(explainer.evaluator.memory._shelves["functions"]) == 2
 
 
 def test_contrast_is_the_difference_of_two_classes():

@@ -1,7 +1,6 @@
 """Look inside Keras models: attribution maps and activation maximisation on Keras 3."""
 
-from vis import backend
-from vis.backprop_modifiers import modify_model_backprop
+from vis import backend  # noqa: F401 - first of all: it says which backends there are
 from vis.training import ExplanationLogger
 from vis.visualization import (
     RISE,
@@ -31,9 +30,6 @@ from vis.visualization import (
 )
 
 __version__ = "1.0.0.dev0"
-
-# keras-vis had it in the backend, which is below the model surgery that it needs.
-backend.modify_model_backprop = modify_model_backprop
 
 __all__ = [
     "AblationCAM",

@@ -4,6 +4,7 @@ Each framework module gives the same functions; one test of their contract runs 
 three.
 """
 
+import importlib
 import os
 import sys
 
@@ -40,19 +41,20 @@ def value_and_grad(function, inputs):
     return _framework.value_and_grad(function, inputs)
 
 
-def value_and_grad_at(function, call=-1):
-    """Differentiates a per-sample score with respect to a tensor inside its computation.
+def value_and_grad_at(function, marks, inputs=()):
+    """Differentiates a per-sample score with respect to tensors inside its computation, and to its inputs.
 
     Args:
-        function: `function(mark) -> (score (N,), aux)`. It must pass the tensor through
-            `mark` and go on with what that returns.
-        call: Which passage counts, if there are several. Default: the last.
+        function: `function(mark, inputs) -> (score (N,), aux)`. It must pass each inner tensor through
+            `mark(key, tensor)` and go on with what that returns.
+        marks: Pairs `(key, call)`: which passage under the key counts, if there are several; -1 for the last.
+        inputs: A structure of tensors. Default: none.
 
     Returns:
-        `(score, aux, value, gradient)`; the gradient is `None` where the score does not
-        depend on the value.
+        `(score, aux, values, gradients, input_gradients)`: values and gradients are lists in the order of the marks,
+        the last has the structure of the inputs. A gradient is `None` where the score does not depend on the value.
     """
-    return _framework.value_and_grad_at(function, call)
+    return _framework.value_and_grad_at(function, list(marks), inputs)
 
 
 def with_gradient(rule, source, x, y):
@@ -185,3 +187,9 @@ def set_random_seed(seed_value=1337) -> None:
     """
     keras.utils.set_random_seed(seed_value)
     images.seed_generator(seed_value)
+
+
+def __getattr__(name):
+    if name == "modify_model_backprop":  # keras-vis had it here; it needs what lies above
+        return importlib.import_module("vis.backprop_modifiers").modify_model_backprop
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

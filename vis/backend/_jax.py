@@ -1,5 +1,7 @@
 """The seam on JAX."""
 
+import collections
+
 import jax
 import jax.numpy as jnp
 import keras
@@ -22,37 +24,41 @@ def value_and_grad(function, inputs):
     return score, aux, tree.pack_sequence_as(inputs, flat)
 
 
-def value_and_grad_at(function, call=-1):
-    """Differentiates with respect to an inner tensor, see `vis.backend.value_and_grad_at`.
+def value_and_grad_at(function, marks, inputs=()):
+    """Differentiates with respect to inner tensors, see `vis.backend.value_and_grad_at`.
 
-    A zero is added to the tensor, and the score differentiated with respect to that zero.
+    Zeros are added to the tensors, and the score differentiated with respect to these zeros.
     """
-    specs = []
+    specs = {}
 
-    def survey():
-        def mark(tensor):
-            specs.append((tensor.shape, tensor.dtype))
+    def survey(inputs):
+        def mark(key, tensor):
+            specs.setdefault(key, []).append((tensor.shape, tensor.dtype))
             return tensor
 
-        return function(mark)[0]
+        return function(mark, inputs)[0]
 
-    jax.eval_shape(survey)
-    wanted = range(len(specs))[call]
+    if marks:
+        jax.eval_shape(survey, inputs)
+    wanted = [(key, range(len(specs[key]))[call]) for key, call in marks]
 
-    def probed(probe):
-        marked = []
+    def probed(given):
+        probes, inputs = given
+        counts, values = collections.Counter(), {}
 
-        def mark(tensor):
-            if len(marked) == wanted:
-                tensor = tensor + probe
-            marked.append(tensor)
+        def mark(key, tensor):
+            passage = (key, counts[key])
+            counts[key] += 1
+            if passage in wanted:
+                tensor = values[passage] = tensor + probes[wanted.index(passage)]
             return tensor
 
-        score, aux = function(mark)
-        return score, (aux, marked[wanted])
+        score, aux = function(mark, inputs)
+        return score, (aux, [values[passage] for passage in wanted])
 
-    score, (aux, value), gradient = value_and_grad(probed, jnp.zeros(*specs[wanted]))
-    return score, aux, value, gradient
+    zeros = [jnp.zeros(*specs[key][number]) for key, number in wanted]
+    score, (aux, values), (gradients, input_gradients) = value_and_grad(probed, (zeros, inputs))
+    return score, aux, values, [gradients[wanted.index(passage)] for passage in wanted], input_gradients
 
 
 def with_gradient(rule, source, x, y):

@@ -31,21 +31,23 @@ def _with_own_gradient(tensor):
     return tf.reshape(tensor, tf.shape(tensor))
 
 
-def value_and_grad_at(function, call=-1):
-    """Differentiates with respect to an inner tensor, see `vis.backend.value_and_grad_at`."""
-    marked = []
+def value_and_grad_at(function, marks, inputs=()):
+    """Differentiates with respect to inner tensors, see `vis.backend.value_and_grad_at`."""
+    marked = {}
+    inputs = tree.map_structure(tf.identity, inputs)
     with _let_go():
         with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(inputs)
 
-            def mark(tensor):
+            def mark(key, tensor):
                 tensor = tf.identity(tensor)
                 tape.watch(tensor)
-                marked.append(tensor)
-                return tensor
+                marked.setdefault(key, []).append(tensor)
+                return _with_own_gradient(tensor)
 
-            score, aux = function(mark)
-        value = marked[call]
-        return score, aux, value, _gradients(tape, score, value)
+            score, aux = function(mark, tree.map_structure(_with_own_gradient, inputs))
+        values = [marked[key][call] for key, call in marks]
+        return score, aux, values, *_gradients(tape, score, [values, inputs])
 
 
 def _gradients(tape, score, sources):

@@ -15,21 +15,24 @@ def value_and_grad(function, inputs):
     return *detached, tree.pack_sequence_as(inputs, flat)
 
 
-def value_and_grad_at(function, call=-1):
-    """Differentiates with respect to an inner tensor, see `vis.backend.value_and_grad_at`."""
-    marked = []
+def value_and_grad_at(function, marks, inputs=()):
+    """Differentiates with respect to inner tensors, see `vis.backend.value_and_grad_at`."""
+    marked, flat = {}, tree.flatten(inputs)
 
-    def mark(tensor):
+    def mark(key, tensor):
         torch.set_grad_enabled(True)  # nothing is kept for what lies before
-        marked.append(tensor if marked and tensor.requires_grad else _leaf(tensor))
-        return marked[-1]
+        is_reached = tensor.requires_grad and (marked or flat)
+        marked.setdefault(key, []).append(tensor if is_reached else _leaf(tensor))
+        return marked[key][-1]
 
-    with torch.set_grad_enabled(False):
-        score, aux = function(mark)
-        value = marked[call]
-        (gradient,) = torch_gradients(score, [value])
-    score, aux, value = tree.map_structure(_detach, (score, aux, value))
-    return score, aux, value, gradient
+    with torch.set_grad_enabled(bool(flat)):
+        inputs = tree.map_structure(_leaf, inputs)
+        score, aux = function(mark, inputs)
+        values = [marked[key][call] for key, call in marks]
+        gradients = torch_gradients(score, [*values, *tree.flatten(inputs)])
+    score, aux, values = tree.map_structure(_detach, (score, aux, values))
+    at_inputs = tree.pack_sequence_as(inputs, gradients[len(values) :])
+    return score, aux, values, gradients[: len(values)], at_inputs
 
 
 def torch_gradients(score, sources):

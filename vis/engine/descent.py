@@ -13,7 +13,6 @@ from keras import ops
 
 from vis import grad_modifiers
 from vis.input_modifiers import Transform
-from vis.utils.formats import channels_in_place
 from vis.utils.images import EPSILON, deprocess_input, random_array
 from vis.utils.validation import check_count, check_input_range, listify
 
@@ -33,22 +32,22 @@ def rmsprop(grads, cache):
     return -grads / ops.sqrt(cache + EPSILON), cache
 
 
-def seed_array(seed_input, reader, input_range, seed=None):
+def seed_array(energy, seed_input, input_range, seed=None):
     """Returns the input that a descent starts from, as a new float32 batch.
 
     Args:
+        energy: Tells the input's shape and data format.
         seed_input: Array with or without the batch axis, channels last or where the model
             wants them; `None` draws noise around the middle of the range.
-        reader: Tells the input's shape and data format.
         input_range: `(low, high)`.
         seed: Integer for a repeatable draw.
 
     Raises:
         ValueError: The array does not fit, or is to be drawn in an unknown size.
     """
-    shape = reader.input_shape
     if seed_input is not None:
-        return channels_in_place("seed_input", seed_input, reader.input_shape, reader.input_format)
+        return energy.read_input("seed_input", seed_input)
+    shape = energy.input_shape
     if shape is None or None in shape[1:]:
         raise ValueError(
             "`seed_input` is needed where the model's input has no fixed size. "
@@ -87,7 +86,7 @@ def minimize(energy, losses, weights, input_range, options):
         modifiers = _check_modifiers(options.input_modifiers)
         modify = _identity if options.grad_modifier is None else grad_modifiers.get(options.grad_modifier)
         _check_optimizer(options.optimizer)
-        x = seed_array(options.seed_input, energy.reader, input_range, options.seed)
+        x = seed_array(energy, options.seed_input, input_range, options.seed)
         descent = _Descent(energy, losses, weights, watchers)
         if steps == 0:
             best, grads, value = x, None, None
@@ -169,7 +168,7 @@ class _Descent:
         self._energy, self._losses, self._weights = energy, losses, np.asarray(weights, "float32")
         self._names = [loss.name for loss in losses]
         self._watchers = watchers
-        self._moves = energy.reader.wrt_is_input
+        self._moves = energy.is_of_input
 
     def step_by_step(self, x, steps, modifiers, modify, optimizer):
         """Evaluates compiled, and does the rest in Python."""
@@ -177,7 +176,7 @@ class _Descent:
         update = _Updates(optimizer, x)
         for i in range(steps):
             for modifier in modifiers:
-                x = np.asarray(_before(modifier, x, self._energy.reader.input_format), "float32")
+                x = np.asarray(_before(modifier, x, self._energy.input_format), "float32")
             terms, grads, value = self._energy.evaluate(self._losses, self._weights, x)
             grads = np.asarray(ops.convert_to_numpy(grad_modifiers.apply(modify, grads)))
             loss = terms.sum()

@@ -1,23 +1,21 @@
-"""The engine: weighted losses of one network as a function of its input.
+"""Energies: weighted losses of one network as a function of its input.
 
 A reader runs the network and hands over the tensors that the losses ask for; the losses
 make numbers of them; the seam differentiates.
 """
 
 import numbers
-import weakref
 
 import keras
 import numpy as np
 from keras import ops
 
-from vis import backend
-from vis.engine.graph import find_layer, fingerprint, preserved_nodes, same
+from vis.engine.graph import find_layer, preserved_nodes
 from vis.engine.inputs import model_input
+from vis.engine.memory import Memory
 from vis.engine.readers import ModelReader, SymbolReader
 from vis.engine.surrogates import installed
 from vis.engine.taps import shadowed, surgery
-from vis.utils.contexts import ProcessLock
 from vis.utils.formats import channels_in_place, channels_last
 from vis.utils.images import EPSILON
 from vis.utils.outputs import layer_output
@@ -48,13 +46,41 @@ class Energy:
         self._rule = rule
         self._norm_grads = norm_grads
         self._shapes = None
-        self._compiled, self._fingerprint = {}, []
-        self._lock = ProcessLock()
+        self.memory = Memory(reader.root)
 
     @property
     def size(self) -> int:
         """The number of losses."""
         return len(self._values)
+
+    @property
+    def variables(self) -> list:
+        """The Keras variables that are read."""
+        return self.reader.variables
+
+    @property
+    def input_shape(self) -> tuple | None:
+        """The input's shape, batch axis first, as far as it is known."""
+        return self.reader.input_shape
+
+    @property
+    def input_format(self) -> str:
+        """Where the input has its channels."""
+        return self.reader.input_format
+
+    @property
+    def is_of_input(self) -> bool:
+        """Whether the gradient is taken of the input itself."""
+        return self.reader.wrt_is_input
+
+    def read_input(self, name, value) -> np.ndarray:
+        """Returns an input as a batch, checked, with its channels where the model wants them.
+
+        Args:
+            name: The argument's name, for messages.
+            value: One sample or a batch.
+        """
+        return channels_in_place(name, value, self.reader.input_shape, self.reader.input_format)
 
     def arguments(self, losses, x):
         """Returns the losses' tensor arguments, checked against the layers' shapes."""
@@ -69,7 +95,7 @@ class Energy:
         """Returns what a loss's sources are on its own image, where it has one."""
         if getattr(loss, "image", None) is None:
             return []
-        image = channels_in_place("image", loss.image, self.reader.input_shape, self.reader.input_format)
+        image = self.read_input("image", loss.image)
         read = self.compiled("read", lambda: self._read, eager_first=False)  # the same bits at each call
         start = sum(self._counts[:index])
         return [ops.convert_to_numpy(t) for t in read(image)[start : start + self._counts[index]]]
@@ -101,13 +127,13 @@ class Energy:
 
         What was compiled before a layer or activation of the model changed is forgotten.
         """
-        with self._lock():
-            current = fingerprint(self.reader.root)
-            if not same(self._fingerprint, current):
-                self._compiled, self._fingerprint = {}, current
-            if key not in self._compiled:
-                self._compiled[key] = backend.compile(make(), self.reader.variables, eager_first)
-            return self._compiled[key]
+        self.forget_changed()
+        return self.memory.compiled(key, make, self.reader.variables, eager_first)
+
+    def forget_changed(self):
+        """Forgets what was made before a layer or an activation of the model changed."""
+        if self.memory.forget_changed():
+            self.reader.forget()
 
     def terms_and_gradient(self, arguments, weights, x):
         """Computes what `evaluate` returns, as tensors; for use inside compiled functions."""
@@ -296,19 +322,3 @@ def model_energy(model, losses, wrt_layer=None, rule=None, norm_grads=False):
     own = model_input(model)
     sources = [None if s is own else s for loss in losses for s in loss.sources()]
     return Energy(ModelReader(model, sources, wrt_layer), losses, rule, norm_grads)
-
-
-# What the visualize functions compiled, held for as long as the model lives. It refers to its
-# model weakly, so an entry does not keep its own key alive.
-_CACHE = weakref.WeakKeyDictionary()
-_CACHED_PER_MODEL = 16
-
-
-def cached(model, key, build):
-    """Returns `build()`, or what it returned before for the same model and key."""
-    entries = _CACHE.setdefault(model, {})
-    if key not in entries:
-        while len(entries) >= _CACHED_PER_MODEL:
-            entries.pop(next(iter(entries)))
-        entries[key] = build()
-    return entries[key]

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from vis.engine.graph import layers, operations
-from vis.engine.network import Site
+from vis.engine.requests import Site
 from vis.engine.survey import is_built_in, is_elementwise
 from vis.utils.formats import data_format
 from vis.utils.internals import children, producer, producers
@@ -59,6 +59,33 @@ class FeatureMap:
     grid: Grid | None
     sees: frozenset
 
+    def restore(self, layer, array):
+        """Returns an output of the layer as `(N, *spatial, channels)`."""
+        if self.grid is not None:
+            return self.grid.restore(array)
+        return np.moveaxis(array, 1, -1) if data_format(layer) == "channels_first" else array
+
+    def size_at_input(self, batch, rank, path) -> tuple:
+        """Returns the spatial shape of the input that the map is of.
+
+        Args:
+            batch: The inputs.
+            rank: The number of spatial axes of the map, its tokens on their grid.
+            path: The layer's path, for messages.
+
+        Raises:
+            ValueError: No input has as many spatial axes.
+        """
+        if self.input is None:
+            listed = ", ".join(str(array.shape) for array in batch.arrays)
+            raise ValueError(
+                f"The feature map of layer {path!r} has {rank} spatial axes, but no input that it depends on has: it "
+                f"cannot be resized to one. Received: inputs {listed}. Choose another `layer`, or give "
+                "`upsample=False`."
+            )
+        shape = batch.spatial_shape(self.input)
+        return shape if len(shape) == rank else batch.arrays[self.input].shape[1:]  # images without a channel axis
+
 
 def spatial_shape(layer, shape) -> tuple:
     """Returns the spatial part of a layer's output shape; `()` for a vector."""
@@ -84,8 +111,9 @@ def feature_maps(model, survey, batch, output=None) -> list:
     found = []
     for one in survey.seen[: ends[-1]] if ends else survey.seen:
         at_one_scale = len(shapes[one.place]) == 1  # a detector's head runs at each scale, and none has it all
-        if id(own[one.place]) not in skipped and one.keeps_rows and not one.is_distribution and at_one_scale:
-            found.append(feature_map(own[one.place], one, batch))
+        is_point = all(size == 1 for size in spatial_shape(own[one.place], one.shape))
+        if id(own[one.place]) not in skipped and one.keeps_rows and not (one.is_distribution or is_point):
+            found += [feature_map(own[one.place], one, batch)] if at_one_scale else []
     found = [one for one in reversed(found) if one is not None]
     fitting = [one for one in found if one.input is not None]
     ranks = [len(batch.spatial_shape(one.input)) for one in fitting]
@@ -102,7 +130,7 @@ def feature_map(layer, seen, batch) -> FeatureMap | None:
         batch: The inputs.
     """
     spatial = spatial_shape(layer, seen.shape)
-    if not spatial or all(size == 1 for size in spatial):
+    if not spatial:
         return None
     site = Site(seen.place, seen.call)
     index = input_of_size(batch, spatial, seen.inputs)

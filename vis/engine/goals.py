@@ -1,4 +1,10 @@
-"""Goals: the user's target, read and checked, as the engine takes it."""
+"""Goals: the user's target, read and checked, as the engine takes it.
+
+A goal is a formula, which is compiled, and arguments for it: numbers with a row for each sample.
+"""
+
+import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 from keras import ops, tree
@@ -8,6 +14,53 @@ from vis.targets import Contrast, Target
 from vis.utils.validation import check_unmasked, is_integer, listify
 
 
+class _UnitsFormula:
+    """The weighted sum of output units; where no weight is given, the highest unit."""
+
+    of_units = True
+
+    @staticmethod
+    def score(units, arguments):
+        """Returns `(score (B,), chosen weights (B, units))` of outputs `(B, units)`."""
+        (chosen,) = arguments
+        known = backend.concrete(chosen)
+        if known is None or not Units(known).is_settled:  # run step by step, a known target needs no search
+            best = ops.one_hot(ops.argmax(units, axis=-1), units.shape[-1], dtype="float32")
+            chosen = ops.stop_gradient(ops.where(ops.any(chosen != 0, axis=-1, keepdims=True), chosen, best))
+        # Not a plain product: another unit may be infinite.
+        return ops.sum(ops.where(chosen != 0, units, 0.0) * chosen, axis=-1), chosen
+
+
+@dataclasses.dataclass(frozen=True)
+class _CustomFormula:
+    """A function of all outputs.
+
+    Args:
+        function: `function(outputs, *rows) -> (B,)`.
+    """
+
+    function: Callable
+    of_units = False
+
+    def score(self, outputs, arguments):
+        """Returns the score `(B,)`."""
+        try:
+            score = self.function(outputs, *arguments)
+        except Exception as error:  # the user's code, it may raise anything
+            shapes = tree.map_structure(lambda tensor: tuple(tensor.shape), outputs)
+            error.add_note(f"It was raised by `target`, called on the model's outputs, of shape {shapes}.")
+            raise
+        expected = (tree.flatten(outputs)[0].shape[0],)
+        shape = tuple(getattr(score, "shape", ()))
+        if not ops.is_tensor(score) or shape != expected:
+            raise ValueError(
+                f"`target` must return one number for each sample, a tensor of shape {expected} for the {expected[0]} "
+                "rows that it was tried on, made with `keras.ops`. "
+                f"Received: {type(score).__name__} of shape {shape}. Take the mean or sum over all axes but the first."
+            )
+        return ops.cast(score, "float32")
+
+
 class Units:
     """A weighted sum of output units for each sample; of no units: of the highest one.
 
@@ -15,7 +68,7 @@ class Units:
         weights: `(N, units)`.
     """
 
-    key = None  # all such targets are served by one compiled function
+    formula = _UnitsFormula()  # all such goals are served by one compiled function
 
     def __init__(self, weights):
         self.weights = weights
@@ -26,19 +79,8 @@ class Units:
         return bool(np.all(np.any(self.weights != 0, axis=1)))
 
     def rows(self, indices) -> list:
-        """Returns the tensor arguments for some samples."""
+        """Returns the formula's arguments for some samples."""
         return [self.weights[indices]]
-
-    @staticmethod
-    def score(outputs, arguments):
-        """Returns `(score (B,), chosen weights (B, units))` of outputs `(B, units)`."""
-        (chosen,) = arguments
-        known = backend.concrete(chosen)
-        if known is None or not Units(known).is_settled:  # run step by step, a known target needs no search
-            best = ops.one_hot(ops.argmax(outputs, axis=-1), outputs.shape[-1], dtype="float32")
-            chosen = ops.stop_gradient(ops.where(ops.any(chosen != 0, axis=-1, keepdims=True), chosen, best))
-        # Not a plain product: another unit may be infinite.
-        return ops.sum(ops.where(chosen != 0, outputs, 0.0) * chosen, axis=-1), chosen
 
     def part(self, indices):
         """Returns the goal of some samples."""
@@ -60,14 +102,10 @@ class Custom:
 
     def __init__(self, target, arrays=()):
         self._target, self._arrays = target, arrays
-
-    @property
-    def key(self):
-        """The function: what is compiled once."""
-        return self._target.function
+        self.formula = _CustomFormula(target.function)
 
     def rows(self, indices) -> list:
-        """Returns the arrays' rows for some samples."""
+        """Returns the formula's arguments for some samples."""
         return [array[indices] for array in self._arrays]
 
     def part(self, indices):
@@ -77,24 +115,6 @@ class Custom:
     def check(self, outputs):
         """Raises where the arrays do not fit the outputs, as far as the target can tell."""
         self._target.check(outputs)
-
-    def score(self, outputs, arguments):
-        """Returns `(score (B,), nothing)`."""
-        try:
-            score = self.key(outputs, *arguments)
-        except Exception as error:  # the user's code, it may raise anything
-            shapes = tree.map_structure(lambda tensor: tuple(tensor.shape), outputs)
-            error.add_note(f"It was raised by `target`, called on the model's outputs, of shape {shapes}.")
-            raise
-        expected = (tree.flatten(outputs)[0].shape[0],)
-        shape = tuple(getattr(score, "shape", ()))
-        if not ops.is_tensor(score) or shape != expected:
-            raise ValueError(
-                f"`target` must return one number for each sample, a tensor of shape {expected} for the {expected[0]} "
-                "rows that it was tried on, made with `keras.ops`. "
-                f"Received: {type(score).__name__} of shape {shape}. Take the mean or sum over all axes but the first."
-            )
-        return ops.cast(score, "float32"), {}
 
 
 def read_goal(target, count, units, what):

@@ -86,15 +86,6 @@ class Batch:
         """Returns some samples, flat."""
         return [array[indices] for array in self.arrays]
 
-    def masked_rows(self, indices, index, masks) -> list:
-        """Returns some samples, flat, with one input multiplied by masks `(B, *spatial)`."""
-        rows = self.rows(indices)
-        array = rows[index]
-        axis = 1 if self.formats[index] == "channels_first" else -1
-        for channel in [array] if masks.ndim == array.ndim else np.moveaxis(array, axis, 0):  # faster than broadcasting
-            channel *= masks
-        return rows
-
     def is_float(self, index) -> bool:
         """Tells whether an input has a gradient."""
         return self.arrays[index].dtype.kind == "f"
@@ -133,11 +124,35 @@ def read_inputs(model, inputs) -> Batch:
         _read(name, value, tuple(tensor.shape), keras.backend.standardize_dtype(tensor.dtype))
         for name, value, tensor in zip(names, values, own)
     ]
-    nest = tree.map_structure(lambda _: 0, model.input) if isinstance(model, keras.Function) else 0
+    nest = _nest(model)
     known = all(size is not None for tensor in own for size in tensor.shape[1:])
     formats = [input_data_format(tensor) for tensor in own]
     fixed = next((tensor.shape[0] for tensor in own if tensor.shape[0] is not None), None)
     return _of_one_length(Batch(arrays, formats, pack, Layout(nest, names, known, fixed)))
+
+
+def single_layout(model, shape) -> Layout:
+    """Returns how a model with one input is called.
+
+    Args:
+        model: The model.
+        shape: Its input shape as far as it is known, or `None`; inputs are checked against it beforehand.
+    """
+    return Layout(_nest(model), ["input"], shape is not None and None not in shape[1:])
+
+
+def plain_batch(array, form) -> Batch:
+    """Returns one checked input of a model as a batch.
+
+    Args:
+        array: The input `(N, ...)`.
+        form: Where its channels are.
+    """
+    return Batch([array], [form], _first, Layout(0, ["input"], True))
+
+
+def _nest(model):
+    return tree.map_structure(lambda _: 0, model.input) if isinstance(model, keras.Function) else 0
 
 
 def _of_unknown_shape(model, inputs):

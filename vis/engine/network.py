@@ -1,10 +1,11 @@
-"""A model as the explainers see it: tensors in, a score and what belongs to it out.
+"""A model as a function of tensors: inputs in; scores, gradients and outputs of its layers out.
 
 Pure functions of tensors, to be compiled. A layer is tapped during a real forward call,
 so any model will do, and nothing of it is changed or copied.
 """
 
-import dataclasses
+import contextlib
+import functools
 import itertools
 import weakref
 
@@ -12,50 +13,16 @@ import keras
 from keras import ops
 
 from vis import backend
-from vis.engine.graph import find_layer, operations, walk
+from vis.engine.graph import operations, walk
 from vis.engine.probabilities import activates_to_probabilities, is_probability_operation, is_rearranging
+from vis.engine.requests import outputs_at
 from vis.engine.surrogates import installed
 from vis.engine.taps import did_not_run, one_tensor_of, shadowed, surgery, tapped, wrapped
 from vis.utils.formats import channels_last, data_format, stated_format
 from vis.utils.internals import producer
 from vis.utils.outputs import layer_output
-from vis.utils.validation import is_integer
 
 _FIRST_SCALE = 2.0**23  # goes down to 2**15, the largest that float16 holds, and on
-
-
-@dataclasses.dataclass(frozen=True)
-class Site:
-    """One call of one layer of a model.
-
-    Args:
-        place: Where the layer is on the walk through the model: also valid in a copy.
-        call: Which call, if the layer is shared. The last is -1.
-    """
-
-    place: int
-    call: int = -1
-
-    def layer(self, model):
-        """Returns the layer."""
-        return operations(model)[self.place][1]
-
-
-def site(model, layer, call=-1) -> Site | None:
-    """Returns the site meant by a layer, its name, path or index, or by a pair of that and a call.
-
-    Args:
-        model: The model.
-        layer: What the user gave.
-        call: The call that is meant where none is given.
-    """
-    if layer is None:
-        return None
-    if isinstance(layer, tuple) and len(layer) == 2 and is_integer(layer[1]):
-        layer, call = layer
-    found = find_layer(model, layer)
-    places = [place for place, (_, one) in enumerate(operations(model)) if one is found]
-    return Site(places[0], int(call))
 
 
 def _names(outputs):
@@ -67,7 +34,7 @@ class NoGradientError(ValueError):
 
 
 class Network:
-    """The score of a model, and its gradients.
+    """The score of a model, its gradients, and the outputs of its layers.
 
     Holds the model weakly.
 
@@ -75,49 +42,193 @@ class Network:
         model: Any Keras model.
         output: Site of the layer that is explained; `None` for the model's own output.
         logits: Whether a softmax or sigmoid at the end of what is explained is left out.
-        rule: Backward rule, or `None`.
+        composite: Which operations get which backward rule, see `vis.engine.surrogates`; `None` for none.
 
     Attributes:
         is_half: Whether a layer computes in float16, where gradients below 6e-5 lose digits and below
             6e-8 vanish. They are scaled by way of the score then, as in training (Micikevicius et al. 2018,
             "Mixed Precision Training", section 3.2).
         scale: The scale that was used last; it falls until nothing overflows.
+        calls: How often the layers of sites run in one call of the model, by place, as far as it was seen.
     """
 
-    def __init__(self, model, output=None, logits=True, rule=None):
+    def __init__(self, model, output=None, logits=True, composite=None):
         self._model = weakref.ref(model)
-        self.output, self.logits, self.rule = output, logits, rule
+        self.output, self.logits, self._composite = output, logits, composite
         self.is_half = any(getattr(layer, "compute_dtype", None) == "float16" for _, layer in operations(model))
         self.scale = _FIRST_SCALE
-        self.calls = {}  # how often the layer of a site runs, seen when its activation was read
+        self.calls = {}
 
     @property
     def model(self):
         """The model."""
         return self._model()
 
+    def evaluate(self, request, formula, layout, inputs, arguments=(), data=()):
+        """Runs the model once, and back where gradients are wanted.
+
+        Args:
+            request: A `vis.engine.requests.Request`.
+            formula: How outputs become scores, see `vis.engine.goals`; `None` where no score is wanted.
+            layout: How the model is called, a `vis.engine.inputs.Layout`.
+            inputs: The inputs, flat.
+            arguments: Tensors of the formula, with a row for each row of the inputs.
+            data: Tensors of `request.change`.
+
+        Returns:
+            Dict of tensors: `score`, and `chosen` (the weights of the output units) if the formula is of units;
+            `input_gradients`, a list for those inputs that are not whole numbers; `activations` and `gradients`,
+            lists in the order of the sites.
+
+        Raises:
+            NoGradientError: The score does not depend on what the gradient is taken of.
+        """
+
+        def forward(values, mark=None):
+            return self._forward(request, formula, layout, values, (arguments, data), mark)
+
+        if not (request.inputs or request.gradients):
+            return forward(inputs)
+        floats = [i for i, tensor in enumerate(inputs) if request.inputs and _is_float(tensor)]
+        if request.inputs and not floats:
+            raise NoGradientError(_no_gradient("the inputs"))
+
+        def function(mark, values):
+            given = dict(zip(floats, values))
+            found = forward([given.get(i, tensor) for i, tensor in enumerate(inputs)], mark)
+            return found.pop("score"), found
+
+        marks = [(one.place, one.call) for one in request.sites] if request.gradients else []
+        own = [inputs[i] for i in floats]
+        score, found, _, gradients, at_inputs = backend.value_and_grad_at(function, marks, own)
+        found = {"score": score, **found}
+        if request.inputs:
+            found["input_gradients"] = _at_all(at_inputs, own)
+        if request.gradients:
+            self._check_gradients(request.sites, gradients)
+            found["gradients"] = [_float32(gradient) for gradient in gradients]
+        return found
+
+    def _forward(self, request, formula, layout, inputs, rows, mark):
+        arguments, data = rows
+        seen = {one.place: [] for one in request.sites}
+        taps = self._taps(request, data, seen, mark)
+        if request.score:
+            score, known = self.score(formula, layout, inputs, arguments, taps)
+            found = {"score": score, **known}
+        else:
+            self._run_as_far_as(seen, layout, inputs, taps)
+            found = {}
+        if request.sites:
+            found["activations"] = [_float32(self._read(one, seen[one.place], inputs)) for one in request.sites]
+        return found
+
+    def read(self, sites, layout, inputs, mark=None):
+        """Returns the outputs of sites, as they are, from a run that ends as soon as all were seen.
+
+        Args:
+            sites: The sites.
+            layout: See `evaluate`.
+            inputs: See `evaluate`.
+            mark: Function `(place, output) -> output` that each output passes through, or `None`.
+        """
+        seen = {one.place: [] for one in sites}
+        self._run_as_far_as(seen, layout, inputs, self._taps(outputs_at(*sites), (), seen, mark))
+        return [self._chosen(one, seen[one.place]) for one in sites]
+
+    def _run_as_far_as(self, seen, layout, inputs, taps):
+        """Runs the model until every site was seen as often as it runs, where that is known."""
+
+        def enough(output):
+            if all(len(outputs) >= self.calls.get(place, len(outputs) + 1) for place, outputs in seen.items()):
+                raise _Enough
+            return output
+
+        own = [operation for _, operation in operations(self.model)]
+        stops = [(own[place], enough) for place in seen]
+        with surgery(), shadowed(), contextlib.suppress(_Enough):
+            self.run(layout, inputs, [*taps, *stops])
+
+    def _taps(self, request, data, seen, mark):
+        """Returns pairs `(layer, function)` that change, mark and note the outputs of sites."""
+        own = [operation for _, operation in operations(self.model)]
+        change, taps = request.change, []
+        if change is not None:
+            taps.append((own[change.site.place], self._changing(change, own[change.site.place], data)))
+
+        def note(place, output):
+            output = one_tensor_of(own[place], output)
+            seen[place].append(output if mark is None else mark(place, output))
+            return seen[place][-1]
+
+        return taps + [(own[place], functools.partial(note, place)) for place in seen]
+
+    def _changing(self, change, layer, data):
+        call, form, counter = change.site.call, data_format(layer), itertools.count()
+        if call < 0:
+            if change.site.place not in self.calls:
+                raise RuntimeError("Ask for the output of a site before it is changed: that tells how often it runs.")
+            call += self.calls[change.site.place]
+
+        def tap(output):
+            return change.function(output, *data, form) if next(counter) == call else output
+
+        return tap
+
+    def _read(self, at, outputs, inputs):
+        value = self._chosen(at, outputs)
+        _check_rows(at.layer(self.model), value, inputs)
+        return value
+
+    def _chosen(self, at, outputs):
+        """Returns what the wanted call of a layer put out, out of what all its calls did."""
+        layer = at.layer(self.model)
+        if not outputs:
+            raise did_not_run(layer)
+        self.calls[at.place] = len(outputs)
+        if not -len(outputs) <= at.call < len(outputs):
+            raise ValueError(
+                f"Layer {layer.name!r} ran {len(outputs)} times. Received: call {at.call}. Choose from 0 to "
+                f"{len(outputs) - 1}."
+            )
+        return outputs[at.call]
+
+    def _check_gradients(self, sites, gradients):
+        for one, gradient in zip(sites, gradients):
+            if gradient is None:
+                raise NoGradientError(_no_gradient(f"layer {one.layer(self.model).name!r}"))
+
+    def run(self, layout, inputs, taps=(), notes=None):
+        """Calls the model on inputs, with backward rules and taps in place.
+
+        Args:
+            layout: See `evaluate`.
+            inputs: See `evaluate`.
+            taps: Pairs `(layer, function)`, see `vis.engine.taps.tapped`.
+            notes: Dict in which what goes into each softmax and sigmoid is noted, or `None`.
+        """
+        model = self.model
+        with surgery(), shadowed(), installed(model, self._composite), _noted(model, notes), tapped(taps):
+            return layout.call(model, inputs)
+
     def outputs(self, layout, inputs, taps=()):
         """Runs the model.
 
         Args:
-            layout: A `vis.engine.inputs.Layout`: how the model is called.
-            inputs: The inputs, flat.
-            taps: Pairs `(layer, function)`, see `vis.engine.taps.tapped`.
+            layout: See `evaluate`.
+            inputs: See `evaluate`.
+            taps: See `run`.
 
         Returns:
             `(outputs, found)`: what is explained, before its softmax or sigmoid where one is left
             out, and whether one was.
         """
-        model, notes, explained = self.model, {}, []
-        taps = list(taps)
+        notes, explained, taps = {}, [], list(taps)
         if self.output is not None:
-            taps.append((self.output.layer(model), lambda output: explained.append(output) or output))
-        noting = _noted(model, notes if self.logits else None)
-        with surgery(), shadowed(), installed(model, self.rule), noting, tapped(taps):
-            outputs = layout.call(model, inputs)
+            taps.append((self.output.layer(self.model), functools.partial(_noted_in, explained)))
+        outputs = self.run(layout, inputs, taps, notes if self.logits else None)
         if self.output is not None:
-            outputs = _chosen(self.output, model, explained)
-            self.calls[self.output] = len(explained)
+            outputs = self._chosen(self.output, explained)
         flat = keras.tree.flatten(outputs)
         found = any(id(output) in notes for output in flat)
         flat = [notes[id(output)][1] if id(output) in notes else output for output in flat]
@@ -165,119 +276,55 @@ class Network:
             return len(shape)
         return shape[1] if len(shape) > 2 and self.output_format() == "channels_first" else shape[-1]
 
-    def score(self, target, layout, inputs, arguments, taps=()):
+    def score(self, formula, layout, inputs, arguments, taps=()):
         """Returns `(score (B,), {...})`, with what else is to be known of each sample.
 
         Where a layer computes in half precision, the last of the arguments is what the score is multiplied with.
         """
-        if self.is_half:
-            *arguments, scale = arguments
-            score, known = self._plain_score(target, layout, inputs, arguments, taps)
-            return score * scale, known
-        return self._plain_score(target, layout, inputs, arguments, taps)
-
-    def _plain_score(self, target, layout, inputs, arguments, taps):
+        *own, scale = arguments if self.is_half else (*arguments, None)
         outputs, found = self.outputs(layout, inputs, taps)
-        if target.key is not None:
-            return target.score(outputs, arguments)[0], {}
-        units = self.units(outputs)
-        score, chosen = target.score(units, arguments)
+        if formula.of_units:
+            score, known = self._score_of_units(formula, self.units(outputs), own, found)
+        else:
+            score, known = formula.score(outputs, own), {}
+        return score if scale is None else score * scale, known
+
+    def _score_of_units(self, formula, units, arguments, found):
+        score, chosen = formula.score(units, arguments)
         if self.logits and not found and units.shape[-1] > 1:
             near_one = ops.absolute(ops.sum(units, axis=-1) - 1) < 1e-3
             return score, {"chosen": chosen, "probable": ops.logical_and(near_one, ops.all(units >= 0, axis=-1))}
         return score, {"chosen": chosen}
 
-    def scores(self, target, layout, inputs, arguments):
-        """Returns the score of each sample, and the weights of the units it is made of."""
-        score, known = self.score(target, layout, inputs, arguments)
-        return {"score": score, **known}
 
-    def gradients(self, target, layout, inputs, arguments):
-        """Returns the gradient with respect to those inputs that are not whole numbers."""
-        floats = [i for i, tensor in enumerate(inputs) if keras.backend.is_float_dtype(_dtype(tensor))]
+def replaced(output, value, form):
+    """Returns a value in the place of an output, see `vis.engine.requests.Change`."""
+    return ops.cast(value, output.dtype)
 
-        def function(values):
-            given = dict(zip(floats, values))
-            whole = [given.get(i, tensor) for i, tensor in enumerate(inputs)]
-            return self.score(target, layout, whole, arguments)
 
-        if not floats:
-            raise NoGradientError(_no_gradient("the inputs"))
-        score, known, gradients = backend.value_and_grad(function, [inputs[i] for i in floats])
-        if all(gradient is None for gradient in gradients):
-            raise NoGradientError(_no_gradient("the inputs"))
-        found = {i: ops.zeros_like(inputs[i]) if g is None else g for i, g in zip(floats, gradients)}
-        return {"score": score, "gradients": [_float32(found[i]) for i in floats], **known}
+def scaled(output, factors, form):
+    """Returns an output with its channels multiplied by factors `(B, channels)`."""
+    own = ops.cast(factors, output.dtype)
+    ones = [1] * (len(output.shape) - 2)
+    shape = (-1, own.shape[-1], *ones) if form == "channels_first" else (-1, *ones, own.shape[-1])
+    return output * ops.reshape(own, shape)
 
-    def activations(self, at, layout, inputs):
-        """Returns the output of a site."""
-        seen, layer = [], at.layer(self.model)
 
-        def tap(output):
-            seen.append(one_tensor_of(layer, output))
-            return output
+class _Enough(BaseException):
+    """Ends a forward call when all that is wanted was seen; not an error, so nobody words it anew."""
 
-        self.outputs(layout, inputs, [(layer, tap)])
-        value = _chosen(at, self.model, seen)
-        self.calls[at] = len(seen)
-        _check_rows(layer, value, inputs)
-        return {"activations": _float32(value)}
 
-    def site_gradients(self, at, target, layout, inputs, arguments):
-        """Returns the output of a site, and the gradient with respect to it."""
-        layer = at.layer(self.model)
+def _noted_in(outputs, output):
+    outputs.append(output)
+    return output
 
-        def function(mark):
-            seen = []
 
-            def tap(output):
-                seen.append(mark(one_tensor_of(layer, output)))
-                return seen[-1]
-
-            result = self.score(target, layout, inputs, arguments, [(layer, tap)])
-            _check_rows(layer, _chosen(at, self.model, seen), inputs)
-            self.calls[at] = len(seen)
-            return result
-
-        score, known, value, gradient = backend.value_and_grad_at(function, at.call)
-        if gradient is None:
-            raise NoGradientError(_no_gradient(f"layer {layer.name!r}"))
-        return {"score": score, "activations": _float32(value), "gradients": _float32(gradient), **known}
-
-    def gradients_at(self, at, value, target, layout, inputs, arguments):
-        """Returns the gradient with respect to a value put in the place of a site's output."""
-
-        def function(value):
-            return self.score(target, layout, inputs, arguments, [self._replacing(at, lambda _: value)])
-
-        score, known, gradient = backend.value_and_grad(function, value)
-        if gradient is None:
-            raise NoGradientError(_no_gradient(f"layer {at.layer(self.model).name!r}"))
-        return {"score": score, "gradients": [_float32(gradient)], **known}
-
-    def scores_at(self, at, factors, target, layout, inputs, arguments):
-        """Returns the scores with a site's channels multiplied by factors `(B, channels)`."""
-        form = data_format(at.layer(self.model))
-
-        def scaled(output):
-            own = ops.cast(factors, output.dtype)
-            ones = [1] * (len(output.shape) - 2)
-            shape = (-1, own.shape[-1], *ones) if form == "channels_first" else (-1, *ones, own.shape[-1])
-            return output * ops.reshape(own, shape)
-
-        score, known = self.score(target, layout, inputs, arguments, [self._replacing(at, scaled)])
-        return {"score": score, **known}
-
-    def _replacing(self, at, change):
-        if at not in self.calls:
-            raise RuntimeError('Evaluate the "activations" of a site first: they tell how often its layer runs.')
-        counter = iter(range(self.calls[at]))
-        wanted = range(self.calls[at])[at.call]
-
-        def tap(output):
-            return ops.cast(change(output), output.dtype) if next(counter) == wanted else output
-
-        return at.layer(self.model), tap
+def _at_all(gradients, inputs):
+    """Returns gradients with zeros for inputs that do not matter, unless none does."""
+    if all(gradient is None for gradient in gradients):
+        raise NoGradientError(_no_gradient("the inputs"))
+    pairs = zip(gradients, inputs)
+    return [_float32(ops.zeros_like(tensor) if gradient is None else gradient) for gradient, tensor in pairs]
 
 
 def _check_rows(layer, value, inputs):
@@ -293,17 +340,6 @@ def mixed_rows(layer, shape, rows) -> str:
         f"batch (output shape {shape} for {rows} samples; windows of attention are such rows). Choose a layer before "
         "or after it, where samples are apart."
     )
-
-
-def _chosen(at, model, seen):
-    layer = at.layer(model)
-    if not seen:
-        raise did_not_run(layer)
-    if not -len(seen) <= at.call < len(seen):
-        raise ValueError(
-            f"Layer {layer.name!r} ran {len(seen)} times. Received: call {at.call}. Choose from 0 to {len(seen) - 1}."
-        )
-    return seen[at.call]
 
 
 def _noted(model, notes):
@@ -348,5 +384,5 @@ def _float32(tensor):
     return ops.cast(tensor, "float32")
 
 
-def _dtype(tensor):
-    return keras.backend.standardize_dtype(tensor.dtype)
+def _is_float(tensor):
+    return keras.backend.is_float_dtype(keras.backend.standardize_dtype(tensor.dtype))

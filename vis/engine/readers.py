@@ -4,18 +4,15 @@ Where the tensors come from (layers of a real forward call, or symbolic tensors 
 is a reader's business alone; whoever asks gets tensors, a value and a gradient.
 """
 
-import weakref
-
 import keras
 from keras import ops
 
 from vis import backend
-from vis.engine.graph import find_layer
-from vis.engine.inputs import model_input, model_input_format, model_input_shape
-from vis.engine.taps import record
+from vis.engine.inputs import model_input, model_input_format, model_input_shape, single_layout
+from vis.engine.network import Network
+from vis.engine.requests import site
 from vis.utils.formats import data_format, input_data_format
-from vis.utils.outputs import layer_output
-from vis.utils.validation import words_error
+from vis.utils.outputs import known_shape, layer_output
 
 
 class ModelReader:
@@ -30,71 +27,68 @@ class ModelReader:
     """
 
     def __init__(self, model, sources, wrt_layer=None):
-        self._model = weakref.ref(model)
-        self._sources = [None if s is None else find_layer(model, s) for s in sources]
-        self._wrt_layer = wrt_layer
-        self._calls = {}  # how often each layer runs, known after the first time
-        self.input_format = model_input_format(model)
-        self.formats = [self.input_format if s is None else data_format(s) for s in self._sources]
-        self.wrt_is_input = wrt_layer is None
-        self.input_shape = model_input_shape(model)
+        self._network = Network(model, logits=False)
+        self._sources = [site(model, source) for source in sources]
+        self._wrt = site(model, wrt_layer)
         own = model_input(model)
+        self.input_shape, self.input_format = model_input_shape(model), model_input_format(model)
         self.input_dtype = "float32" if own is None else keras.backend.standardize_dtype(own.dtype)
+        self._layout = single_layout(model, self.input_shape)
+        self.formats = [self.input_format if s is None else data_format(s.layer(model)) for s in self._sources]
+        self.wrt_is_input = wrt_layer is None
 
     @property
     def root(self):
         """What backward rules are installed in."""
-        return self._model()
+        return self._network.model
 
     @property
     def variables(self):
         """The Keras variables that are read."""
-        return self._model().variables
+        return self.root.variables
 
     def differentiate(self, function, x):
         """Returns `(score, aux, value, gradient)` of `function(tensors) -> (score, aux)`."""
-        if self._wrt_layer is None:
+        if self._wrt is None:
             score, aux, gradient = backend.value_and_grad(lambda x: function(self.read(x)), x)
             return score, aux, x, gradient
-        return backend.value_and_grad_at(lambda mark: function(self.read(x, mark)))
+        score, aux, values, gradients, _ = backend.value_and_grad_at(
+            lambda mark, _: function(self.read(x, mark)), [(self._wrt.place, self._wrt.call)]
+        )
+        return score, aux, values[0], gradients[0]
 
     def read(self, x, mark=None):
         """Returns the sources on an input.
 
         Args:
             x: Input batch, a tensor.
-            mark: Function that the output of `wrt_layer` is passed through, see `vis.engine.taps.record`.
+            mark: Function `(place, output) -> output` that the output of `wrt_layer` is passed through.
         """
-        wanted = [layer for layer in self._sources if layer is not None]
-        outputs = iter(record(lambda: self._call(x), wanted, self._wrt_layer if mark else None, mark, self._calls))
-        return [x if layer is None else next(outputs) for layer in self._sources]
+        wanted = [one for one in [*self._sources, self._wrt if mark else None] if one is not None]
+        marks = None if mark is None else self._marking(mark)
+        outputs = iter(self._network.read(wanted, self._layout, [x], marks))
+        return [x if source is None else next(outputs) for source in self._sources]
+
+    def _marking(self, mark):
+        return lambda place, output: mark(place, output) if place == self._wrt.place else output
 
     def shapes(self, x):
         """Returns the shapes of the sources, channels last.
 
         A subclassed model does not know them: it is run once on `x`.
         """
-        known = [x if s is None else _symbolic_output(s) for s in self._sources]
-        if any(tensor is None for tensor in known):
-            known = self.read(ops.convert_to_tensor(x))
-        return [shape_channels_last(tensor.shape, form) for tensor, form in zip(known, self.formats)]
+        known = [x.shape if s is None else known_shape(s.layer(self.root)) for s in self._sources]
+        if None in known:
+            known = [tensor.shape for tensor in self.read(ops.convert_to_tensor(x))]
+        return [_channels_last(shape, form) for shape, form in zip(known, self.formats)]
 
-    def _call(self, x):
-        model = self._model()
-        if self.input_shape is not None and None not in self.input_shape[1:]:
-            return model(x, training=False)  # `x` was checked: an error is the model's own
-        try:
-            return model(x, training=False)
-        except Exception as error:  # the user's code, it may raise anything
-            raise ValueError(
-                f"Model {model.name!r} could not be called on the input. Received: shape {tuple(x.shape)}. It must "
-                f"have the batch axis first and fit the model (one sample: add an axis, image[None]). It said: "
-                f"{words_error(error)}"
-            ) from error
+    def forget(self):
+        """Forgets how often layers run, where the model may have changed."""
+        self._network.calls.clear()
 
     def words_wrt(self):
         """Words what the gradient is taken of."""
-        return "the input" if self._wrt_layer is None else f"layer {self._wrt_layer.name!r}"
+        return "the input" if self._wrt is None else f"layer {self._wrt.layer(self.root).name!r}"
 
 
 class SymbolReader:
@@ -150,9 +144,12 @@ class SymbolReader:
         score, aux, gradient = backend.value_and_grad(lambda value: function(self._function([x, value])), value)
         return score, aux, value, gradient
 
+    def forget(self):
+        """Does nothing: symbolic tensors do not change."""
+
     def shapes(self, x):
         """Returns the shapes of the sources, channels last."""
-        return [shape_channels_last(tensor.shape, form) for tensor, form in zip(self._tensors, self.formats)]
+        return [_channels_last(tensor.shape, form) for tensor, form in zip(self._tensors, self.formats)]
 
     def words_wrt(self):
         """Words what the gradient is taken of."""
@@ -170,14 +167,7 @@ def _symbolic_function(inputs, outputs):
         ) from error
 
 
-def _symbolic_output(layer):
-    try:
-        return layer_output(layer)
-    except ValueError:
-        return None
-
-
-def shape_channels_last(shape, form):
+def _channels_last(shape, form):
     """Returns a batch's shape as `channels_last` would leave it."""
     shape = tuple(shape)
     return shape[:1] + shape[2:] + shape[1:2] if form == "channels_first" and len(shape) > 2 else shape

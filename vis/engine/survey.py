@@ -97,15 +97,15 @@ def survey(model, network, batch) -> Survey:
     return _Runs(model, network, batch).survey()
 
 
-def keeps_rows(known, target, example) -> bool:
-    """Tells whether a target's value for a sample is the same whatever its neighbours are.
+def keeps_rows(known, goal, example) -> bool:
+    """Tells whether a goal's value for a sample is the same whatever its neighbours are.
 
     Args:
         known: The model's `Survey`.
-        target: A `vis.engine.goals.Units` or `Custom`.
-        example: Outputs that a target may be tried on where the model was not run, or `None`.
+        goal: A `vis.engine.goals.Units` or `Custom`.
+        example: Outputs that it may be tried on where the model was not run, or `None`.
     """
-    if target.key is None:
+    if goal.formula.of_units:
         return known.outputs.keeps_rows
     if known.runs is not None:
         (first, second), (order, other), pairs = known.runs, _ORDERS, known.pairs
@@ -114,18 +114,18 @@ def keeps_rows(known, target, example) -> bool:
     else:
         first, order, other, pairs = example, [0, 1, 2], [1, 2, 1], [(1, 0), (2, 1)]
         second = tree.map_structure(lambda rows: rows[other], first)
-    one, two = (_scores(target, outputs, rows) for outputs, rows in ((first, order), (second, other)))
+    one, two = (_scores(goal, outputs, rows) for outputs, rows in ((first, order), (second, other)))
     size = max(np.abs(one).max(), np.abs(two).max())
     return all(alike(one[i], two[j], 10 * _TOLERANCE, size) for i, j in pairs)
 
 
-def _scores(target, outputs, samples):
-    """Returns a target's scores of outputs of some samples; where there are fewer, they begin anew."""
+def _scores(goal, outputs, samples):
+    """Returns a custom goal's scores of outputs of some samples; where there are fewer, they begin anew."""
     count = len(tree.flatten(outputs)[0])
-    given = [np.asarray(array) for array in target.rows(slice(None))]
+    given = [np.asarray(array) for array in goal.rows(slice(None))]
     numbers = [samples[min(i, len(samples) - 1)] for i in range(count)]
     arguments = [ops.convert_to_tensor(array[np.array(numbers) % len(array)]) for array in given]
-    return ops.convert_to_numpy(target.score(tree.map_structure(ops.convert_to_tensor, outputs), arguments)[0])
+    return ops.convert_to_numpy(goal.formula.score(tree.map_structure(ops.convert_to_tensor, outputs), arguments))
 
 
 def is_proven(model) -> bool:

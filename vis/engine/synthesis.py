@@ -100,14 +100,14 @@ class Loop:
                 )
 
             own = [*self._parameters, *self._optimizer.variables, self._history, self._importance]
-            self._compiled[rule] = backend.compile_loop(step, [*self._energy.reader.variables, *own], own)
+            self._compiled[rule] = backend.compile_loop(step, [*self._energy.variables, *own], own)
         return self._compiled[rule]
 
     def _step(self, i, numbers, weights, arguments, rule):
         def score(values):
-            *parameters, nothing, also_nothing = values
-            image = self._decode(parameters) + nothing
-            changed = self._changed(image, numbers, seen) + also_nothing
+            *parameters, at_image, at_network = values
+            image = self._decode(parameters) + at_image
+            changed = self._changed(image, numbers, seen) + at_network
             terms = self._terms(image, changed, arguments, rule) * weights[:, None]
             return ops.sum(terms, axis=0), terms
 
@@ -145,7 +145,7 @@ class Loop:
     def _to_input(self, images):
         """Puts images in the size and layout that the model takes."""
         images = resized(images, self.shape[1:-1])
-        first = self._energy.reader.input_format == "channels_first" and len(images.shape) > 2
+        first = self._energy.input_format == "channels_first" and len(images.shape) > 2
         return ops.moveaxis(images, -1, 1) if first else images
 
 

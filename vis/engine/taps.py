@@ -5,8 +5,6 @@ shared and subclassed models. So a layer's output is taken from a real forward c
 layer's `call` meanwhile.
 """
 
-import collections
-import contextlib
 import functools
 import os
 import threading
@@ -156,46 +154,3 @@ def did_not_run(layer):
         f"Layer {layer.name!r} did not run when the model was called, or only inside a branch or a loop, where nothing "
         "can be read. Choose a layer that the model's output depends on; an input layer cannot be chosen."
     )
-
-
-class _Enough(BaseException):
-    """Ends a forward call when all that is wanted was seen; not an error, so nobody words it anew."""
-
-
-def record(run, wanted, mark_layer=None, mark=None, calls=None):
-    """Runs a model once, as far as it must, and returns what some layers put out.
-
-    Args:
-        run: Function without arguments that calls the model.
-        wanted: Layers whose outputs are recorded. The last call counts.
-        mark_layer: A layer whose output is passed through `mark` on its way on.
-        mark: Function from tensor to tensor.
-        calls: Dict in which the number of each layer's calls is noted; where it holds them already, the
-            model is left after the last one.
-
-    Returns:
-        A list of tensors, one for each wanted layer.
-
-    Raises:
-        ValueError: A wanted layer did not run, or puts out something else than a tensor.
-    """
-    outputs, seen, expected = {}, collections.Counter(), dict(calls or {})
-
-    def keep(layer, output):
-        output = one_tensor_of(layer, output)
-        outputs[id(layer)] = mark(output) if layer is mark_layer else output
-        seen[id(layer)] += 1
-        if expected and all(seen[key] >= count for key, count in expected.items()):
-            raise _Enough
-        return outputs[id(layer)]
-
-    kept = {id(layer): layer for layer in [*wanted, mark_layer] if layer is not None}
-    taps = [(layer, functools.partial(keep, layer)) for layer in kept.values()]
-    with surgery(), shadowed(), tapped(taps), contextlib.suppress(_Enough):
-        run()
-    for layer in kept.values():
-        if id(layer) not in outputs:
-            raise did_not_run(layer)
-    if calls is not None:
-        calls.update(seen)
-    return [outputs[id(layer)] for layer in wanted]

@@ -1,4 +1,4 @@
-"""Class activation maps: which places of a feature map speak for a score.
+"""Class activation maps: which positions of a feature map speak for a score.
 
 A method of this family is a formula of the activations `A` and the gradients `G = dS/dA`, both
 `(N, *spatial, K)`: subclass `ClassActivationMap` and write `formula`.
@@ -11,16 +11,17 @@ import numpy as np
 
 from vis.engine.feature_maps import beside, feature_map, feature_maps, no_grid
 from vis.engine.graph import operations
-from vis.engine.network import NoGradientError
+from vis.engine.masking import Masking, Masks, warn_of_far_zero
+from vis.engine.network import NoGradientError, scaled
+from vis.engine.requests import SCORES, Change, Request, gradients_at, outputs_at
 from vis.engine.survey import Seen
-from vis.methods.explainer import Explainer, check_finite, gathered
-from vis.methods.gradients import Saliency, warn_of_far_zero
-from vis.utils.formats import data_format
+from vis.engine.tasks import gathered
+from vis.methods.explainer import Explainer, check_finite
+from vis.methods.gradients import Saliency
 from vis.utils.images import resize
 from vis.utils.outputs import known_shape
 from vis.utils.validation import VisualizationWarning, check_count, check_flag, words_shape
 
-_PICKED_PER_EXPLAINER = 16
 _LEAST_GRADIENT = 1e-37  # twice the inverse of what is smaller may be infinite in single precision
 
 
@@ -40,7 +41,7 @@ class ClassActivationMap(Explainer):
             dropped and the square grid is restored. Default `None`.
     """
 
-    evaluation = "site_gradients"  # what is asked of the network, see `vis.engine.network.Network`
+    needs_gradients = True  # whether the formula takes the score's gradients at the feature map
 
     def __init__(
         self,
@@ -66,7 +67,7 @@ class ClassActivationMap(Explainer):
     @property
     def layer(self):
         """The path of the layer whose feature map was used by the last call, with the call if it has several."""
-        return self.memory.get("layer")
+        return self.evaluator.memory.get("layer")
 
     def __repr__(self):
         chosen = f", layer={self.layer!r}" if self.layer else ""
@@ -78,22 +79,19 @@ class ClassActivationMap(Explainer):
 
     def _chunks(self, task):
         for at, images, results in self.evaluated(task):
-            image, arrays = self.grids(task, at, results)
-            yield images, [self.at_input(task, image, self.formula(*arrays))]
+            image, activations, gradients = self.grids(task, at, results)
+            yield images, [self.at_input(task, image, self.formula(activations, gradients))]
 
     def evaluated(self, task):
         """Yields `(site, images, results)`: the samples evaluated at the feature map.
 
         The feature map is the user's choice, or the last one that the score depends on.
         """
-        sites = self.sites(task)
-        picked, key = self.memory.setdefault("picked", {}), task.target.key
-        while len(picked) >= _PICKED_PER_EXPLAINER:  # a function given anew with each call is a new key
-            picked.pop(next(iter(picked)), None)
-        if self.evaluation == "activations" and len(sites) > 1 and key not in picked:
-            picked[key] = self._first_that_matters(task, sites)
-        for at in sites[picked.get(key, 0) :]:
-            chunks = task.rows(self.evaluation, at=at)
+        sites, memory, formula = self.sites(task), self.evaluator.memory, task.goal.formula
+        if not self.needs_gradients and len(sites) > 1:
+            memory.once("picked", lambda: self._first_that_matters(task, sites), formula)
+        for at in sites[memory.get("picked", formula, 0) :]:
+            chunks = task.rows(gradients_at(at) if self.needs_gradients else outputs_at(at))
             try:
                 first = next(chunks)
             except NoGradientError:
@@ -102,7 +100,7 @@ class ClassActivationMap(Explainer):
                 continue
             if at is not sites[-1] and self._is_passed_by(task, at, first[-1]):
                 continue
-            picked[key] = sites.index(at)
+            memory.keep("picked", sites.index(at), formula)
             self._settle_on(task, at)
             for images, _, results in itertools.chain([first], chunks):
                 yield at, images, results
@@ -111,8 +109,8 @@ class ClassActivationMap(Explainer):
     def _settle_on(self, task, at):
         """Notes which layer is used; raises where it sees one of several images only."""
         path = operations(self.model)[at.place][0]
-        shared = self.network.calls.get(at, 1) > 1
-        self.memory["layer"] = (path, at.call % self.network.calls[at]) if shared else path
+        calls = self.evaluator.network.calls.get(at.place, 1)
+        self.evaluator.memory.keep("layer", (path, at.call % calls) if calls > 1 else path)
         if self.site is None:
             others = self._unseen_images(task, at)
             if others:
@@ -123,10 +121,11 @@ class ClassActivationMap(Explainer):
         """Says once that the score also comes from feature maps that the chosen one does not see."""
         maps = self._maps(task)
         number = next(i for i, image in enumerate(maps) if image.site == at)
-        if "branches" in self._told or maps[number].grid is not None or not self._is_of_image(task, maps[number]):
+        if maps[number].grid is not None or not self._is_of_image(task, maps[number]):
             return  # along tokens, a way around each block is the rule
-        self._told.add("branches")
-        explained = self.network.output
+        if not self.evaluator.is_first_time("branches"):
+            return
+        explained = self.evaluator.output
         output = None if explained is None else operations(self.model)[explained.place][0]
         others = beside(self.model, maps[number + 1 :], path, output)
         if others:
@@ -143,7 +142,7 @@ class ClassActivationMap(Explainer):
 
     def _unseen_images(self, task, at):
         """Lists the inputs, of the kind that the feature map is of, which matter for the score but not for the map."""
-        maps, inputs = self._maps(task), self.survey(task.batch).outputs.inputs
+        maps, inputs = self._maps(task), self.evaluator.survey(task.batch).outputs.inputs
         own = next(image for image in maps if image.site == at)
         if own.input is None:
             return []
@@ -174,7 +173,7 @@ class ClassActivationMap(Explainer):
         (_, one), *_ = task.groups(1)
         for number, at in enumerate(sites):
             try:
-                _, _, results = next(one.rows("site_gradients", at=at, quiet=True))
+                _, _, results = next(one.rows(gradients_at(at), quiet=True))
             except NoGradientError:
                 continue
             if not self._is_passed_by(one, at, results):
@@ -185,7 +184,7 @@ class ClassActivationMap(Explainer):
         """Tells whether the score goes on from the class token alone, or from one position of a row."""
         if "gradients" not in results:
             return False
-        image, (_, gradients) = self.grids(task, at, results)
+        image, _, gradients = self.grids(task, at, results)
         if image.grid is None and gradients.ndim > 3:
             return False
         matters = np.any(gradients.reshape(len(gradients), -1, gradients.shape[-1]), axis=-1)
@@ -206,28 +205,30 @@ class ClassActivationMap(Explainer):
 
     def _maps(self, task):
         """Returns the feature maps of the model, the last first."""
-        if "maps" not in self.memory:
-            output = self.network.output.layer(self.model) if self.network.output else None
-            self.memory["maps"] = feature_maps(self.model, self.survey(task.batch), task.batch, output)
-        return self.memory["maps"]
+        return self.evaluator.memory.once("maps", lambda: self._search(task))
+
+    def _search(self, task):
+        output = self.evaluator.output.layer(self.model) if self.evaluator.output else None
+        return feature_maps(self.model, self.evaluator.survey(task.batch), task.batch, output)
 
     def grids(self, task, at, results):
-        """Returns `(feature map, arrays)`: the activations (and gradients) of a site as `(N, *spatial, K)`."""
+        """Returns `(feature map, activations, gradients)` of a site, both as `(N, *spatial, K)`.
+
+        Without gradients among the results, the last is `None`.
+        """
         layer = at.layer(self.model)
-        arrays = check_finite([results[name] for name in ("activations", "gradients") if name in results])
+        arrays = check_finite([results[name][0] for name in ("activations", "gradients") if name in results])
         self._check_spatial(task, arrays[0].shape)
         image = self._image(task, at, arrays[0].shape)
-        if image.grid is not None:
-            return image, [image.grid.restore(array) for array in arrays]
-        if self._reshape is not None:
+        if self._reshape is not None and image.grid is None:
             sizes = [task.batch.spatial_shape(index) for index in sorted(image.sees)]
             raise ValueError(no_grid(layer, arrays[0].shape, sizes))
-        first = data_format(layer) == "channels_first"
-        return image, [np.moveaxis(array, 1, -1) if first else array for array in arrays]
+        arrays = [image.restore(layer, array) for array in arrays]
+        return image, *arrays, *[None] * (2 - len(arrays))
 
     def _image(self, task, at, shape):
         """Returns the feature map that a layer's output of some shape is."""
-        calls = [one for one in self.survey(task.batch).seen if one.place == at.place]
+        calls = [one for one in self.evaluator.survey(task.batch).seen if one.place == at.place]
         calls = [one for one in calls if one.call == at.call] or calls[-1:]
         inputs = calls[0].inputs if calls else frozenset(range(len(task.batch.arrays)))
         return feature_map(at.layer(self.model), Seen(at.place, at.call, shape, inputs=inputs), task.batch)
@@ -246,19 +247,7 @@ class ClassActivationMap(Explainer):
 
     def at_input(self, task, image, maps):
         """Resizes maps to the input that they are of."""
-        return resize(maps, target_size(task.batch, image, maps.ndim - 1, self.layer)) if self._upsample else maps
-
-
-def target_size(batch, image, rank, path) -> tuple:
-    """Returns the spatial shape of the input that a feature map is of."""
-    if image.input is None:
-        listed = ", ".join(str(array.shape) for array in batch.arrays)
-        raise ValueError(
-            f"The feature map of layer {path!r} has {rank} spatial axes, but no input that it depends on has: it "
-            f"cannot be resized to one. Received: inputs {listed}. Choose another `layer`, or give `upsample=False`."
-        )
-    shape = batch.spatial_shape(image.input)
-    return shape if len(shape) == rank else batch.arrays[image.input].shape[1:]  # images without a channel axis
+        return resize(maps, image.size_at_input(task.batch, maps.ndim - 1, self.layer)) if self._upsample else maps
 
 
 def _total(array):
@@ -270,7 +259,7 @@ class GradCAM(ClassActivationMap):
     """Which regions speak for the score: channels weighted by their mean gradient.
 
     Coarse but class-specific. Its limits: the size of the feature map; and channels are weighted as
-    wholes, so places can light that the score does not use (exact where global average pooling and
+    wholes, so positions can light that the score does not use (exact where global average pooling and
     a dense layer follow).
 
     Source: Selvaraju et al. 2017, "Grad-CAM", equations 1 and 2.
@@ -281,7 +270,8 @@ class GradCAM(ClassActivationMap):
             (`"resnet50/conv5_block3_out"`), index, layer object, or a pair of one of these and the
             number of the call, for a shared layer (default: the last). Default `None`: the last layer
             with spatial output that the score depends on, in nested models too.
-        backprop_modifier: See `Saliency`. Default `None`.
+        backprop_modifier: `None` (default), `"guided"`, `"rectified"` (`"relu"`, `"deconv"`), a rule or a composite of
+            `vis.backprop_modifiers`: what happens to the gradient on its way to the feature map.
         upsample: Whether maps are resized (linearly) to the input: to the first one with as many
             spatial axes, if there are several. Default `True`.
         output_layer: Layer whose units are explained. Default `None`: the model's output.
@@ -325,13 +315,25 @@ class GradCAMPlusPlus(ClassActivationMap):
     Source: Chattopadhay et al. 2018, "Grad-CAM++", equations 5, 6 and 19.
 
     Args:
-        model, layer, backprop_modifier, upsample, output_layer, logits, reshape: As of `GradCAM`.
+        model: Any built or callable Keras model. Not changed.
+        layer: Layer whose feature map is used: name, path through nested models, index, layer object, or a pair of one
+            of these and the number of the call. Default `None`: the last layer with spatial output that the score
+            depends on, in nested models too.
+        backprop_modifier: `None` (default), `"guided"`, `"rectified"` (`"relu"`, `"deconv"`), a rule or a composite of
+            `vis.backprop_modifiers`: what happens to the gradient on its way to the feature map.
+        upsample: Whether maps are resized (linearly) to the input. Default `True`.
+        output_layer: Layer whose units are explained. Default `None`: the model's output.
+        logits: Whether the score before a final softmax or sigmoid is explained. Default `True`.
+        reshape: `"tokens"` insists on the output `(N, tokens, channels)` of a vision transformer: class and register
+            tokens are dropped and the rest is put on its grid. Default `None`: that is done by itself where the layer
+            has no spatial axes.
 
     Returns:
         When called, float32 `(N, *spatial)`, values >= 0.
 
     Raises:
-        ValueError, TypeError: As of `GradCAM`.
+        ValueError: The layer has no spatial output or does not matter for the score, or another argument is wrong.
+        TypeError: An argument is of the wrong kind.
 
     Examples:
         >>> grads, ones = np.full((1, 2, 2, 1), 0.25), np.ones((1, 2, 2, 1))
@@ -351,20 +353,32 @@ class GradCAMPlusPlus(ClassActivationMap):
 
 
 class LayerCAM(ClassActivationMap):
-    """Activations weighted place by place by their positive gradients.
+    """Activations weighted position by position by their positive gradients.
 
     Finer than Grad-CAM, and of use at early layers too.
 
     Source: Jiang et al. 2021, "LayerCAM", equations 6 to 8.
 
     Args:
-        model, layer, backprop_modifier, upsample, output_layer, logits, reshape: As of `GradCAM`.
+        model: Any built or callable Keras model. Not changed.
+        layer: Layer whose feature map is used: name, path through nested models, index, layer object, or a pair of one
+            of these and the number of the call. Default `None`: the last layer with spatial output that the score
+            depends on, in nested models too.
+        backprop_modifier: `None` (default), `"guided"`, `"rectified"` (`"relu"`, `"deconv"`), a rule or a composite of
+            `vis.backprop_modifiers`: what happens to the gradient on its way to the feature map.
+        upsample: Whether maps are resized (linearly) to the input. Default `True`.
+        output_layer: Layer whose units are explained. Default `None`: the model's output.
+        logits: Whether the score before a final softmax or sigmoid is explained. Default `True`.
+        reshape: `"tokens"` insists on the output `(N, tokens, channels)` of a vision transformer: class and register
+            tokens are dropped and the rest is put on its grid. Default `None`: that is done by itself where the layer
+            has no spatial axes.
 
     Returns:
         When called, float32 `(N, *spatial)`, values >= 0.
 
     Raises:
-        ValueError, TypeError: As of `GradCAM`.
+        ValueError: The layer has no spatial output or does not matter for the score, or another argument is wrong.
+        TypeError: An argument is of the wrong kind.
 
     Examples:
         >>> LayerCAM.formula(np.array([[[[1.0, 2.0]]]]), np.array([[[[3.0, -1.0]]]])).tolist()
@@ -378,20 +392,32 @@ class LayerCAM(ClassActivationMap):
 
 
 class HiResCAM(ClassActivationMap):
-    """Activations weighted place by place by their gradients: only places that the score uses light.
+    """Activations weighted position by position by their gradients: only positions that the score uses light.
 
     Faithful where a single dense layer follows the feature map; coarse like all maps of its kind.
 
     Source: Draelos & Carin 2020, "Use HiResCAM instead of Grad-CAM", section 3.
 
     Args:
-        model, layer, backprop_modifier, upsample, output_layer, logits, reshape: As of `GradCAM`.
+        model: Any built or callable Keras model. Not changed.
+        layer: Layer whose feature map is used: name, path through nested models, index, layer object, or a pair of one
+            of these and the number of the call. Default `None`: the last layer with spatial output that the score
+            depends on, in nested models too.
+        backprop_modifier: `None` (default), `"guided"`, `"rectified"` (`"relu"`, `"deconv"`), a rule or a composite of
+            `vis.backprop_modifiers`: what happens to the gradient on its way to the feature map.
+        upsample: Whether maps are resized (linearly) to the input. Default `True`.
+        output_layer: Layer whose units are explained. Default `None`: the model's output.
+        logits: Whether the score before a final softmax or sigmoid is explained. Default `True`.
+        reshape: `"tokens"` insists on the output `(N, tokens, channels)` of a vision transformer: class and register
+            tokens are dropped and the rest is put on its grid. Default `None`: that is done by itself where the layer
+            has no spatial axes.
 
     Returns:
         When called, float32 `(N, *spatial)`, values >= 0.
 
     Raises:
-        ValueError, TypeError: As of `GradCAM`.
+        ValueError: The layer has no spatial output or does not matter for the score, or another argument is wrong.
+        TypeError: An argument is of the wrong kind.
 
     Examples:
         >>> HiResCAM.formula(np.array([[[[1.0, 2.0]]]]), np.array([[[[3.0, -1.0]]]])).tolist()
@@ -410,13 +436,25 @@ class XGradCAM(ClassActivationMap):
     Source: Fu et al. 2020, "Axiom-based Grad-CAM", equation 7.
 
     Args:
-        model, layer, backprop_modifier, upsample, output_layer, logits, reshape: As of `GradCAM`.
+        model: Any built or callable Keras model. Not changed.
+        layer: Layer whose feature map is used: name, path through nested models, index, layer object, or a pair of one
+            of these and the number of the call. Default `None`: the last layer with spatial output that the score
+            depends on, in nested models too.
+        backprop_modifier: `None` (default), `"guided"`, `"rectified"` (`"relu"`, `"deconv"`), a rule or a composite of
+            `vis.backprop_modifiers`: what happens to the gradient on its way to the feature map.
+        upsample: Whether maps are resized (linearly) to the input. Default `True`.
+        output_layer: Layer whose units are explained. Default `None`: the model's output.
+        logits: Whether the score before a final softmax or sigmoid is explained. Default `True`.
+        reshape: `"tokens"` insists on the output `(N, tokens, channels)` of a vision transformer: class and register
+            tokens are dropped and the rest is put on its grid. Default `None`: that is done by itself where the layer
+            has no spatial axes.
 
     Returns:
         When called, float32 `(N, *spatial)`, values >= 0.
 
     Raises:
-        ValueError, TypeError: As of `GradCAM`.
+        ValueError: The layer has no spatial output or does not matter for the score, or another argument is wrong.
+        TypeError: An argument is of the wrong kind.
 
     Examples:
         >>> XGradCAM.formula(np.array([[[[1.0, 2.0]]]]), np.array([[[[3.0, -1.0]]]])).round(4).tolist()
@@ -444,27 +482,32 @@ class EigenCAM(ClassActivationMap):
     components want it and as pytorch-grad-cam does: the map shows what varies over the image.
 
     Args:
-        model: See `GradCAM`.
-        layer: See `GradCAM`.
+        model: Any built or callable Keras model. Not changed.
+        layer: Layer whose feature map is used: name, path through nested models, index, layer object, or a pair of one
+            of these and the number of the call. Default `None`: the last layer with spatial output that the score
+            depends on, in nested models too.
         backprop_modifier: Must be `None`: there is no gradient to modify.
-        upsample: See `GradCAM`.
+        upsample: Whether maps are resized (linearly) to the input. Default `True`.
         output_layer: Decides where the search for `layer=None` ends.
         logits: Of no effect, as no score is explained.
-        reshape: See `GradCAM`.
+        reshape: `"tokens"` insists on the output `(N, tokens, channels)` of a vision transformer: class and register
+            tokens are dropped and the rest is put on its grid. Default `None`: that is done by itself where the layer
+            has no spatial axes.
 
     Returns:
         When called, float32 `(N, *spatial)`, signed.
 
     Raises:
-        ValueError: See `GradCAM`; or a `backprop_modifier` is given.
-        TypeError: See `GradCAM`.
+        ValueError: The layer has no spatial output or does not matter for the score, a `backprop_modifier` is given, or
+            another argument is wrong.
+        TypeError: An argument is of the wrong kind.
 
     Examples:
         >>> EigenCAM.formula(np.array([[[1.0], [3.0]]])).tolist()
         [[-1.0, 1.0]]
     """
 
-    evaluation = "activations"
+    needs_gradients = False
 
     def __init__(
         self, model, layer=None, backprop_modifier=None, upsample=True, *, output_layer=None, logits=True, reshape=None
@@ -476,7 +519,7 @@ class EigenCAM(ClassActivationMap):
         super().__init__(model, layer, None, upsample, output_layer=output_layer, logits=logits, reshape=reshape)
 
     @staticmethod
-    def formula(activations):
+    def formula(activations, gradients=None):
         """Returns the centred activations projected on their first right singular vector."""
         maps = []
         for one in activations:
@@ -504,19 +547,24 @@ class GuidedGradCAM(Explainer):
     Source: Selvaraju et al. 2017, "Grad-CAM", section 3.2.
 
     Args:
-        model: See `GradCAM`.
-        layer: See `GradCAM`.
-        output_layer: See `GradCAM`.
-        logits: See `GradCAM`.
-        reshape: See `GradCAM`.
+        model: Any built or callable Keras model. Not changed.
+        layer: Layer whose feature map is used: name, path through nested models, index, layer object, or a pair of one
+            of these and the number of the call. Default `None`: the last layer with spatial output that the score
+            depends on, in nested models too.
+        output_layer: Layer whose units are explained. Default `None`: the model's output.
+        logits: Whether the score before a final softmax or sigmoid is explained. Default `True`.
+        reshape: `"tokens"` insists on the output `(N, tokens, channels)` of a vision transformer: class and register
+            tokens are dropped and the rest is put on its grid. Default `None`: that is done by itself where the layer
+            has no spatial axes.
 
     Returns:
         When called, float32, signed, in the shape and structure of the inputs. Of several inputs, those
         without the feature map's spatial axes keep their guided gradient.
 
     Raises:
-        ValueError: See `GradCAM`; or no input has the feature map's spatial axes.
-        TypeError: See `GradCAM`.
+        ValueError: No input has the feature map's spatial axes, the layer does not matter for the score, or another
+            argument is wrong.
+        TypeError: An argument is of the wrong kind.
 
     Examples:
         >>> import keras
@@ -533,7 +581,7 @@ class GuidedGradCAM(Explainer):
 
     def explain(self, task):
         """Returns the guided gradients times the resized Grad-CAM maps."""
-        maps, batch = self._cam.explain(self._cam.adopt(task)), task.batch
+        maps, batch = self._cam.explain(task.on(self._cam.evaluator)), task.batch
         gradients = self._guided.flat_within(task)
         for index, gradient in enumerate(gradients):
             shape = batch.spatial_shape(index)
@@ -545,7 +593,7 @@ class GuidedGradCAM(Explainer):
 class ChannelCAM(ClassActivationMap):
     """Base class of the maps whose weights come from one evaluation for each channel."""
 
-    evaluation = "activations"
+    needs_gradients = False
 
     def explain(self, task):
         """Returns relu of the sum of w A, group by group of samples."""
@@ -553,7 +601,7 @@ class ChannelCAM(ClassActivationMap):
 
     def _explain_group(self, task):
         ((at, _, results),) = self.evaluated(task)
-        image, (activations,) = self.grids(task, at, results)
+        image, activations, _ = self.grids(task, at, results)
         weights = self.weights(task, image, activations)
         weights = weights.reshape(len(weights), *[1] * (activations.ndim - 2), -1)
         return self.at_input(task, image, np.maximum((weights * activations).sum(axis=-1), 0))
@@ -572,18 +620,23 @@ class AblationCAM(ChannelCAM):
     Source: Ramaswamy & Desai 2020, "Ablation-CAM", equations 3 and 4.
 
     Args:
-        model: See `GradCAM`.
-        layer: See `GradCAM`.
-        upsample: See `GradCAM`.
-        output_layer: See `GradCAM`.
-        logits: See `GradCAM`.
-        reshape: See `GradCAM`.
+        model: Any built or callable Keras model. Not changed.
+        layer: Layer whose feature map is used: name, path through nested models, index, layer object, or a pair of one
+            of these and the number of the call. Default `None`: the last layer with spatial output that the score
+            depends on, in nested models too.
+        upsample: Whether maps are resized (linearly) to the input. Default `True`.
+        output_layer: Layer whose units are explained. Default `None`: the model's output.
+        logits: Whether the score before a final softmax or sigmoid is explained. Default `True`.
+        reshape: `"tokens"` insists on the output `(N, tokens, channels)` of a vision transformer: class and register
+            tokens are dropped and the rest is put on its grid. Default `None`: that is done by itself where the layer
+            has no spatial axes.
 
     Returns:
         When called, float32 `(N, *spatial)`, values >= 0.
 
     Raises:
-        ValueError, TypeError: As of `GradCAM`.
+        ValueError: The layer has no spatial output or does not matter for the score, or another argument is wrong.
+        TypeError: An argument is of the wrong kind.
 
     Examples:
         >>> import keras
@@ -598,13 +651,14 @@ class AblationCAM(ChannelCAM):
 
     def weights(self, task, image, activations):
         """Returns (S - S without the channel) / S."""
-        channels, scores = activations.shape[-1], task.settle()
+        channels, task = activations.shape[-1], task.settled()
+        scores = task.scores()
 
         def without(images, numbers):
             return [(np.arange(channels) != numbers[:, None]).astype("float32")]
 
-        parts = [r["score"] for _, _, r in task.rows("scores_at", channels, extra=without, at=image.site)]
-        lost = scores[:, None] - np.concatenate(parts).reshape(-1, channels)
+        request = Request(change=Change(image.site, scaled))
+        lost = scores[:, None] - task.scores_of(request, channels, data=without)
         return np.divide(lost, scores[:, None], out=np.zeros_like(lost), where=scores[:, None] != 0)
 
 
@@ -617,20 +671,25 @@ class ScoreCAM(ChannelCAM):
     Source: Wang et al. 2020, "Score-CAM", equations 4 to 6 and algorithm 1.
 
     Args:
-        model: See `GradCAM`.
-        layer: See `GradCAM`.
+        model: Any built or callable Keras model. Not changed.
+        layer: Layer whose feature map is used: name, path through nested models, index, layer object, or a pair of one
+            of these and the number of the call. Default `None`: the last layer with spatial output that the score
+            depends on, in nested models too.
         max_channels: Only this many channels, those that vary most, are used: faster. Default `None`:
             all.
-        upsample: See `GradCAM`.
-        output_layer: See `GradCAM`.
+        upsample: Whether maps are resized (linearly) to the input. Default `True`.
+        output_layer: Layer whose units are explained. Default `None`: the model's output.
         logits: Whether the score before a final softmax or sigmoid is explained. Default `False`.
-        reshape: See `GradCAM`.
+        reshape: `"tokens"` insists on the output `(N, tokens, channels)` of a vision transformer: class and register
+            tokens are dropped and the rest is put on its grid. Default `None`: that is done by itself where the layer
+            has no spatial axes.
 
     Returns:
         When called, float32 `(N, *spatial)`, values >= 0.
 
     Raises:
-        ValueError, TypeError: As of `GradCAM`.
+        ValueError: The layer has no spatial output or does not matter for the score, or another argument is wrong.
+        TypeError: An argument is of the wrong kind.
 
     Examples:
         >>> import keras
@@ -648,8 +707,8 @@ class ScoreCAM(ChannelCAM):
 
     def weights(self, task, image, activations):
         """Returns the softmax over the channels of f(x * mask); f(0), the same for all, cancels in it."""
-        task.settle_target()
-        index, sizes = image.input, target_size(task.batch, image, activations.ndim - 2, self.layer)
+        task = task.settled()
+        index, sizes = image.input, image.size_at_input(task.batch, activations.ndim - 2, self.layer)
         if not task.batch.is_float(index):
             raise ValueError(
                 f"`{task.batch.layout.names[index]}` holds whole numbers, which cannot be faded by a mask. Use "
@@ -660,12 +719,11 @@ class ScoreCAM(ChannelCAM):
         variances, live = activations.var(axis=positions), np.ptp(activations, axis=positions) > 0
         order = np.argsort(-variances, axis=-1, kind="stable")[:, : self._max_channels]
 
-        def masked(images, numbers):
-            masks = _stretched(resize(activations[images, ..., order[images, numbers]], sizes))
-            return task.batch.masked_rows(images, index, masks)
+        def masks(images, numbers):
+            return _stretched(resize(activations[images, ..., order[images, numbers]], sizes))
 
-        parts = [results["score"] for _, _, results in task.rows("scores", order.shape[1], inputs=masked)]
-        scores = np.concatenate(parts).reshape(order.shape)
+        masking = Masking(task.batch, index, Masks(order.shape[1], len(sizes), masks))
+        scores = task.scores_of(SCORES, masking.count, inputs=masking)
         scores = np.where(np.take_along_axis(live, order, axis=-1), scores, -np.inf)
         weights = np.zeros_like(variances)
         np.put_along_axis(weights, order, _softmax(scores), axis=-1)

@@ -8,21 +8,20 @@ import numpy as np
 from vis.backprop_modifiers import composite
 from vis.engine.descent import check_terms, ended, tell
 from vis.engine.energy import check_losses, energy_of
-from vis.engine.graph import find_layer, fingerprint, layers, same
+from vis.engine.graph import find_layer, layers
 from vis.engine.inputs import model_input_format, model_input_shape
 from vis.engine.probabilities import warn_of_probabilities
 from vis.engine.synthesis import Loop
 from vis.engine.taps import shadowed
 from vis.input_modifiers import Compose, standard_transforms
 from vis.losses import ActivationMaximization, Interpolation, Loss, Neuron
-from vis.methods.gradients import fresh_seed
 from vis.parameterizations import Fourier, Parameterization, Pixels
 from vis.utils.contexts import ProcessLock
 from vis.utils.formats import channels_in_place
+from vis.utils.seeds import fresh_seed
 from vis.utils.validation import VisualizationWarning, check_count, check_input_range, listify
 
 _RESCUE = 16  # steps with redirected gradients, where there are none without
-_LOOPS = 8  # compiled loops that are kept
 _LEARNING_RATE = 0.05
 _SCALE_OF_BYTES = 1 / 50  # a layer that multiplies by less makes small numbers of bytes
 
@@ -123,10 +122,10 @@ class FeatureVisualization:
 
     def _start(self):
         self._energy = energy_of(self._model, self._losses)
-        self._loops, self._fingerprint, self._lock = {}, fingerprint(self._model), ProcessLock()
+        self._lock = ProcessLock()
 
     def __getstate__(self):
-        own = ("_energy", "_loops", "_fingerprint", "_lock", "_running")
+        own = ("_energy", "_lock", "_running")
         return {key: value for key, value in vars(self).items() if key not in own}
 
     def __setstate__(self, state):
@@ -196,7 +195,7 @@ class FeatureVisualization:
             given = self._read_seed_input(seed_input, num_images)
             shape = self._image_shape(given, num_images)
             generator = np.random.default_rng(fresh_seed(None if seed is None else check_count("seed", seed)))
-            self._forget_changed()
+            self._energy.forget_changed()
             loop = self._loop(shape, losses)
             loop.start(
                 self._parameterization.initial(shape, generator)
@@ -219,12 +218,6 @@ class FeatureVisualization:
                     "callback, or call this one afterwards."
                 )
         return lock
-
-    def _forget_changed(self):
-        """Forgets what was compiled before a layer or an activation of the model changed."""
-        current = fingerprint(self._model)
-        if not same(self._fingerprint, current):
-            self._energy, self._loops, self._fingerprint = energy_of(self._model, self._losses), {}, current
 
     def _run(self, loop, losses, steps, generator, watchers, verbose):
         """Runs all steps, chunk by chunk, and returns the losses `(steps, terms, N)`."""
@@ -259,20 +252,18 @@ class FeatureVisualization:
 
     def _loop(self, shape, losses):
         kinds = tuple(getattr(loss, "_each", False) for loss in losses)
-        key = (shape, kinds)
-        if key not in self._loops:
-            while len(self._loops) >= _LOOPS:
-                self._loops.pop(next(iter(self._loops)))
-            self._loops[key] = Loop(
-                self._energy,
-                self._regularizers,
-                self._parameterization,
-                self._transform,
-                self._optimizer,
-                shape,
-                self._range,
-            )
-        return self._loops[key]
+        return self._energy.memory.once("loops", lambda: self._make_loop(shape), (shape, kinds))
+
+    def _make_loop(self, shape):
+        return Loop(
+            self._energy,
+            self._regularizers,
+            self._parameterization,
+            self._transform,
+            self._optimizer,
+            shape,
+            self._range,
+        )
 
     def _read_seed_input(self, seed_input, num_images):
         """Returns the images to start from, channels last, or `None`."""

@@ -1,15 +1,17 @@
 """Input attribution by gradients: what in the input moves the score."""
 
 import functools
-import warnings
 
 import numpy as np
 
-from vis.methods.explainer import Explainer, gathered
+from vis.engine.masking import read_fill, warn_of_far_zero
+from vis.engine.network import replaced
+from vis.engine.requests import INPUT_GRADIENTS, Change, Request, gradients_at, outputs_at
+from vis.engine.tasks import gathered
+from vis.methods.explainer import Explainer
 from vis.utils.formats import data_format
-from vis.utils.validation import VisualizationWarning, check_count, check_nonnegative, check_numeric, pick
-
-_FAR = 10  # of 0 from all values: times their own range
+from vis.utils.seeds import fresh_seed
+from vis.utils.validation import check_count, check_nonnegative, pick
 
 
 class GradientExplainer(Explainer):
@@ -39,39 +41,52 @@ class GradientExplainer(Explainer):
 
     def flat_within(self, task) -> list:
         """Returns the attributions of another explainer's task as a flat list."""
-        return self.attributions(self.adopt(task))
+        return self.attributions(task.on(self.evaluator))
 
     def values(self, task) -> list:
         """Returns what is attributed to, a flat list: the inputs, or the activations of `input_layer`."""
         if self.site is None:
             return task.batch.arrays
-        chunks = task.rows("activations", at=self.site, quiet=True)
-        return gathered(task.count, ((images, [results["activations"]]) for images, _, results in chunks))
+        return task.map(outputs_at(self.site), quiet=True)["activations"]
 
     def gradients(self, task):
         """Yields `(images, gradients, values)` for chunks of the samples as they are, flat lists."""
         if self.site is None:
-            for images, _, results in task.rows("gradients"):
-                yield images, _for_all(task.batch, results["gradients"]), task.batch.rows(images)
+            for images, _, results in task.rows(INPUT_GRADIENTS):
+                yield images, self._flat(task, results), task.batch.rows(images)
         else:
-            for images, _, results in task.rows("site_gradients", at=self.site):
-                yield images, [results["gradients"]], [results["activations"]]
+            for images, _, results in task.rows(gradients_at(self.site)):
+                yield images, results["gradients"], results["activations"]
 
-    def gradients_of_changed(self, task, samples, change):
-        """Yields `(image, numbers, gradients)` for changed values.
+    def sums(self, task, samples, change, part, finish):
+        """Returns sums over the gradients of changed values, a flat list of arrays.
 
         Args:
             task: The task.
             samples: How many versions there are of each sample.
-            change: Function `(images, numbers) -> values`, a flat list as `values` gives.
+            change: Function `(images, numbers) -> values`, a flat list as `values` gives: the versions.
+            part: Function `(image, numbers, gradients) -> [array, ...]`: what the gradients of some versions of a
+                sample add to its totals.
+            finish: Function `(image, totals) -> [array, ...]`: what becomes of a sample's totals.
         """
+
+        def added(image, numbers, results):
+            return part(image, numbers, self._flat(task, results))
+
         if self.site is None:
-            chunks = task.by_sample("gradients", samples, inputs=change)
-        else:
-            chunks = task.by_sample("gradients_at", samples, extra=change, at=self.site)
-        for image, numbers, results in chunks:
-            gradients = results["gradients"]
-            yield image, numbers, _for_all(task.batch, gradients) if self.site is None else gradients
+            return task.reduce(INPUT_GRADIENTS, samples, added, finish, inputs=change)
+        request = Request(sites=(self.site,), gradients=True, change=Change(self.site, replaced))
+        return task.reduce(request, samples, added, finish, data=change)
+
+    def _flat(self, task, results):
+        """Returns the gradients for all values; inputs of whole numbers, which have none, get zeros."""
+        if self.site is not None:
+            return results["gradients"]
+        found, rows = iter(results["input_gradients"]), len(results["score"])
+        return [
+            next(found) if task.batch.is_float(i) else np.zeros((rows, *array.shape[1:]), "float32")
+            for i, array in enumerate(task.batch.arrays)
+        ]
 
     def formats(self, task) -> list:
         """Returns the data formats of the values."""
@@ -80,16 +95,6 @@ class GradientExplainer(Explainer):
     def is_changeable(self, task, index) -> bool:
         """Tells whether noise or a baseline make sense for one of the values."""
         return self.site is not None or task.batch.is_float(index)
-
-
-def _for_all(batch, gradients):
-    """Gives zeros for inputs of whole numbers, which have no gradient."""
-    found = iter(gradients)
-    rows = len(gradients[0])
-    return [
-        next(found) if batch.is_float(i) else np.zeros((rows, *array.shape[1:]), "float32")
-        for i, array in enumerate(batch.arrays)
-    ]
 
 
 class Saliency(GradientExplainer):
@@ -145,8 +150,14 @@ class GradientTimesInput(GradientExplainer):
     Source: Shrikumar et al. 2017, "Not Just a Black Box", section 2.
 
     Args:
-        model: See `Saliency`.
-        backprop_modifier, input_layer, output_layer, logits: As of `Saliency`.
+        model: Any built or callable Keras model. Not changed.
+        backprop_modifier: `None` (default), `"guided"`, `"rectified"` (`"relu"`, `"deconv"`), a rule or a composite of
+            `vis.backprop_modifiers`.
+        input_layer: Layer at whose output the attribution is made instead of at the inputs, such as the embedding of a
+            text model: name, path, index, layer, or a pair of one of these and the number of the call. Default
+            `None`.
+        output_layer: Layer whose units are explained. Default `None`: the model's output.
+        logits: Whether the score before a final softmax or sigmoid is explained. Default `True`.
 
     Returns:
         When called, float32, signed, in the shape and structure of the inputs.
@@ -192,7 +203,7 @@ class SmoothGrad(GradientExplainer):
     variance, unbiased here).
 
     Args:
-        model: See `Saliency`.
+        model: Any built or callable Keras model. Not changed.
         num_samples: How many noisy copies, at least 1 (2 for the variance). Default 50.
         noise_level: Standard deviation of the normal noise, as a part of (max - min) of each sample
             (of each of its inputs). At 0 the mean is `Saliency` exactly. Default 0.15.
@@ -200,7 +211,13 @@ class SmoothGrad(GradientExplainer):
             `"variance"`.
         seed: Seed of the noise, which is the same for every sample and backend. Default `None`: another
             at each call.
-        backprop_modifier, input_layer, output_layer, logits: As of `Saliency`.
+        backprop_modifier: `None` (default), `"guided"`, `"rectified"` (`"relu"`, `"deconv"`), a rule or a composite of
+            `vis.backprop_modifiers`.
+        input_layer: Layer at whose output the attribution is made instead of at the inputs, such as the embedding of a
+            text model: name, path, index, layer, or a pair of one of these and the number of the call. Default
+            `None`.
+        output_layer: Layer whose units are explained. Default `None`: the model's output.
+        logits: Whether the score before a final softmax or sigmoid is explained. Default `True`.
 
     Returns:
         When called, float32 in the shape and structure of the inputs, signed for `"mean"`.
@@ -231,14 +248,15 @@ class SmoothGrad(GradientExplainer):
         logits=True,
     ):
         super().__init__(model, backprop_modifier, input_layer=input_layer, output_layer=output_layer, logits=logits)
-        self._statistic = pick("statistic", statistic, _STATISTICS) and statistic
+        pick("statistic", statistic, _STATISTICS)
+        self._statistic = statistic
         self._num_samples = check_count("num_samples", num_samples, 2 if statistic == "variance" else 1)
         self._noise_level = check_nonnegative("noise_level", noise_level)
         self._seed = None if seed is None else check_count("seed", seed)
 
     def attributions(self, task):
         """Returns the statistic of the gradients under noise."""
-        task.settle_target()
+        task = task.settled()
         values, seed = self.values(task), fresh_seed(self._seed)
         spreads = [np.ptp(v.reshape(len(v), -1), axis=1) * self._noise_level for v in values]
         samples = self._num_samples if self._noise_level else 1
@@ -252,23 +270,15 @@ class SmoothGrad(GradientExplainer):
                     )
             return rows
 
-        return gathered(task.count, self._statistics(task, samples, noisy))
+        def part(image, numbers, gradients):
+            squares = [] if self._statistic == "mean" else [np.square(g, dtype="float64") for g in gradients]
+            return [array.sum(axis=0, dtype="float64") for array in [*gradients, *squares]]
 
-    def _statistics(self, task, samples, noisy):
-        formula, needs_squares = _STATISTICS[self._statistic], self._statistic != "mean"
-        for image, numbers, gradients in self.gradients_of_changed(task, samples, noisy):
-            if numbers[0] == 0:
-                totals, squares = [0.0] * len(gradients), [0.0] * len(gradients)
-            totals = [t + g.sum(axis=0, dtype="float64") for t, g in zip(totals, gradients)]
-            if needs_squares:
-                squares = [s + np.square(g, dtype="float64").sum(axis=0) for s, g in zip(squares, gradients)]
-            if numbers[-1] == samples - 1:
-                yield [image], [formula(samples, t, s)[None] for t, s in zip(totals, squares)]
+        def finish(image, totals):
+            sums, squares = totals[: len(values)], totals[len(values) :] or [None] * len(values)
+            return [_STATISTICS[self._statistic](samples, *pair) for pair in zip(sums, squares)]
 
-
-def fresh_seed(seed) -> int:
-    """Returns the seed, or a new one for `None`, without touching any global state."""
-    return int(np.random.SeedSequence().entropy % 2**63) if seed is None else seed
+        return self.sums(task, samples, noisy, part, finish)
 
 
 @functools.cache
@@ -304,11 +314,17 @@ class IntegratedGradients(GradientExplainer):
     is taken at Gauss-Legendre nodes.
 
     Args:
-        model: See `Saliency`.
+        model: Any built or callable Keras model. Not changed.
         steps: How many gradients, at least 1. Default 50.
         baseline: A number, an array that fits one sample or the batch, or a list or dict of those for
             several inputs; for `input_layer`, of the shape of its output. Default `None`: zeros.
-        backprop_modifier, input_layer, output_layer, logits: As of `Saliency`.
+        backprop_modifier: `None` (default), `"guided"`, `"rectified"` (`"relu"`, `"deconv"`), a rule or a composite of
+            `vis.backprop_modifiers`.
+        input_layer: Layer at whose output the attribution is made instead of at the inputs, such as the embedding of a
+            text model: name, path, index, layer, or a pair of one of these and the number of the call. Default
+            `None`.
+        output_layer: Layer whose units are explained. Default `None`: the model's output.
+        logits: Whether the score before a final softmax or sigmoid is explained. Default `True`.
 
     Returns:
         When called, float32, signed, in the shape and structure of the inputs, in units of the score.
@@ -341,7 +357,7 @@ class IntegratedGradients(GradientExplainer):
 
     def attributions(self, task):
         """Returns the integrals times the differences to the baseline."""
-        task.settle_target()
+        task = task.settled()
         values = self.values(task)
         starts = self._baselines(task, values)
         nodes, weights = np.polynomial.legendre.leggauss(self._steps)  # on [-1, 1]
@@ -350,15 +366,13 @@ class IntegratedGradients(GradientExplainer):
         def between(images, numbers):
             return [_between(start[images], value[images], nodes[numbers]) for start, value in zip(starts, values)]
 
-        def integrals():
-            for image, numbers, gradients in self.gradients_of_changed(task, self._steps, between):
-                if numbers[0] == 0:
-                    totals = [0.0] * len(gradients)
-                totals = [t + np.einsum("r,r...->...", weights[numbers], g) for t, g in zip(totals, gradients)]
-                if numbers[-1] == self._steps - 1:
-                    yield [image], [t[None] * (v[image] - s[image]) for t, v, s in zip(totals, values, starts)]
+        def part(image, numbers, gradients):
+            return [np.einsum("r,r...->...", weights[numbers], gradient) for gradient in gradients]
 
-        return gathered(task.count, integrals())
+        def finish(image, totals):
+            return [total * (value[image] - start[image]) for total, value, start in zip(totals, values, starts)]
+
+        return self.sums(task, self._steps, between, part, finish)
 
     def _baselines(self, task, values):
         given = self._baseline
@@ -380,7 +394,7 @@ class IntegratedGradients(GradientExplainer):
             if one is None and self.site is None:
                 warn_of_far_zero(name, value)
         return [
-            read_baseline(0.0 if one is None else one, value) if self.is_changeable(task, i) else value
+            read_fill(0.0 if one is None else one, value) if self.is_changeable(task, i) else value
             for i, (one, value) in enumerate(zip(flat, values))
         ]
 
@@ -390,31 +404,3 @@ def _between(start, value, position):
         return value
     position = position.reshape(-1, *[1] * (value.ndim - 1))
     return start + position * (value - start)
-
-
-def read_baseline(baseline, values) -> np.ndarray:
-    """Returns a baseline for a batch of values, checked."""
-    array = check_numeric("baseline", baseline)
-    try:
-        return np.broadcast_to(array, values.shape)
-    except ValueError:
-        raise ValueError(
-            f"`baseline` must be a number, or an array that fits one sample of shape {values.shape[1:]} or the batch. "
-            f"Received: shape {array.shape}."
-        ) from None
-
-
-def warn_of_far_zero(name, values):
-    """Says so where 0, which stands for what is hidden, is nothing like the values of an input."""
-    if values.dtype.kind != "f":
-        return
-    low, high = float(values.min()), float(values.max())
-    # Not of pale pictures, whose range has 0 in it.
-    if high > low and max(low, -high) > max(_FAR * (high - low), 2):
-        warnings.warn(
-            f"What is hidden becomes 0 by default, far from the values of `{name}`. Received: values from {low:g} to "
-            f"{high:g}. The model probably never saw such inputs. Give a `baseline=` where the method takes one, or "
-            "let the model take inputs around 0.",
-            VisualizationWarning,
-            stacklevel=3,
-        )

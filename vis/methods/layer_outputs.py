@@ -1,6 +1,11 @@
 """What a layer puts out."""
 
-from vis.methods.explainer import Explainer, gathered
+from vis.engine.evaluator import Evaluator
+from vis.engine.inputs import read_inputs
+from vis.engine.requests import outputs_at
+from vis.engine.tasks import Task
+from vis.methods.explainer import check_finite
+from vis.utils.validation import check_count
 
 
 def activations(model, layer, inputs, batch_size=32):
@@ -29,21 +34,8 @@ def activations(model, layer, inputs, batch_size=32):
     """
     if layer is None:
         raise TypeError("`layer` must be a layer, or its name, path or index. Received: None.")
-    return _Activations(model, site_layer=layer)(inputs, target=_no_target, batch_size=batch_size)
-
-
-def _no_target(outputs):
-    """Stands for a target where none is needed."""
-
-
-class _Activations(Explainer):
-    """Hands out what a layer puts out."""
-
-    def check_rows(self, batch, target):
-        """Raises unless the layer has a row for each sample; no score is explained."""
-        self._check_site(self.survey(batch))
-
-    def explain(self, task):
-        """Returns the activations."""
-        chunks = task.rows("activations", at=self.site)
-        return gathered(task.count, ((images, [found["activations"]]) for images, _, found in chunks))[0]
+    evaluator = Evaluator(model, site_layer=layer)
+    batch = evaluator.ready(read_inputs(model, inputs))
+    evaluator.check_site(batch)
+    task = Task(evaluator, batch, None, check_count("batch_size", batch_size, 1))
+    return check_finite(task.map(outputs_at(evaluator.site))["activations"][0])

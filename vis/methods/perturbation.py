@@ -4,7 +4,6 @@ These need no gradient, only the model's output, which is explained as it is by 
 """
 
 import functools
-import itertools
 import re
 import warnings
 
@@ -14,11 +13,13 @@ from keras import layers
 
 from vis.engine.feature_maps import by_size
 from vis.engine.inputs import named_input
+from vis.engine.masking import Masking, Masks, Windows, read_fill, warn_of_far_zero
+from vis.engine.requests import SCORES
 from vis.methods.explainer import Explainer
-from vis.methods.gradients import fresh_seed, read_baseline, warn_of_far_zero
 from vis.utils.images import read_between
 from vis.utils.internals import consumers, producer
 from vis.utils.outputs import known_shape
+from vis.utils.seeds import fresh_seed
 from vis.utils.validation import VisualizationWarning, check_count, check_fraction, is_integer
 
 # What leaves an input as it is but for its values, and what gives it other axes.
@@ -107,7 +108,7 @@ def _first_use(model, index):
 
 
 class Occlusion(PerturbationExplainer):
-    """How much of the score is lost, on average, when a window over a place is hidden.
+    """How much of the score is lost, on average, when a window over a position is hidden.
 
     Easy to read and true to the model. Its limits: the window's size decides what is seen, the baseline
     is an input that the model never saw, and it costs a forward pass for each window.
@@ -121,8 +122,9 @@ class Occlusion(PerturbationExplainer):
             gives them more axes; a pair makes them images without a channel axis.
         stride: Step between windows, at most `patch`, in the same form. Default `None`: half the patch.
             The last window of an axis reaches its end, whatever the stride.
-        baseline: What stands in the window: a number, or an array that fits one sample or the batch.
-            Default `None`: 0.
+        baseline: What stands in the window: a number, an array that fits one sample or the batch, `"mean"` (each
+            sample's mean over its positions, for each channel) or `"blur"` (the sample itself, blurred). Default
+            `None`: 0.
         input_name: Which of several inputs is perturbed: its name, or its number. Default `None`: the one with
             spatial axes; where two are alike, one must be named.
         output_layer: Layer whose units are explained. Default `None`: the model's output.
@@ -156,35 +158,31 @@ class Occlusion(PerturbationExplainer):
         self._baseline = baseline
 
     def explain(self, task):
-        """Returns the mean score drop over the windows that cover each place."""
+        """Returns the mean score drop over the windows that cover each position."""
         index = self.perturbed(task.batch)
         array = task.batch.arrays[index]
         without_channels = array.ndim == 3 and isinstance(self._patch, list) and len(self._patch) == 2
         shape = array.shape[1:] if without_channels else self.spatial_shape(task.batch, index)
-        first = task.batch.formats[index] == "channels_first" and len(shape) < array.ndim - 1 and array.ndim > 2
-        hidden = _fitting(self._hidden(task.batch.layout.names[index], array), array.dtype)
-        windows = self._windows(shape)
-        scores = task.settle()
+        masking = self._masking(task.batch, index, shape)
+        windows, task = masking.parts, task.settled()
+        scores = task.scores()
 
-        def occluded(images, numbers):
-            rows = task.batch.rows(images)
-            for row, image, number in zip(rows[index], images, numbers):
-                place = (slice(None), *windows[number]) if first else windows[number]
-                row[place] = hidden[image][place]
-            return rows
-
-        drops, covers = np.zeros((task.count, *shape)), np.zeros(shape)
-        for window in windows:
-            covers[window] += 1
-        for image, numbers, results in task.by_sample("scores", len(windows), inputs=occluded):
+        def drops(image, numbers, results):
+            found = np.zeros(shape)
             for number, score in zip(numbers, results["score"]):
-                drops[image][windows[number]] += scores[image] - score
-        return (drops / covers).astype("float32")
+                found[windows.slices[number]] += scores[image] - score
+            return [found]
 
-    def _hidden(self, name, array):
+        covers = windows.covers()
+        (maps,) = task.reduce(SCORES, masking.count, drops, lambda _, totals: [totals[0] / covers], inputs=masking)
+        return maps
+
+    def _masking(self, batch, index, shape):
+        array, form = batch.arrays[index], batch.formats[index]
         if self._baseline is None:
-            warn_of_far_zero(name, array)
-        return read_baseline(0.0 if self._baseline is None else self._baseline, array)
+            warn_of_far_zero(batch.layout.names[index], array)
+        fill = _fitting(read_fill(0.0 if self._baseline is None else self._baseline, array, form), array.dtype)
+        return Masking(batch, index, self._windows(shape), fill)
 
     def _windows(self, shape):
         patch = _per_axis("patch", self._patch, shape, [max(1, size // 8) for size in shape])
@@ -195,10 +193,9 @@ class Occlusion(PerturbationExplainer):
             )
         if any(s > p for s, p in zip(stride, patch)):
             raise ValueError(
-                f"`stride` must not be larger than `patch`, or places are left out. Received: {stride} and {patch}."
+                f"`stride` must not be larger than `patch`, or positions are left out. Received: {stride} and {patch}."
             )
-        starts = [sorted({*range(0, size - p + 1, s), size - p}) for size, p, s in zip(shape, patch, stride)]
-        return [tuple(slice(a, a + p) for a, p in zip(corner, patch)) for corner in itertools.product(*starts)]
+        return Windows(tuple(shape), tuple(patch), tuple(stride))
 
 
 def _fitting(baseline, dtype):
@@ -235,7 +232,7 @@ def _per_axis(name, value, shape, default):
 
 
 class RISE(PerturbationExplainer):
-    """The score averaged over random masks that leave a place visible.
+    """The score averaged over random masks that leave a position visible.
 
     Needs nothing but the output. Its limits: thousands of forward passes, and a grain that fades only
     with their number.
@@ -248,13 +245,14 @@ class RISE(PerturbationExplainer):
         grid: Cells of the masks along each axis, at least 1. Default 8.
         probability: How likely a cell is visible, in (0, 1]. Default 0.5.
         seed: Seed of the masks. Default `None`: others at each call.
-        input_name: Which of several inputs is perturbed, see `Occlusion`.
+        input_name: Which of several inputs is perturbed: its name, or its number. Default `None`: the one with
+            spatial axes; where two are alike, one must be named.
         output_layer: Layer whose units are explained. Default `None`: the model's output.
         logits: Whether the score before a final softmax or sigmoid is explained. Default `False`.
 
     Returns:
         When called, as by `vis.methods.explainer.Explainer.__call__`, float32 `(N, *spatial)`, in units of the score:
-        the expected score given that a place is visible. It is above 0 all over: to draw it, subtract each map's
+        the expected score given that a position is visible. It is above 0 all over: to draw it, subtract each map's
         minimum first.
 
     Raises:
@@ -297,7 +295,7 @@ class RISE(PerturbationExplainer):
             )
         warn_of_far_zero(task.batch.layout.names[index], task.batch.arrays[index])
         shape, seed = self.spatial_shape(task.batch, index), fresh_seed(self._seed)
-        task.settle_target()
+        task = task.settled()
 
         @functools.lru_cache(3 * task.batch_size)  # each mask is used again when its score is known
         def mask(number):
@@ -306,13 +304,17 @@ class RISE(PerturbationExplainer):
         def masks(numbers):
             return np.stack([mask(number) for number in numbers])
 
-        def masked(images, numbers):
-            return task.batch.masked_rows(images, index, masks(numbers))
+        parts = Masks(self._num_masks, len(shape), lambda _, numbers: masks(numbers))
+        masking = Masking(task.batch, index, parts)
 
-        totals = np.zeros((task.count, *shape))
-        for image, numbers, results in task.by_sample("scores", self._num_masks, inputs=masked):
-            totals[image] += np.einsum("r,r...->...", results["score"], masks(numbers))
-        return (totals / (self._num_masks * self._probability)).astype("float32")
+        def weighted(image, numbers, results):
+            return [np.einsum("r,r...->...", results["score"], masks(numbers))]
+
+        def finish(image, totals):
+            return [totals[0] / (self._num_masks * self._probability)]
+
+        (maps,) = task.reduce(SCORES, masking.count, weighted, finish, inputs=masking)
+        return maps
 
     def _mask(self, shape, seed, number):
         """Returns one mask: a random grid one cell larger than the image, resized and shifted."""

@@ -1,6 +1,6 @@
 """Checks of user input, and the wording of every error.
 
-A message says what came, what was expected and how to mend it. Everything here
+A message says what came, what was expected and how to fix it. Everything here
 works on plain values and NumPy arrays, so any module may import it.
 """
 

@@ -5,15 +5,16 @@ import warnings
 import numpy as np
 
 from vis.engine import descent
-from vis.engine.energy import cached, check_losses, energy_of, model_energy
+from vis.engine.energy import check_losses, energy_of, model_energy
 from vis.engine.graph import find_layer
 from vis.engine.probabilities import warn_of_probabilities
+from vis.engine.requests import site
 from vis.losses import ActivationMaximization
 from vis.optimizer import watchers
 from vis.regularizers import LPNorm, TotalVariation
 from vis.utils.utils import add_defaults_to_kwargs
 from vis.utils.validation import VisualizationWarning
-from vis.visualization.maps import check_model, modified
+from vis.visualization.maps import cached, check_model, modified
 
 
 def visualize_activation(
@@ -65,7 +66,7 @@ def visualize_activation(
         range are Python ints, else float32.
 
     Raises:
-        ValueError: A layer, index, name or input is wrong; the message says how to mend it.
+        ValueError: A layer, index, name or input is wrong; the message says how to fix it.
         TypeError: An argument is of the wrong kind.
         FloatingPointError: A loss became NaN or infinite; the message names it.
 
@@ -95,7 +96,7 @@ def visualize_activation(
     if wrt_tensor is not None:
         energy = energy_of(model, losses, wrt_tensor, rule, norm_grads=True)
     else:
-        key = ("activation", id(layer), rule, tuple(loss.name for loss in losses))
+        key = ("activation", site(model, layer), rule, tuple(loss.name for loss in losses))
         energy = cached(model, key, lambda: model_energy(model, losses, rule=rule, norm_grads=True))
     params = add_defaults_to_kwargs({"grad_modifier": grad_modifier, "seed_input": seed_input}, **optimizer_params)
     return _image(energy, losses, weights, input_range, params)
@@ -139,7 +140,7 @@ def _image(energy, losses, weights, input_range, params):
     verbose, callbacks = params.pop("verbose", False), params.pop("callbacks", None)
     options = descent.Options(callbacks=watchers(callbacks, verbose), **params)
     image = descent.minimize(energy, losses, weights, input_range, options)[0]
-    if energy.reader.input_format == "channels_first" and image.ndim > 1:
+    if energy.input_format == "channels_first" and image.ndim > 1:
         image = np.moveaxis(image, 0, -1)
     if all(isinstance(end, int) for end in input_range):
         low, high = input_range

@@ -1,18 +1,20 @@
-"""Class activation maps: which places of a feature map speak for a score."""
+"""Grad-CAM in the manner of keras-vis: of filters of a layer, or of losses, scaled to [0, 1]."""
 
 import keras
-import numpy as np
 from keras import layers
 
-from vis.engine.energy import cached, check_losses, energy_of
-from vis.engine.feature_maps import spatial_shape
+from vis.engine.energy import check_losses, energy_of
+from vis.engine.feature_maps import feature_map, spatial_shape
 from vis.engine.graph import ancestors, find_layer, walk
+from vis.engine.inputs import plain_batch
 from vis.engine.probabilities import warn_of_probabilities
+from vis.engine.requests import site
+from vis.engine.survey import Seen
 from vis.methods.cam import GradCAM
-from vis.utils.formats import data_format
 from vis.utils.images import resize
 from vis.utils.outputs import known_shape
 from vis.visualization.maps import (
+    cached,
     check_model,
     gradient_of,
     modified,
@@ -54,7 +56,7 @@ def visualize_cam(
     """Returns which regions speak for the score, by Grad-CAM.
 
     Coarse but class-specific: it shows where the evidence is. Its limit is the size of the
-    feature map; and channels are weighted as wholes, so it can light places that the score
+    feature map; and channels are weighted as wholes, so it can light positions that the score
     does not use.
 
     Source: Selvaraju et al. 2017, "Grad-CAM", equations 1 and 2.
@@ -109,14 +111,14 @@ def visualize_cam(
     penultimate = find_penultimate_layer(model, layer, penultimate_layer_idx)
     explainer = cached(
         model,
-        ("cam", id(layer), id(penultimate), rule),
+        ("cam", site(model, layer), site(model, penultimate), rule),
         lambda: GradCAM(model, penultimate, rule, output_layer=layer, logits=False).weak(),
     )
     task = task_of_filters(explainer, layer, filter_indices, seed_input)
-    ((_, _, results),) = explainer.evaluated(task)
-    gradients = modified_gradient(results["gradients"], grad_modifier)
-    batch = task.batch.arrays[0]
-    return _grad_cam(results["activations"], gradients, batch, penultimate, task.batch.formats[0])
+    ((at, _, results),) = explainer.evaluated(task)
+    image, activations, gradients = explainer.grids(task, at, results)
+    maps = GradCAM.formula(activations, modified_gradient(gradients, grad_modifier))
+    return _scaled(explainer.at_input(task, image, maps))
 
 
 def visualize_cam_with_losses(input_tensor, losses, seed_input, penultimate_layer, grad_modifier=None):
@@ -159,28 +161,19 @@ def visualize_cam_with_losses(input_tensor, losses, seed_input, penultimate_laye
     losses, weights = check_losses(losses)
     energy = energy_of(input_tensor, losses, penultimate_layer)
     gradients, activations, batch = gradient_of(energy, losses, weights, seed_input, grad_modifier)
-    return _grad_cam(activations, gradients, batch, penultimate_layer, energy.reader.input_format)
+    inputs = plain_batch(batch, energy.input_format)
+    image = feature_map(penultimate_layer, Seen(-1, -1, activations.shape), inputs)
+    if image is None:
+        raise ValueError(
+            f"The feature map must be spatial (rank 3 or more). Received: layer {penultimate_layer.name!r} with output "
+            f"shape {activations.shape}. Choose a convolution or pooling."
+        )
+    maps = GradCAM.formula(*(image.restore(penultimate_layer, array) for array in (activations, gradients)))
+    return _scaled(resize(maps, image.size_at_input(inputs, maps.ndim - 1, penultimate_layer.name)))
 
 
-def _grad_cam(activations, gradients, batch, layer, input_form):
-    if activations.ndim < 3:
-        raise ValueError(
-            "The feature map must be spatial (rank 3 or more). "
-            f"Received: layer {layer.name!r} with output shape {activations.shape}. Choose a convolution or pooling."
-        )
-    if data_format(layer) == "channels_first":
-        gradients, activations = np.moveaxis(gradients, 1, -1), np.moveaxis(activations, 1, -1)
-    maps = GradCAM.formula(activations, gradients)
-    if batch.ndim == maps.ndim:  # a text, or another input without channels
-        sizes = batch.shape[1:]
-    else:
-        sizes = batch.shape[2:] if input_form == "channels_first" else batch.shape[1:-1]
-    if len(sizes) != maps.ndim - 1:
-        raise ValueError(
-            f"The feature map must have as many spatial axes as the input. Received: {maps.ndim - 1} and {len(sizes)}. "
-            "Choose another `penultimate_layer_idx`."
-        )
-    return one_or_all(normalized(resize(maps, sizes), "class activation map"), batch)
+def _scaled(maps):
+    return one_or_all(normalized(maps, "class activation map"), maps)
 
 
 def find_penultimate_layer(model, layer, chosen=None):

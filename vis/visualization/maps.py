@@ -2,6 +2,7 @@
 
 import inspect
 import warnings
+import weakref
 
 import keras
 import numpy as np
@@ -10,8 +11,8 @@ from keras import ops
 from vis import backprop_modifiers, grad_modifiers
 from vis.engine.goals import Units
 from vis.engine.inputs import model_input_format, model_input_shape, read_inputs
+from vis.engine.tasks import Task
 from vis.losses import ActivationMaximization
-from vis.methods.explainer import Task
 from vis.utils.formats import channels_in_place
 from vis.utils.images import normalize
 from vis.utils.validation import VisualizationWarning
@@ -24,8 +25,7 @@ def gradient_of(energy, losses, weights, seed_input, grad_modifier):
         `(gradient, value, batch)`: the modified gradient, what it is taken of (both with the
         batch axis), and the checked input.
     """
-    reader = energy.reader
-    batch = channels_in_place("seed_input", seed_input, reader.input_shape, reader.input_format)
+    batch = energy.read_input("seed_input", seed_input)
     _, gradient, value = energy.evaluate(losses, weights, batch)
     return modified_gradient(gradient, grad_modifier), value, batch
 
@@ -56,11 +56,12 @@ def task_of_filters(explainer, layer, filter_indices, seed_input):
     model = explainer.model
     array = channels_in_place("seed_input", seed_input, model_input_shape(model), model_input_format(model))
     batch = read_inputs(model, array)
-    explainer.ready(batch)
-    size = explainer.units(batch)
+    evaluator = explainer.evaluator
+    evaluator.ready(batch)
+    size = evaluator.units(batch)
     (indices,) = ActivationMaximization(layer, filter_indices).arguments([(None, size)])
     weights = np.bincount(indices, minlength=size).astype("float32")
-    return Task(explainer, batch, Units(np.tile(weights, (batch.count, 1))), batch.count)
+    return Task(evaluator, batch, Units(np.tile(weights, (batch.count, 1))), batch.count)
 
 
 def one_or_all(maps, batch):
@@ -111,3 +112,19 @@ def check_model(model):
             f"`model` must be built. Received: {model.name!r}, which has no weights yet. Call it once on data, "
             "train it, or begin it with `keras.Input(shape)`."
         )
+
+
+# What the visualize functions compiled, held for as long as the model lives. It refers to its
+# model weakly, so an entry does not keep its own key alive.
+_CACHE = weakref.WeakKeyDictionary()
+_CACHED_PER_MODEL = 16
+
+
+def cached(model, key, build):
+    """Returns `build()`, or what it returned before for the same model and key."""
+    entries = _CACHE.setdefault(model, {})
+    if key not in entries:
+        while len(entries) >= _CACHED_PER_MODEL:
+            entries.pop(next(iter(entries)))
+        entries[key] = build()
+    return entries[key]

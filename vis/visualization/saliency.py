@@ -2,15 +2,17 @@
 
 import numpy as np
 
-from vis.engine.energy import cached, check_losses, energy_of
+from vis.engine.energy import check_losses, energy_of
 from vis.engine.graph import find_layer
 from vis.engine.probabilities import warn_of_probabilities
+from vis.engine.requests import site
 from vis.losses import ActivationMaximization
 from vis.methods.gradients import Saliency
 from vis.utils.formats import data_format
 from vis.utils.internals import producer
 from vis.visualization.class_activation import visualize_cam, visualize_cam_with_losses
 from vis.visualization.maps import (
+    cached,
     check_model,
     gradient_of,
     modified,
@@ -69,7 +71,7 @@ def visualize_saliency(
         inputs that are vectors, `(features,)`.
 
     Raises:
-        ValueError: A layer, index, name or input is wrong; the message says how to mend it.
+        ValueError: A layer, index, name or input is wrong; the message says how to fix it.
         TypeError: An argument is of the wrong kind.
         FloatingPointError: The model's gradient is NaN or infinite.
 
@@ -103,7 +105,7 @@ def visualize_saliency(
         return _map(gradient, batch, keepdims, data_format(producer(wrt_tensor)))
     explainer = cached(
         model,
-        ("saliency", id(layer), rule),
+        ("saliency", site(model, layer), rule),
         lambda: Saliency(model, rule, output_layer=layer, logits=False).weak(),
     )
     task = task_of_filters(explainer, layer, filter_indices, seed_input)
@@ -142,7 +144,7 @@ def visualize_saliency_with_losses(
     """
     losses, weights = check_losses(losses)
     energy = energy_of(input_tensor, losses, wrt_tensor)
-    form = energy.reader.input_format if wrt_tensor is None else data_format(producer(wrt_tensor))
+    form = energy.input_format if wrt_tensor is None else data_format(producer(wrt_tensor))
     gradient, _, batch = gradient_of(energy, losses, weights, seed_input, grad_modifier)
     return _map(gradient, batch, keepdims, form)
 

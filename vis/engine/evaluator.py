@@ -1,0 +1,237 @@
+"""The evaluator: one model, the layers that are meant, and the compiled functions that answer requests.
+
+It is asked with a `vis.engine.requests.Request`; whoever asks knows nothing of compilation, devices or half precision.
+"""
+
+import warnings
+import weakref
+
+import keras
+import numpy as np
+from keras import ops, tree
+
+from vis import backend
+from vis.engine.goals import read_goal
+from vis.engine.inputs import read_inputs
+from vis.engine.memory import Memory
+from vis.engine.network import Network, mixed_rows
+from vis.engine.requests import is_pair, site
+from vis.engine.survey import keeps_rows, survey
+from vis.engine.tasks import Task
+from vis.utils.outputs import layer_output
+from vis.utils.validation import VisualizationWarning, check_count
+
+
+class Evaluator:
+    """Answers requests about one model, compiled, in chunks of rows.
+
+    Layers are kept by their places, so that a copy finds its own. What is compiled is forgotten when a layer or an
+    activation of the model changes.
+
+    Args:
+        model: Any built or callable Keras model. Not changed.
+        output_layer: Layer whose units are explained, as the user gave it; `None` for the model's output.
+        logits: Whether a softmax or sigmoid at the end of what is explained is left out.
+        composite: Which operations get which backward rule, see `vis.engine.surrogates`; `None` for none.
+        site_layer: Layer that the method looks at besides, as the user gave it, or `None`.
+        site_call: Which call of that layer is meant where the user gave none.
+
+    Attributes:
+        memory: What is known of the model as it is now, a `vis.engine.memory.Memory`.
+
+    Raises:
+        TypeError: `model` is no Keras model.
+        ValueError: There is no such layer.
+    """
+
+    def __init__(self, model, output_layer=None, logits=True, composite=None, site_layer=None, site_call=-1):
+        if not isinstance(model, keras.Layer):
+            raise TypeError(f"`model` must be a Keras 3 model. Received: {model!r} ({type(model).__name__}).")
+        self._model = model
+        self._logits, self.composite = logits, composite
+        self._layers = {"output": (output_layer, -1), "site": (site_layer, site_call)}
+        self._named = [name for name, (layer, _) in self._layers.items() if layer is not None and not is_pair(layer)]
+        self._sites = None
+        self._start()
+        if model.built:
+            self._locate()
+
+    def _start(self):
+        self._reference = weakref.ref(self._model)
+        self.memory = Memory(self._model)
+        self._told = set()
+
+    def __getstate__(self):
+        own = ("_reference", "memory", "_told")
+        return {**{k: v for k, v in vars(self).items() if k not in own}, "_model": self.model}
+
+    def __setstate__(self, state):
+        vars(self).update(state)
+        self._start()
+
+    @property
+    def model(self):
+        """The model."""
+        return self._reference()
+
+    @property
+    def output(self):
+        """The site that is explained, or `None` for the model's output."""
+        return self._sites["output"]
+
+    @property
+    def site(self):
+        """The site that the method looks at, or `None`."""
+        return self._sites["site"]
+
+    @property
+    def network(self) -> Network:
+        """The model as tensors in, scores and gradients out."""
+        return self.memory.once("network", lambda: Network(self.model, self.output, self._logits, self.composite))
+
+    def weak(self):
+        """Lets go of the model, for use in a cache that must not keep it alive."""
+        self._model = None
+
+    def _locate(self):
+        self._sites = {name: site(self.model, layer, call) for name, (layer, call) in self._layers.items()}
+        self._layers = {}
+
+    def task(self, inputs, target, batch_size=32, verbose=0) -> Task:
+        """Returns inputs and a target of the user's, checked, as a task.
+
+        Args:
+            inputs: What the model takes, batch axis first.
+            target: See `vis.methods.explainer.Explainer.__call__`.
+            batch_size: How many evaluations of the model run at once.
+            verbose: Whether a progress bar is shown.
+
+        Raises:
+            ValueError, TypeError: An argument is wrong, or the target mixes samples.
+        """
+        batch_size = check_count("batch_size", batch_size, 1)
+        batch = self.ready(read_inputs(self.model, inputs))
+        goal = read_goal(target, batch.count, lambda: self.units(batch), self._words_output())
+        self._check_goal(batch, goal)
+        return Task(self, batch, goal, batch.layout.fixed_size or batch_size, verbose)
+
+    def ready(self, batch):
+        """Makes sure that the model is built and its layers found, and forgets what is outdated; returns the batch."""
+        with self.memory.lock():
+            if not self.model.built:
+                batch.layout.build(self.model, [ops.convert_to_tensor(array[:1]) for array in batch.arrays])
+            if self._sites is None:
+                self._locate()
+            self.memory.forget_changed()
+        return batch
+
+    def function(self, request, formula, layout):
+        """Returns the compiled function that answers a request, made once.
+
+        Args:
+            request: The request.
+            formula: The goal's formula, or `None` where no score is wanted.
+            layout: How the model is called.
+
+        Returns:
+            `function(inputs, arguments, data)`, see `vis.engine.network.Network.evaluate`.
+        """
+
+        def evaluate(inputs, arguments, data):
+            return self.network.evaluate(request, formula, layout, inputs, arguments, data)
+
+        key = (request, formula, layout.key)
+        return self.memory.once("functions", lambda: backend.compile_rows(evaluate, self.model.variables), key)
+
+    def units(self, batch) -> int:
+        """Returns the number of output units; a model without a graph is run on one sample."""
+        known = self.network.known_units()
+        return known if known is not None else self.memory.once("units", lambda: self._count_units(batch))
+
+    def _count_units(self, batch):
+        outputs, _ = self.network.outputs(batch.layout, [ops.convert_to_tensor(array[:1]) for array in batch.arrays])
+        return self.network.units(outputs).shape[-1]
+
+    def survey(self, batch):
+        """Returns what is known of the model's layers, a `vis.engine.survey.Survey`, made once."""
+        return self.memory.once("survey", lambda: survey(self.model, self.network, batch))
+
+    def check_site(self, batch):
+        """Raises unless the site has a row for each sample."""
+        known = self.survey(batch)
+        for one in known.seen if self.site is not None else []:
+            if one.place == self.site.place and not one.keeps_rows:
+                raise ValueError(mixed_rows(self.site.layer(self.model), one.shape, known.rows))
+
+    def _check_goal(self, batch, goal):
+        """Raises unless what is explained of a sample is the same whatever the other samples are."""
+        self.check_site(batch)
+        known, example = self.survey(batch), None
+        if not goal.formula.of_units:
+            example = self.memory.once("example", lambda: known.runs[0] if known.runs else self._example_outputs())
+            if example is not None:
+                goal.check(example)
+        if not self.memory.once("keeps rows", lambda: keeps_rows(known, goal, example), goal.formula):
+            raise ValueError(_mixed_samples(self._words_output() if goal.formula.of_units else "`target`"))
+
+    def _example_outputs(self):
+        """Returns random numbers in the structure of the output, or `None` where its shape is unknown."""
+        is_functional = isinstance(self.model, keras.Function) and not isinstance(self.model, keras.Sequential)
+        try:
+            if self.output is not None:
+                structure = layer_output(self.output.layer(self.model))
+            else:
+                structure = self.model.output if is_functional else layer_output(self.model)
+        except ValueError:  # it was never called on a symbolic input
+            return None
+        shapes = [tuple(tensor.shape[1:]) for tensor in tree.flatten(structure)]
+        if any(None in shape for shape in shapes):
+            return None
+        draw = np.random.default_rng(0)
+        arrays = [draw.random((3, *shape), "float32") for shape in shapes]
+        return tree.pack_sequence_as(structure, arrays)
+
+    def _words_output(self):
+        output = self.output
+        return f"layer {output.layer(self.model).name!r}" if output else f"the output of model {self.model.name!r}"
+
+    def is_first_time(self, what) -> bool:
+        """Tells whether something is to be said for the first time, and notes that it is."""
+        is_first = what not in self._told
+        self._told.add(what)
+        return is_first
+
+    def tell(self, results):
+        """Says once what an evaluation showed: that probabilities are explained, or that layers run several times."""
+        if np.all(results.get("probable", False)) and self.is_first_time("probable"):
+            warnings.warn(_words_probable(self._words_output()), VisualizationWarning, stacklevel=2)
+        for name in self._named:
+            at = self._sites[name]
+            calls = self.network.calls.get(at.place, 1)
+            if calls > 1 and self.is_first_time(name):
+                words = _words_calls(at.layer(self.model).name, calls, at.call % calls)
+                warnings.warn(words, VisualizationWarning, stacklevel=2)
+
+
+def _words_probable(what):
+    return (
+        f"What is explained, {what}, sums to 1 as after a softmax, but no softmax layer was found "
+        "that could be left out: the probabilities themselves are explained. Let a layer make the softmax "
+        "(`activation='softmax'`), or give `logits=False` if that is what you want."
+    )
+
+
+def _words_calls(layer, calls, call):
+    return (
+        f"Layer {layer!r} runs {calls} times in one call of the model; call {call} is meant, counted from 0. Give the "
+        f"pair ({layer!r}, number of the call) to choose, and to say no more."
+    )
+
+
+def _mixed_samples(what):
+    return (
+        f"Samples must be explained one by one, but {what} mixes the samples of a batch, or is random: a sample's "
+        "value changes with its neighbours. Give a `target` with a value of each sample by itself, such as "
+        "`lambda outputs: keras.ops.diagonal(outputs['logits'])` for pairs; or explain what comes before a random "
+        "layer, by `output_layer=`."
+    )

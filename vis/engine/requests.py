@@ -1,0 +1,92 @@
+"""What is asked of a model: small values, which also tell compiled functions apart."""
+
+import dataclasses
+from collections.abc import Callable
+
+from vis.engine.graph import find_layer, operations
+from vis.utils.validation import is_integer
+
+
+@dataclasses.dataclass(frozen=True)
+class Site:
+    """One call of one layer of a model.
+
+    Args:
+        place: Where the layer is on the walk through the model: also valid in a copy.
+        call: Which call, if the layer is shared. The last is -1.
+    """
+
+    place: int
+    call: int = -1
+
+    def layer(self, model):
+        """Returns the layer."""
+        return operations(model)[self.place][1]
+
+
+def site(model, layer, call=-1) -> Site | None:
+    """Returns the site meant by a layer, its name, path or index, or by a pair of that and a call.
+
+    Args:
+        model: The model.
+        layer: What the user gave.
+        call: The call that is meant where none is given.
+    """
+    if layer is None:
+        return None
+    if is_pair(layer):
+        layer, call = layer
+    found = find_layer(model, layer)
+    places = [place for place, (_, one) in enumerate(operations(model)) if one is found]
+    return Site(places[0], int(call))
+
+
+def is_pair(layer) -> bool:
+    """Tells whether what the user gave for a layer says which call is meant."""
+    return isinstance(layer, tuple) and len(layer) == 2 and is_integer(layer[1])
+
+
+@dataclasses.dataclass(frozen=True)
+class Change:
+    """Another output of a site, made with data of the rows.
+
+    Args:
+        site: The site.
+        function: `function(output, data, data_format) -> output`, such as `vis.engine.network.replaced`.
+    """
+
+    site: Site
+    function: Callable
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What is wanted of each row.
+
+    Args:
+        score: Whether the target's score is.
+        inputs: Whether the score's gradient with respect to the inputs is.
+        sites: Calls of layers whose outputs are; all are read in one pass.
+        gradients: Whether the score's gradients with respect to these outputs are, too.
+        change: What is done to the output of a site on the way, or `None`.
+    """
+
+    score: bool = True
+    inputs: bool = False
+    sites: tuple = ()
+    gradients: bool = False
+    change: Change | None = None
+
+
+SCORES = Request()
+INPUT_GRADIENTS = Request(inputs=True)
+
+
+def outputs_at(*sites) -> Request:
+    """Asks for the outputs of layers; no target is needed."""
+    return Request(score=False, sites=sites)
+
+
+def gradients_at(*sites) -> Request:
+    """Asks for the outputs of layers and for the score's gradients with respect to them."""
+    return Request(sites=sites, gradients=True)
