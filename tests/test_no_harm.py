@@ -16,8 +16,8 @@ from keras import layers, ops
 
 import vis
 from vis import backend
-from vis.engine import energy
 from vis.backprop_modifiers import composite
+from vis.engine import energy
 from vis.engine.graph import walk
 from vis.engine.network import Network
 from vis.engine.surrogates import installed

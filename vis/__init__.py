@@ -33,7 +33,7 @@ from vis.visualization import (
 __version__ = "1.0.0.dev0"
 
 # keras-vis had it in the backend, which is below the model surgery that it needs.
-backend.modify_model_backprop = modify_model_backprop
+backend.modify_model_backprop = modify_model_backprop  # type: ignore[attr-defined]
 
 __all__ = [
     "AblationCAM",

@@ -37,7 +37,7 @@ def operations(model) -> list:
     return list(walk(model))
 
 
-def find_layer(model, layer):
+def find_layer(model: keras.Model, layer: str | int | keras.Layer) -> keras.Layer:
     """Returns the layer meant by a name, a path, an index or the layer object itself.
 
     Args:

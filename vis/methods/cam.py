@@ -4,8 +4,11 @@ A method of this family is a formula of the activations `A` and the gradients `G
 `(N, *spatial, K)`: subclass `ClassActivationMap` and write `formula`.
 """
 
+from __future__ import annotations
+
 import itertools
 import warnings
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +22,17 @@ from vis.utils.formats import data_format
 from vis.utils.images import resize
 from vis.utils.outputs import known_shape
 from vis.utils.validation import VisualizationWarning, check_count, check_flag, words_shape
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import keras
+
+    from vis.engine.feature_maps import FeatureMap
+    from vis.engine.inputs import Batch
+    from vis.engine.network import Site
+    from vis.methods.explainer import Task
+    from vis.utils.types import LayerLike, Maps, RuleLike
 
 _PICKED_PER_EXPLAINER = 16
 _LEAST_GRADIENT = 1e-37  # twice the inverse of what is smaller may be infinite in single precision
@@ -44,35 +58,35 @@ class ClassActivationMap(Explainer):
 
     def __init__(
         self,
-        model,
-        layer=None,
-        backprop_modifier=None,
-        upsample=True,
+        model: keras.Layer,
+        layer: LayerLike | None = None,
+        backprop_modifier: RuleLike | None = None,
+        upsample: bool = True,
         *,
-        output_layer=None,
-        logits=True,
-        reshape=None,
-    ):
+        output_layer: LayerLike | None = None,
+        logits: bool = True,
+        reshape: str | None = None,
+    ) -> None:
         if reshape not in (None, "tokens"):
             raise ValueError(f'`reshape` must be None or "tokens". Received: {reshape!r}.')
         self._upsample, self._reshape = check_flag("upsample", upsample), reshape
         super().__init__(model, output_layer, logits, backprop_modifier, layer)
 
     @staticmethod
-    def formula(activations, gradients):
+    def formula(activations: np.ndarray, gradients: np.ndarray) -> np.ndarray:
         """Returns the maps `(N, *spatial)` of activations and gradients `(N, *spatial, K)`."""
         raise NotImplementedError("A class activation map must define `formula(activations, gradients)`.")
 
     @property
-    def layer(self):
+    def layer(self) -> str | tuple[str, int] | None:
         """The path of the layer whose feature map was used by the last call, with the call if it has several."""
         return self.memory.get("layer")
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         chosen = f", layer={self.layer!r}" if self.layer else ""
         return f"{type(self).__name__}({self.model.name!r}{chosen})"
 
-    def explain(self, task):
+    def explain(self, task: Task) -> np.ndarray:
         """Returns the maps; see `Explainer.explain`."""
         return gathered(task.count, self._chunks(task))[0]
 
@@ -81,7 +95,7 @@ class ClassActivationMap(Explainer):
             image, arrays = self.grids(task, at, results)
             yield images, [self.at_input(task, image, self.formula(*arrays))]
 
-    def evaluated(self, task):
+    def evaluated(self, task: Task) -> Iterator[tuple[Site, np.ndarray, dict]]:
         """Yields `(site, images, results)`: the samples evaluated at the feature map.
 
         The feature map is the user's choice, or the last one that the score depends on.
@@ -191,7 +205,7 @@ class ClassActivationMap(Explainer):
         matters = np.any(gradients.reshape(len(gradients), -1, gradients.shape[-1]), axis=-1)
         return matters.sum(axis=1).max() <= (0 if image.grid is not None else 1) < matters.shape[1]
 
-    def sites(self, task):
+    def sites(self, task: Task) -> list[Site]:
         """Returns the sites that may have the feature map, the best first."""
         if self.site is not None:
             self._check_spatial(task, known_shape(self.site.layer(self.model)))
@@ -211,7 +225,7 @@ class ClassActivationMap(Explainer):
             self.memory["maps"] = feature_maps(self.model, self.survey(task.batch), task.batch, output)
         return self.memory["maps"]
 
-    def grids(self, task, at, results):
+    def grids(self, task: Task, at: Site, results: dict) -> tuple[FeatureMap, list[np.ndarray]]:
         """Returns `(feature map, arrays)`: the activations (and gradients) of a site as `(N, *spatial, K)`."""
         layer = at.layer(self.model)
         arrays = check_finite([results[name] for name in ("activations", "gradients") if name in results])
@@ -244,12 +258,12 @@ class ClassActivationMap(Explainer):
         names = [repr(paths[image.site.place]) for image in self._maps(task)[:5]]
         return f"Choose one of: {', '.join(names)}." if names else "The model has no such layer: use vis.Saliency."
 
-    def at_input(self, task, image, maps):
+    def at_input(self, task: Task, image: FeatureMap, maps: np.ndarray) -> np.ndarray:
         """Resizes maps to the input that they are of."""
         return resize(maps, target_size(task.batch, image, maps.ndim - 1, self.layer)) if self._upsample else maps
 
 
-def target_size(batch, image, rank, path) -> tuple:
+def target_size(batch: Batch, image: FeatureMap, rank: int, path: str | tuple[str, int] | None) -> tuple:
     """Returns the spatial shape of the input that a feature map is of."""
     if image.input is None:
         listed = ", ".join(str(array.shape) for array in batch.arrays)
@@ -312,7 +326,7 @@ class GradCAM(ClassActivationMap):
     """
 
     @staticmethod
-    def formula(activations, gradients):
+    def formula(activations: np.ndarray, gradients: np.ndarray) -> np.ndarray:
         """Returns relu of the sum of w A, where w is the mean of G over the positions."""
         positions = tuple(range(1, gradients.ndim - 1))
         weights = gradients.mean(axis=positions, keepdims=True)  # equation 1
@@ -340,7 +354,7 @@ class GradCAMPlusPlus(ClassActivationMap):
     """
 
     @staticmethod
-    def formula(activations, gradients):
+    def formula(activations: np.ndarray, gradients: np.ndarray) -> np.ndarray:
         """Returns relu of the sum of w A, where w is the sum of alpha relu(G)."""
         # Equation 19, where exp(score) cancels: alpha = G^2 / (2 G^2 + sum(A) G^3). So alpha G = 1 / (2 / G + sum(A)),
         # which needs no powers: they overflow, or vanish, long before their ratio does.
@@ -372,7 +386,7 @@ class LayerCAM(ClassActivationMap):
     """
 
     @staticmethod
-    def formula(activations, gradients):
+    def formula(activations: np.ndarray, gradients: np.ndarray) -> np.ndarray:
         """Returns relu of the sum over the channels of relu(G) A."""
         return np.maximum((np.maximum(gradients, 0) * activations).sum(axis=-1), 0)
 
@@ -399,7 +413,7 @@ class HiResCAM(ClassActivationMap):
     """
 
     @staticmethod
-    def formula(activations, gradients):
+    def formula(activations: np.ndarray, gradients: np.ndarray) -> np.ndarray:
         """Returns relu of the sum over the channels of G A."""
         return np.maximum((gradients * activations).sum(axis=-1), 0)
 
@@ -424,7 +438,7 @@ class XGradCAM(ClassActivationMap):
     """
 
     @staticmethod
-    def formula(activations, gradients):
+    def formula(activations: np.ndarray, gradients: np.ndarray) -> np.ndarray:
         """Returns relu of the sum of w A, where w is sum(G A) / sum(A) over the positions."""
         weights = _total(gradients * activations) / (_total(activations) + 1e-7)
         return np.maximum((weights * activations).sum(axis=-1), 0)
@@ -467,8 +481,16 @@ class EigenCAM(ClassActivationMap):
     evaluation = "activations"
 
     def __init__(
-        self, model, layer=None, backprop_modifier=None, upsample=True, *, output_layer=None, logits=True, reshape=None
-    ):
+        self,
+        model: keras.Layer,
+        layer: LayerLike | None = None,
+        backprop_modifier: None = None,
+        upsample: bool = True,
+        *,
+        output_layer: LayerLike | None = None,
+        logits: bool = True,
+        reshape: str | None = None,
+    ) -> None:
         if backprop_modifier is not None:
             raise ValueError(
                 f"EigenCAM takes no gradient, so `backprop_modifier` must be None. Received: {backprop_modifier!r}."
@@ -476,7 +498,7 @@ class EigenCAM(ClassActivationMap):
         super().__init__(model, layer, None, upsample, output_layer=output_layer, logits=logits, reshape=reshape)
 
     @staticmethod
-    def formula(activations):
+    def formula(activations: np.ndarray) -> np.ndarray:  # type: ignore[override]
         """Returns the centred activations projected on their first right singular vector."""
         maps = []
         for one in activations:
@@ -526,12 +548,20 @@ class GuidedGradCAM(Explainer):
         (1, 8, 8, 3)
     """
 
-    def __init__(self, model, layer=None, *, output_layer=None, logits=True, reshape=None):
+    def __init__(
+        self,
+        model: keras.Layer,
+        layer: LayerLike | None = None,
+        *,
+        output_layer: LayerLike | None = None,
+        logits: bool = True,
+        reshape: str | None = None,
+    ) -> None:
         super().__init__(model, output_layer, logits)
         self._cam = GradCAM(model, layer, upsample=False, output_layer=output_layer, logits=logits, reshape=reshape)
         self._guided = Saliency(model, "guided", output_layer=output_layer, logits=logits)
 
-    def explain(self, task):
+    def explain(self, task: Task) -> Maps:
         """Returns the guided gradients times the resized Grad-CAM maps."""
         maps, batch = self._cam.explain(self._cam.adopt(task)), task.batch
         gradients = self._guided.flat_within(task)
@@ -547,7 +577,7 @@ class ChannelCAM(ClassActivationMap):
 
     evaluation = "activations"
 
-    def explain(self, task):
+    def explain(self, task: Task) -> np.ndarray:
         """Returns relu of the sum of w A, group by group of samples."""
         return gathered(task.count, ((images, [self._explain_group(part)]) for images, part in task.groups()))[0]
 
@@ -558,7 +588,7 @@ class ChannelCAM(ClassActivationMap):
         weights = weights.reshape(len(weights), *[1] * (activations.ndim - 2), -1)
         return self.at_input(task, image, np.maximum((weights * activations).sum(axis=-1), 0))
 
-    def weights(self, task, image, activations):
+    def weights(self, task: Task, image: FeatureMap, activations: np.ndarray) -> np.ndarray:
         """Returns the weights `(N, K)` of the channels of a feature map's activations `(N, *spatial, K)`."""
         raise NotImplementedError(f"{type(self).__name__} must define `weights`.")
 
@@ -593,10 +623,19 @@ class AblationCAM(ChannelCAM):
         [[1.0, 0.0], [0.0, 1.0]]
     """
 
-    def __init__(self, model, layer=None, *, upsample=True, output_layer=None, logits=True, reshape=None):
+    def __init__(
+        self,
+        model: keras.Layer,
+        layer: LayerLike | None = None,
+        *,
+        upsample: bool = True,
+        output_layer: LayerLike | None = None,
+        logits: bool = True,
+        reshape: str | None = None,
+    ) -> None:
         super().__init__(model, layer, None, upsample, output_layer=output_layer, logits=logits, reshape=reshape)
 
-    def weights(self, task, image, activations):
+    def weights(self, task: Task, image: FeatureMap, activations: np.ndarray) -> np.ndarray:
         """Returns (S - S without the channel) / S."""
         channels, scores = activations.shape[-1], task.settle()
 
@@ -641,15 +680,24 @@ class ScoreCAM(ChannelCAM):
     """
 
     def __init__(
-        self, model, layer=None, max_channels=None, *, upsample=True, output_layer=None, logits=False, reshape=None
-    ):
+        self,
+        model: keras.Layer,
+        layer: LayerLike | None = None,
+        max_channels: int | None = None,
+        *,
+        upsample: bool = True,
+        output_layer: LayerLike | None = None,
+        logits: bool = False,
+        reshape: str | None = None,
+    ) -> None:
         self._max_channels = None if max_channels is None else check_count("max_channels", max_channels, 1)
         super().__init__(model, layer, None, upsample, output_layer=output_layer, logits=logits, reshape=reshape)
 
-    def weights(self, task, image, activations):
+    def weights(self, task: Task, image: FeatureMap, activations: np.ndarray) -> np.ndarray:
         """Returns the softmax over the channels of f(x * mask); f(0), the same for all, cancels in it."""
         task.settle_target()
-        index, sizes = image.input, target_size(task.batch, image, activations.ndim - 2, self.layer)
+        sizes = target_size(task.batch, image, activations.ndim - 2, self.layer)
+        index: Any = image.input  # not `None`: there is a size
         if not task.batch.is_float(index):
             raise ValueError(
                 f"`{task.batch.layout.names[index]}` holds whole numbers, which cannot be faded by a mask. Use "

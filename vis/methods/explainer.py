@@ -6,9 +6,12 @@ filled up, and memory is bounded by the chunk. A method says which rows it wants
 makes of the results; it knows nothing of models, devices or compilation.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import warnings
 import weakref
+from typing import TYPE_CHECKING, Any, Self
 
 import keras
 import numpy as np
@@ -26,6 +29,15 @@ from vis.targets import Target
 from vis.utils.contexts import ProcessLock
 from vis.utils.outputs import layer_output
 from vis.utils.validation import VisualizationWarning, check_count, check_flag
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from vis.engine.goals import Custom
+    from vis.engine.inputs import Batch, Layout
+    from vis.engine.network import Site
+    from vis.engine.survey import Survey
+    from vis.utils.types import Dataset, Index, Inputs, LayerLike, Maps, RuleLike, TargetLike, Tensor
 
 _COMPILED_PER_EXPLAINER = 16
 
@@ -54,15 +66,22 @@ class Explainer:
 
     default_call = -1  # of a shared site layer: the last
 
-    def __init__(self, model, output_layer=None, logits=True, backprop_modifier=None, site_layer=None):
+    def __init__(
+        self,
+        model: keras.Layer,
+        output_layer: LayerLike | None = None,
+        logits: bool = True,
+        backprop_modifier: RuleLike | None = None,
+        site_layer: LayerLike | None = None,
+    ) -> None:
         if not isinstance(model, keras.Layer):
             raise TypeError(f"`model` must be a Keras 3 model. Received: {model!r} ({type(model).__name__}).")
-        self._model = model
+        self._model: keras.Layer | None = model
         self._logits = check_flag("logits", logits)
         self._rule = composite(backprop_modifier)
         self._layers = {"output": output_layer, "site": site_layer}
         self._named = [name for name, layer in self._layers.items() if layer is not None and not _is_pair(layer)]
-        self._sites = None
+        self._sites: Any = None
         self._start()
         if model.built:
             self._locate()
@@ -74,28 +93,28 @@ class Explainer:
         self._lock = ProcessLock()
         self._told = set()
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict:
         own = ("_reference", "network", "_compiled", "memory", "_fingerprint", "_lock", "_told")
         return {**{k: v for k, v in vars(self).items() if k not in own}, "_model": self.model}
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: dict) -> None:
         vars(self).update(state)
         self._start()
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"{type(self).__name__}({self.model.name!r})"
 
     @property
-    def model(self):
+    def model(self) -> keras.Layer:
         """The model that is explained."""
         return self._reference()
 
     @property
-    def site(self):
+    def site(self) -> Site | None:
         """The layer that the method looks at, as a `vis.engine.network.Site`, or `None`."""
         return self._sites["site"]
 
-    def weak(self):
+    def weak(self) -> Self:
         """Lets go of the model, for use in a cache that must not keep it alive; returns itself."""
         self._model = None
         return self
@@ -106,7 +125,7 @@ class Explainer:
         self._sites = {name: site(self.model, layer, calls[name]) for name, layer in self._layers.items()}
         self._layers = {}
 
-    def __call__(self, inputs, target=None, batch_size=32, verbose=0):
+    def __call__(self, inputs: Inputs, target: TargetLike = None, batch_size: int = 32, verbose: int = 0) -> Maps:
         """Explains a batch of inputs.
 
         Args:
@@ -136,7 +155,13 @@ class Explainer:
         self.check_rows(batch, goal)
         return check_finite(self.explain(Task(self, batch, goal, batch.layout.fixed_size or batch_size, verbose)))
 
-    def stream(self, dataset, target=None, batch_size=32, verbose=0):
+    def stream(
+        self,
+        dataset: Dataset,
+        target: Index | Callable[..., Tensor] | None = None,
+        batch_size: int = 32,
+        verbose: int = 0,
+    ) -> Iterator[Maps]:
         """Explains a data set batch by batch, in constant memory.
 
         Args:
@@ -165,7 +190,7 @@ class Explainer:
     def _on(self, target, batch_size):
         return lambda inputs: self(inputs, target, batch_size)
 
-    def rules(self, inputs) -> list:
+    def rules(self, inputs: Inputs) -> list[tuple[str, str, str]]:
         """Tells which backward rule each operation of the model gets.
 
         Args:
@@ -179,7 +204,7 @@ class Explainer:
         found = [] if self._rule is None else self._rule.places(self.model)
         return [(path, kind, own.name) for path, _, kind, own in found]
 
-    def explain(self, task):
+    def explain(self, task: Task) -> Maps:
         """Computes the maps of a checked batch; this is the method.
 
         Args:
@@ -190,12 +215,12 @@ class Explainer:
         """
         raise NotImplementedError(f"{type(self).__name__} must define `explain(task)`.")
 
-    def adopt(self, task):
+    def adopt(self, task: Task) -> Task:
         """Makes another explainer's task its own."""
         self.ready(task.batch)
         return Task(self, task.batch, task.target, task.batch_size, task.verbose)
 
-    def ready(self, batch):
+    def ready(self, batch: Batch) -> None:
         """Makes sure that the model is built, its layers found, and that what is compiled fits it."""
         with self._lock():
             if not self.model.built:
@@ -210,7 +235,7 @@ class Explainer:
     def _build(self, batch):
         batch.layout.build(self.model, [ops.convert_to_tensor(array[:1]) for array in batch.arrays])
 
-    def units(self, batch) -> int:
+    def units(self, batch: Batch) -> int:
         """Returns the number of output units; a model without a graph is run on one sample."""
         known = self.network.known_units()
         if known is not None:
@@ -221,14 +246,14 @@ class Explainer:
             self.memory["units"] = self.network.units(outputs).shape[-1]
         return self.memory["units"]
 
-    def survey(self, batch):
+    def survey(self, batch: Batch) -> Survey:
         """Returns what is known of the model's layers, a `vis.engine.survey.Survey`, made once."""
         with self._lock():
             if "survey" not in self.memory:
                 self.memory["survey"] = survey(self.model, self.network, batch)
             return self.memory["survey"]
 
-    def check_rows(self, batch, target):
+    def check_rows(self, batch: Batch, target: Units | Custom) -> None:
         """Raises unless what is explained of a sample is the same whatever the other samples are."""
         known = self.survey(batch)
         self._check_site(known)
@@ -273,7 +298,7 @@ class Explainer:
         output = self._sites["output"]
         return f"layer {output.layer(self.model).name!r}" if output else f"the output of model {self.model.name!r}"
 
-    def compiled(self, kind, target, layout, at=None):
+    def compiled(self, kind: str, target: Units | Custom | None, layout: Layout, at: Site | None = None) -> Callable:
         """Returns a method of `vis.engine.network.Network` compiled for these inputs, made once.
 
         Args:
@@ -302,7 +327,7 @@ class Explainer:
 
         return function
 
-    def tell_if_probable(self, results):
+    def tell_if_probable(self, results: dict) -> None:
         """Says once that probabilities are explained, where their softmax could not be found."""
         if "probable" in self._told or not np.all(results.get("probable", False)):
             return
@@ -315,7 +340,7 @@ class Explainer:
             stacklevel=2,
         )
 
-    def tell_of_calls(self):
+    def tell_of_calls(self) -> None:
         """Says once of each layer that the user named without a call that there are several."""
         for name in self._named:
             at = self._sites[name]
@@ -344,7 +369,7 @@ def _mixed_samples(what):
     )
 
 
-def check_finite(maps):
+def check_finite(maps: Maps) -> Maps:
     """Returns arrays, or raises if they hold NaN or infinite values."""
     arrays = [array for array in tree.flatten(maps) if not np.isfinite([array.min(), array.max()]).all()]
     if arrays:
@@ -356,7 +381,7 @@ def check_finite(maps):
     return maps
 
 
-def gathered(count, chunks) -> list:
+def gathered(count: int, chunks: Iterable[tuple]) -> list[np.ndarray]:
     """Puts parts into whole arrays.
 
     Args:
@@ -366,7 +391,7 @@ def gathered(count, chunks) -> list:
     Returns:
         The arrays `(count, ...)`, float32.
     """
-    whole = None
+    whole: Any = None
     for indices, parts in chunks:
         if whole is None:
             whole = [np.empty((count, *part.shape[1:]), "float32") for part in parts]
@@ -386,7 +411,9 @@ class Task:
         verbose: Whether a progress bar is shown.
     """
 
-    def __init__(self, explainer, batch, target, batch_size, verbose=0):
+    def __init__(
+        self, explainer: Explainer, batch: Batch, target: Units | Custom, batch_size: int, verbose: int = 0
+    ) -> None:
         self.explainer, self.batch, self.target = explainer, batch, target
         self.batch_size, self.verbose = batch_size, verbose
 
@@ -395,7 +422,15 @@ class Task:
         """The number of samples."""
         return self.batch.count
 
-    def rows(self, kind, samples=1, inputs=None, extra=None, at=None, quiet=False):
+    def rows(
+        self,
+        kind: str,
+        samples: int = 1,
+        inputs: Callable | None = None,
+        extra: Callable | None = None,
+        at: Site | None = None,
+        quiet: bool = False,
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, dict]]:
         """Evaluates rows in chunks: `samples` for each sample of the batch.
 
         Args:
@@ -454,7 +489,7 @@ class Task:
             return self.batch.rows(slice(first, last + 1))
         return self.batch.rows(images)
 
-    def by_sample(self, kind, samples, **how):
+    def by_sample(self, kind: str, samples: int, **how: Any) -> Iterator[tuple[int, np.ndarray, dict]]:
         """As `rows`, but each chunk is cut where another sample of the batch begins.
 
         Yields:
@@ -466,7 +501,7 @@ class Task:
                 part = tree.map_structure(lambda array, low=low, high=high: array[low:high], results)
                 yield images[low], numbers[low:high], part
 
-    def groups(self, size=None):
+    def groups(self, size: int | None = None) -> Iterator[tuple[np.ndarray, Task]]:
         """Yields `(indices, task)` for groups of at most `size` samples, by default `batch_size`."""
         size = size or self.batch_size
         for start in range(0, self.count, size):
@@ -475,14 +510,14 @@ class Task:
             target = self.target.part(indices)
             yield indices, Task(self.explainer, part, target, self.batch_size, self.verbose)
 
-    def settle(self):
+    def settle(self) -> np.ndarray:
         """Returns the scores `(N,)` of the samples; an automatic target is fixed to what it chose."""
         found = [results for _, _, results in self.rows("scores", quiet=True)]
         if isinstance(self.target, Units):
             self.target = Units(np.concatenate([results["chosen"] for results in found]))
         return np.concatenate([results["score"] for results in found])
 
-    def settle_target(self):
+    def settle_target(self) -> None:
         """Fixes an automatic target, at the cost of a forward pass if it is one."""
         if not self.target.is_settled:
             self.settle()

@@ -1,13 +1,25 @@
 """Input attribution by gradients: what in the input moves the score."""
 
+from __future__ import annotations
+
 import functools
 import warnings
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vis.methods.explainer import Explainer, gathered
 from vis.utils.formats import data_format
 from vis.utils.validation import VisualizationWarning, check_count, check_nonnegative, check_numeric, pick
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import keras
+    from numpy.typing import ArrayLike
+
+    from vis.methods.explainer import Task
+    from vis.utils.types import Inputs, LayerLike, Maps, RuleLike
 
 _FAR = 10  # of 0 from all values: times their own range
 
@@ -25,30 +37,38 @@ class GradientExplainer(Explainer):
 
     default_call = 0  # of a shared `input_layer`: the first, as embeddings may be called again to make the logits
 
-    def __init__(self, model, backprop_modifier=None, *, input_layer=None, output_layer=None, logits=True):
+    def __init__(
+        self,
+        model: keras.Layer,
+        backprop_modifier: RuleLike | None = None,
+        *,
+        input_layer: LayerLike | None = None,
+        output_layer: LayerLike | None = None,
+        logits: bool = True,
+    ) -> None:
         super().__init__(model, output_layer, logits, backprop_modifier, input_layer)
 
-    def explain(self, task):
+    def explain(self, task: Task) -> Maps:
         """Returns the attributions, in the structure of the inputs; see `Explainer.explain`."""
         flat = self.attributions(task)
         return task.batch.pack(flat) if self.site is None else flat[0]
 
-    def attributions(self, task) -> list:
+    def attributions(self, task: Task) -> list[np.ndarray]:
         """Returns the attributions of a task as a flat list of arrays: the method itself."""
         raise NotImplementedError(f"{type(self).__name__} must define `attributions(task)`.")
 
-    def flat_within(self, task) -> list:
+    def flat_within(self, task: Task) -> list[np.ndarray]:
         """Returns the attributions of another explainer's task as a flat list."""
         return self.attributions(self.adopt(task))
 
-    def values(self, task) -> list:
+    def values(self, task: Task) -> list[np.ndarray]:
         """Returns what is attributed to, a flat list: the inputs, or the activations of `input_layer`."""
         if self.site is None:
             return task.batch.arrays
         chunks = task.rows("activations", at=self.site, quiet=True)
         return gathered(task.count, ((images, [results["activations"]]) for images, _, results in chunks))
 
-    def gradients(self, task):
+    def gradients(self, task: Task) -> Iterator[tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]]:
         """Yields `(images, gradients, values)` for chunks of the samples as they are, flat lists."""
         if self.site is None:
             for images, _, results in task.rows("gradients"):
@@ -57,7 +77,9 @@ class GradientExplainer(Explainer):
             for images, _, results in task.rows("site_gradients", at=self.site):
                 yield images, [results["gradients"]], [results["activations"]]
 
-    def gradients_of_changed(self, task, samples, change):
+    def gradients_of_changed(
+        self, task: Task, samples: int, change: Callable
+    ) -> Iterator[tuple[int, np.ndarray, list[np.ndarray]]]:
         """Yields `(image, numbers, gradients)` for changed values.
 
         Args:
@@ -73,11 +95,11 @@ class GradientExplainer(Explainer):
             gradients = results["gradients"]
             yield image, numbers, _for_all(task.batch, gradients) if self.site is None else gradients
 
-    def formats(self, task) -> list:
+    def formats(self, task: Task) -> list[str]:
         """Returns the data formats of the values."""
         return task.batch.formats if self.site is None else [data_format(self.site.layer(self.model))]
 
-    def is_changeable(self, task, index) -> bool:
+    def is_changeable(self, task: Task, index: int) -> bool:
         """Tells whether noise or a baseline make sense for one of the values."""
         return self.site is not None or task.batch.is_float(index)
 
@@ -131,7 +153,7 @@ class Saliency(GradientExplainer):
         [[1.0, 2.0, 3.0]]
     """
 
-    def attributions(self, task):
+    def attributions(self, task: Task) -> list[np.ndarray]:
         """Returns the gradients."""
         return gathered(task.count, ((images, gradients) for images, gradients, _ in self.gradients(task)))
 
@@ -163,7 +185,7 @@ class GradientTimesInput(GradientExplainer):
         [[3.0, 4.0, 3.0]]
     """
 
-    def attributions(self, task):
+    def attributions(self, task: Task) -> list[np.ndarray]:
         """Returns the gradients times the values."""
         return gathered(
             task.count,
@@ -219,24 +241,24 @@ class SmoothGrad(GradientExplainer):
 
     def __init__(
         self,
-        model,
-        num_samples=50,
-        noise_level=0.15,
-        statistic="mean",
-        seed=None,
+        model: keras.Layer,
+        num_samples: int = 50,
+        noise_level: float = 0.15,
+        statistic: str = "mean",
+        seed: int | None = None,
         *,
-        backprop_modifier=None,
-        input_layer=None,
-        output_layer=None,
-        logits=True,
-    ):
+        backprop_modifier: RuleLike | None = None,
+        input_layer: LayerLike | None = None,
+        output_layer: LayerLike | None = None,
+        logits: bool = True,
+    ) -> None:
         super().__init__(model, backprop_modifier, input_layer=input_layer, output_layer=output_layer, logits=logits)
         self._statistic = pick("statistic", statistic, _STATISTICS) and statistic
         self._num_samples = check_count("num_samples", num_samples, 2 if statistic == "variance" else 1)
         self._noise_level = check_nonnegative("noise_level", noise_level)
         self._seed = None if seed is None else check_count("seed", seed)
 
-    def attributions(self, task):
+    def attributions(self, task: Task) -> list[np.ndarray]:
         """Returns the statistic of the gradients under noise."""
         task.settle_target()
         values, seed = self.values(task), fresh_seed(self._seed)
@@ -266,9 +288,9 @@ class SmoothGrad(GradientExplainer):
                 yield [image], [formula(samples, t, s)[None] for t, s in zip(totals, squares)]
 
 
-def fresh_seed(seed) -> int:
+def fresh_seed(seed: int | None) -> int:
     """Returns the seed, or a new one for `None`, without touching any global state."""
-    return int(np.random.SeedSequence().entropy % 2**63) if seed is None else seed
+    return int(np.random.SeedSequence().entropy % 2**63) if seed is None else seed  # type: ignore[operator]
 
 
 @functools.cache
@@ -326,20 +348,20 @@ class IntegratedGradients(GradientExplainer):
 
     def __init__(
         self,
-        model,
-        steps=50,
-        baseline=None,
+        model: keras.Layer,
+        steps: int = 50,
+        baseline: Inputs | None = None,
         *,
-        backprop_modifier=None,
-        input_layer=None,
-        output_layer=None,
-        logits=True,
-    ):
+        backprop_modifier: RuleLike | None = None,
+        input_layer: LayerLike | None = None,
+        output_layer: LayerLike | None = None,
+        logits: bool = True,
+    ) -> None:
         super().__init__(model, backprop_modifier, input_layer=input_layer, output_layer=output_layer, logits=logits)
         self._steps = check_count("steps", steps, 1)
         self._baseline = baseline
 
-    def attributions(self, task):
+    def attributions(self, task: Task) -> list[np.ndarray]:
         """Returns the integrals times the differences to the baseline."""
         task.settle_target()
         values = self.values(task)
@@ -392,7 +414,7 @@ def _between(start, value, position):
     return start + position * (value - start)
 
 
-def read_baseline(baseline, values) -> np.ndarray:
+def read_baseline(baseline: ArrayLike, values: np.ndarray) -> np.ndarray:
     """Returns a baseline for a batch of values, checked."""
     array = check_numeric("baseline", baseline)
     try:
@@ -404,7 +426,7 @@ def read_baseline(baseline, values) -> np.ndarray:
         ) from None
 
 
-def warn_of_far_zero(name, values):
+def warn_of_far_zero(name: str, values: np.ndarray) -> None:
     """Says so where 0, which stands for what is hidden, is nothing like the values of an input."""
     if values.dtype.kind != "f":
         return

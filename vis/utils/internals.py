@@ -36,7 +36,8 @@ def keep_consumers(operation, count):
 
 def output_shapes(model) -> dict:
     """Returns the shapes that the calls of each operation in a model's own graph put out, as sets under their `id`."""
-    found, seen, queue = {}, set(), list(model.outputs)
+    found: dict[int, set[tuple]] = {}
+    seen, queue = set(), list(model.outputs)
     while queue:
         tensor = queue.pop()
         if id(tensor) not in seen:
