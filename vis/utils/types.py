@@ -19,44 +19,50 @@ if TYPE_CHECKING:
     from vis.losses import Loss
     from vis.targets import Contrast, Target
 
-# A tensor of TensorFlow, JAX or PyTorch, or a symbolic one of Keras. These have no common type.
 Tensor: TypeAlias = Any
+"""A tensor of TensorFlow, JAX or PyTorch, or a symbolic one of Keras. These have no common type."""
 
-# A shape, batch axis first: whole numbers, or `None` where any size fits.
 Shape: TypeAlias = "tuple[Any, ...]"
+"""A shape, batch axis first: whole numbers, or `None` where any size fits."""
 
-# A whole number of Python or NumPy; one or several of them.
 Index: TypeAlias = "int | np.integer"
+"""A whole number of Python or NumPy."""
+
 Indices: TypeAlias = "Index | Sequence[Index] | np.ndarray"
+"""One whole number or several."""
 
-# A layer as the user names it: its name or path, its index, or the layer itself.
 LayerName: TypeAlias = "str | Index | keras.Layer"
+"""A layer: its name, its path through nested models, its index, or the layer itself."""
 
-# The same, or a pair of it and the number of the call, for a layer that is called several times.
 LayerLike: TypeAlias = "LayerName | tuple[LayerName, int]"
+"""The same, or a pair of it and the number of the call, for a layer that is called several times."""
 
-# What a model takes: an array, or a list, tuple or dict of arrays. A list of lists of numbers is an array too.
 Inputs: TypeAlias = "ArrayLike | Sequence[ArrayLike] | Mapping[str, ArrayLike]"
+"""What a model takes: an array, or a list, tuple or dict of arrays."""
 
-# What an explainer returns: a float32 array. Of a model with several inputs, some return what has the structure of
-# these, a list or dict of arrays: that is what `Any` stands for.
 Maps: TypeAlias = "np.ndarray | Any"
+"""What an explainer returns: a float32 array.
 
-# What is explained, see `vis.methods.explainer.Explainer.__call__`. `None`: the class with the highest score.
+For a model with several inputs some explainers return a list or dict of arrays, as the inputs are. `Any` stands for it.
+"""
+
 Classes: TypeAlias = "Index | Sequence[Index] | Sequence[Sequence[Index]] | np.ndarray"
+"""A class, one for each sample, or for each sample several that are summed."""
+
 TargetLike: TypeAlias = "Classes | Target | Contrast | Callable[..., Tensor] | None"
+"""What is explained, see `vis.methods.explainer.Explainer.__call__`. `None`: the class with the highest score."""
 
-# What gives batches of inputs, see `vis.methods.explainer.Explainer.stream`.
 Dataset: TypeAlias = "Iterable[Any] | keras.utils.PyDataset"
+"""What gives batches of inputs, see `vis.methods.explainer.Explainer.stream`."""
 
-# A gradient modifier of `vis.grad_modifiers`, or its name.
 GradModifierLike: TypeAlias = "str | Callable[[Tensor], Tensor]"
+"""A gradient modifier of `vis.grad_modifiers`, or its name."""
 
-# Losses and their weights; 0 or `None` leaves a loss out.
 WeightedLosses: TypeAlias = "Sequence[tuple[Loss, float | None]]"
+"""Losses and their weights; 0 or `None` leaves a loss out."""
 
-# What watches an optimisation: one callback or several.
 Callbacks: TypeAlias = "OptimizerCallback | Sequence[OptimizerCallback]"
+"""What watches an optimisation: one callback or several."""
 
 
 class BackwardRule(Protocol):
@@ -70,5 +76,5 @@ class BackwardRule(Protocol):
         """Returns `call(*args, **kwargs)`, with another gradient."""
 
 
-# What `backprop_modifier=` takes, see `vis.backprop_modifiers.rule`.
 RuleLike: TypeAlias = "str | BackwardRule | Composite | Callable[..., Any]"
+"""What `backprop_modifier=` takes, see `vis.backprop_modifiers.rule`."""
