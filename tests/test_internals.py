@@ -1,9 +1,11 @@
 """What `vis/utils/internals.py` reads of Keras's graphs, which has no public name: it may change with any version."""
 
+import tomllib
+
 import keras
 import numpy as np
 import pytest
-from conftest import small_cnn, value_of
+from conftest import ROOT, small_cnn, value_of
 from keras import layers, ops
 
 from vis.utils.internals import (
@@ -221,6 +223,11 @@ def test_steps_refuse_what_depends_on_another_input():
         steps(model.outputs, model.inputs[:1])
     with pytest.raises(ValueError, match="is not among the inputs"):
         steps(model.outputs, functional().inputs)
+
+
+def test_the_oldest_measured_version_is_the_oldest_that_the_package_allows():
+    dependencies = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    assert f"keras>={MEASURED[0]}" in dependencies
 
 
 def test_this_version_of_keras_is_one_of_those_that_were_measured():
