@@ -25,6 +25,15 @@ if keras.config.backend() == "jax":
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 ROOT = pathlib.Path(__file__).parent.parent
+KERAS = tuple(int(part) for part in keras.version().split(".")[:2])
+
+# What older versions of Keras, which `vis` supports, cannot do themselves.
+needs_seeds_that_restart = pytest.mark.skipif(
+    KERAS < (3, 13), reason="before Keras 3.13, set_random_seed does not restart the generator of keras.random"
+)
+needs_layers_as_activations = pytest.mark.skipif(
+    KERAS < (3, 10), reason="before Keras 3.10, a layer as an activation cannot be read back from its configuration"
+)
 
 
 def value_of(tensor):

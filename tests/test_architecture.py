@@ -1,6 +1,8 @@
 """The house's rules, kept by reading the source: floors, no cycles, framework names only in the seam."""
 
 import ast
+import importlib
+import inspect
 import pathlib
 import re
 import statistics
@@ -15,6 +17,7 @@ PACKAGE = ROOT / "vis"
 # A module imports only from floors below its own, or from its own where that makes no cycle.
 FLOORS = {
     "vis.utils": 0,
+    "vis.utils.types": 0,
     "vis.utils.validation": 0,
     "vis.utils.contexts": 0,
     "vis.utils.images": 0,
@@ -91,10 +94,18 @@ def tree_of(module):
     return ast.parse(MODULES[module].read_text())
 
 
+def running(tree):
+    """Yields the nodes of a module but for those that only type checkers read."""
+    for node in ast.iter_child_nodes(tree):
+        if not (isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"):
+            yield node
+            yield from running(node)
+
+
 def imports(module):
-    """Returns the modules that a module imports, at whatever depth of its code."""
+    """Returns the modules that a module imports when it runs, at whatever depth of its code."""
     found = set()
-    for node in ast.walk(tree_of(module)):
+    for node in running(tree_of(module)):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -221,3 +232,51 @@ def test_the_contributors_table_names_every_room():
         parts = module.split(".")
         if len(parts) > 1 and parts[1] not in ("backend", "methods", "visualization"):
             assert parts[-1] in table, module
+
+
+# What users call. Of a module without `__all__`, what it defines itself under a public name.
+PUBLIC = [
+    *("vis", "vis.losses", "vis.regularizers", "vis.optimizer", "vis.callbacks", "vis.targets", "vis.plotting"),
+    *("vis.backprop_modifiers", "vis.grad_modifiers", "vis.input_modifiers", "vis.parameterizations", "vis.training"),
+    *("vis.utils.utils", "vis.utils.heatmaps", "vis.utils.images"),
+    *(module for module in MODULES if module.startswith(("vis.visualization", "vis.methods"))),
+]
+
+
+def public_names(module):
+    own = [name for name, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__]
+    names = getattr(module, "__all__", None) or [name for name in own if not name.startswith("_")]
+    return {name: getattr(module, name) for name in names}
+
+
+def public_functions(name, value):
+    """Yields the functions behind a public name: of a class, its methods and those that it inherits in the package."""
+    if not inspect.isclass(value):
+        if inspect.isfunction(value):
+            yield name, value
+        return
+    for one in inspect.classify_class_attrs(value):
+        is_ours = one.defining_class.__module__.partition(".")[0] == "vis"
+        if is_ours and (one.name in ("__init__", "__call__") or not one.name.startswith("_")):
+            function = getattr(one.object, "fget", None) or getattr(one.object, "__func__", one.object)
+            if inspect.isfunction(function):
+                yield f"{name}.{one.name}", function
+
+
+def missing_annotations(function):
+    signature = inspect.signature(function)
+    names = [name for name, one in signature.parameters.items() if one.annotation is one.empty and name != "self"]
+    return names + (["the result"] if signature.return_annotation is signature.empty else [])
+
+
+@pytest.mark.parametrize("module", PUBLIC)
+def test_public_functions_are_annotated(module):
+    names = public_names(importlib.import_module(module))
+    functions = [pair for name, value in names.items() for pair in public_functions(name, value)]
+    missing = {name: missing_annotations(function) for name, function in functions}
+    assert functions or module == "vis.methods"
+    assert {name: what for name, what in missing.items() if what} == {}
+
+
+def test_the_package_says_that_it_is_typed():
+    assert (PACKAGE / "py.typed").exists()

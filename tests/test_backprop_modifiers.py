@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from conftest import small_cnn, value_of
+from conftest import needs_layers_as_activations, small_cnn, value_of
 from keras import layers, ops
 
 from vis import backend, backprop_modifiers
@@ -85,7 +85,10 @@ def test_rectified_at_every_place(place, nested):
     np.testing.assert_allclose(got, UPSTREAM * (UPSTREAM > 0), rtol=1e-6)  # no forward gate
 
 
-@pytest.mark.parametrize("place", PLACES)
+COPIED = {**dict.fromkeys(PLACES, ()), "layer as activation": needs_layers_as_activations}
+
+
+@pytest.mark.parametrize("place", [pytest.param(place, marks=marks) for place, marks in COPIED.items()])
 @pytest.mark.parametrize("modifier", [guided, rectified])
 def test_modified_copies_have_the_same_outputs_and_the_rule(place, modifier):
     model = model_with(PLACES[place](), nested=True)

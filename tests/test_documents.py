@@ -7,7 +7,7 @@ import runpy
 
 import matplotlib
 import pytest
-from conftest import ROOT
+from conftest import KERAS, ROOT
 from test_architecture import MODULES
 
 import vis
@@ -23,6 +23,8 @@ def blocks(page, language):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_python_blocks_run_in_order(page, tmp_path, monkeypatch):
+    if page.name == "concepts.md" and KERAS < (3, 14):
+        pytest.skip("it shows that a keras.Function refuses tensors of another graph, which older ones do when called")
     matplotlib.use("Agg")
     monkeypatch.chdir(tmp_path)
     names = {"__name__": "__main__"}

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 import zoo
-from conftest import value_of
+from conftest import needs_seeds_that_restart, value_of
 from keras import layers, ops
 from test_no_harm import same_snapshots, snapshot
 
@@ -255,6 +255,7 @@ def test_the_first_call_is_the_second_bit_for_bit(make):
         np.testing.assert_array_equal(first, second)
 
 
+@needs_seeds_that_restart
 def test_the_global_seeds_neither_matter_nor_change(shared):
     first = shared(num_images=2, steps=4, seed=1)
     keras.utils.set_random_seed(99)

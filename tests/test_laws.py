@@ -12,7 +12,7 @@ import threading
 import keras
 import numpy as np
 import pytest
-from conftest import ROOT, small_cnn, value_of
+from conftest import ROOT, needs_seeds_that_restart, small_cnn, value_of
 from keras import layers
 
 import vis
@@ -383,6 +383,7 @@ def test_the_seed_decides(name, model, images, maps):
     assert np.abs(first - second).max() > 1e-3 * np.abs(first).max()
 
 
+@needs_seeds_that_restart
 @every_method
 def test_calls_are_repeatable_and_leave_global_random_states_alone(name, model, explainers, maps, images):
     explainer = made(name, model, seed=None) if name in SEEDED else explainers[name]

@@ -151,6 +151,25 @@ def test_an_exception_inside_the_model_leaves_no_trace(name, rng):
     ALL_CALLS[name](model, image)  # and works when the fault is mended
 
 
+@pytest.fixture(scope="module")
+def framework_gives_back():
+    """Skips where the framework itself loses memory with each tensor, as TensorFlow 2.16 does."""
+
+    def traced(count):
+        for _ in range(count):
+            keras.ops.convert_to_tensor(array)
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    array = np.zeros((1, 9, 7, 3), "float32")
+    tracemalloc.start()
+    lost = (-traced(500) + traced(500)) / 500
+    tracemalloc.stop()
+    if lost > 20:
+        pytest.skip(f"the framework loses {lost:.0f} bytes with each tensor")
+
+
+@pytest.mark.usefixtures("framework_gives_back")
 @pytest.mark.parametrize("name", CALLS)
 def test_many_calls_do_not_grow(name, rng):
     model = small_cnn()
@@ -320,6 +339,7 @@ def test_the_first_small_call_is_eager_and_the_second_compiles(rng, monkeypatch)
     assert compiled.graph.experimental_get_tracing_count() == 1
 
 
+@pytest.mark.usefixtures("framework_gives_back")
 def test_an_explainer_does_not_grow(rng):
     model, x = small_cnn(), rng.random((1, 9, 7, 3)).astype("float32")
     explainer = vis.GradCAM(model)

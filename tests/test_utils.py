@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from conftest import small_cnn, value_of
+from conftest import needs_layers_as_activations, small_cnn, value_of
 from keras import layers, ops
 from PIL import Image
 
@@ -73,7 +73,9 @@ def numpy_outputs(model, x):
     return [value_of(y) for y in keras.tree.flatten(model(x, training=False))]
 
 
-@pytest.mark.parametrize("make", [sequential, functional, nested, custom, small_cnn])
+@pytest.mark.parametrize(
+    "make", [sequential, functional, nested, pytest.param(custom, marks=needs_layers_as_activations), small_cnn]
+)
 def test_copies_are_equal_and_independent(make):
     model = make()
     shape = (2, *model.input_shape[1:])

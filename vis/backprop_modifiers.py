@@ -4,11 +4,14 @@ A rule gives an operation a surrogate with the same value and another gradient; 
 which rule. Both are data; `vis.engine.surrogates` installs them.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import fnmatch
 import inspect
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import keras
 from keras import ops, tree
@@ -19,6 +22,11 @@ from vis.engine.graph import walk
 from vis.engine.surrogates import CONVOLUTIONS, LINEAR, has_own_activation, installed_for_good
 from vis.utils.formats import foreign_modules
 from vis.utils.validation import VisualizationWarning, check_nonnegative, pick
+
+if TYPE_CHECKING:
+    from keras import Operation
+
+    from vis.utils.types import BackwardRule, RuleLike, Tensor
 
 # Functions that pass positive values on and hold negative ones back.
 _RELU_LIKE = ("relu", "relu6", "leaky_relu", "elu", "selu", "celu")
@@ -43,7 +51,7 @@ class Rule:
     function: Callable
     keeps_derivative: bool = False
 
-    def surrogate(self, call: Callable, operation, x, *args, **kwargs):
+    def surrogate(self, call: Callable, operation: Operation | None, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Returns `call(x)` with the rule's gradient."""
         y = call(x, *args, **kwargs)
         source = y if self.keeps_derivative else x
@@ -80,7 +88,7 @@ class Identity:
     epsilon: float = 1e-6
     name = "identity"
 
-    def surrogate(self, call, operation, x, *args, **kwargs):
+    def surrogate(self, call: Callable, operation: Operation | None, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Returns `call(x)`, with the gradient y / x."""
         y = call(x, *args, **kwargs)
         return _with_value(y, x * ops.stop_gradient(y / _stabilized(x, self.epsilon)))
@@ -104,7 +112,7 @@ class Half:
     epsilon: float = 1e-6
     name = "half"
 
-    def surrogate(self, call, operation, *args, **kwargs):
+    def surrogate(self, call: Callable, operation: Operation | None, *args: Any, **kwargs: Any) -> Tensor:
         """Returns the product, with the gradient y / (n x) for each of its n factors."""
         y = call(*args, **kwargs)
         factors = [x for x in tree.flatten(args) if ops.is_tensor(x)]
@@ -135,11 +143,11 @@ class Epsilon:
     epsilon: float = 1e-6
     name = "epsilon"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if check_nonnegative("epsilon", self.epsilon) == 0:
             raise ValueError("`epsilon` must be above 0. Received: 0.")
 
-    def surrogate(self, call, operation, *args, **kwargs):
+    def surrogate(self, call: Callable, operation: Operation | None, *args: Any, **kwargs: Any) -> Tensor:
         """Returns `call(x)`, with the layer's own gradient times z / (z + epsilon sign(z))."""
         z = call(*args, **kwargs)
         return _with_value(z, z * ops.stop_gradient(z / _stabilized(z, self.epsilon)))
@@ -235,17 +243,17 @@ class Composite:
         [('fc', 'call', 'epsilon'), ('fc', 'activation', 'identity')]
     """
 
-    pairs: tuple
+    pairs: Sequence[tuple]
     name: str = "composite"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not isinstance(self.pairs, (list, tuple)) or not all(_is_pair(pair) for pair in self.pairs):
             raise TypeError(f"`pairs` must be a list of pairs (what, rule). Received: {self.pairs!r:.80}.")
         if not self.pairs:
             raise ValueError("`pairs` must hold at least one pair (what, rule). Received: none.")
         object.__setattr__(self, "pairs", tuple((what, rule(one)) for what, one in self.pairs))
 
-    def places(self, root) -> list:
+    def places(self, root: keras.Layer) -> list[tuple]:
         """Returns the operations that get a rule, as `(path, operation, kind, rule)`.
 
         The kind is `"activation"` where a layer applies an activation function of its own, and `"call"` otherwise.
@@ -258,7 +266,7 @@ class Composite:
                     found.append((path, operation, kind, matches[0]))
         return found
 
-    def tell(self, root, found):
+    def tell(self, root: keras.Layer, found: list[tuple]) -> None:
         """Warns where the composite changes nothing, and of activations that it does not reach.
 
         Args:
@@ -272,7 +280,7 @@ class Composite:
         elif not found:
             warnings.warn(_words_unchanged(self, root, for_relus), VisualizationWarning, stacklevel=5)
 
-    def __str__(self):
+    def __str__(self) -> str:
         rows = [
             f"{what if isinstance(what, str) else getattr(what, '__name__', what)}: {one.name}"
             for what, one in self.pairs
@@ -320,15 +328,15 @@ def _matches(what, path, operation, kind, first):
     return isinstance(operation, what) if isinstance(what, type) else bool(what(path, operation))
 
 
-def is_relu_like(operation, kind) -> bool:
+def is_relu_like(operation: Operation, kind: str) -> bool:
     """Tells whether an operation holds negative values back: what guided backpropagation and its kin are for."""
     if kind == "activation":
-        return _is_relu_like(operation.activation)
+        return _is_relu_like(operation.activation)  # type: ignore[attr-defined]
     whole = isinstance(operation, keras.layers.Activation) and _is_relu_like(operation.activation)
     return whole or isinstance(operation, _RELU_LAYERS) or _is_relu_operation(operation)
 
 
-def rule(identifier):
+def rule(identifier: RuleLike | None) -> BackwardRule | Composite | None:
     """Returns the backward rule or composite meant by `identifier`.
 
     Args:
@@ -357,7 +365,7 @@ def rule(identifier):
     return pick("backprop_modifier", identifier, _RULES)
 
 
-def composite(identifier):
+def composite(identifier: RuleLike | None) -> Composite | None:
     """Returns the composite meant by `identifier`; a rule by itself is for ReLU-like activations.
 
     Args:
@@ -380,7 +388,7 @@ def composite(identifier):
     return Composite([(is_relu_like, found)], found.name)
 
 
-def _is_rule(value):
+def _is_rule(value: object) -> TypeGuard[BackwardRule]:
     return not isinstance(value, type) and hasattr(value, "surrogate") and hasattr(value, "name")
 
 
@@ -405,7 +413,9 @@ def _is_relu_like(function):
     return getattr(function, "__name__", None) in _RELU_LIKE
 
 
-def modify(model, identifier, custom_objects=None):
+def modify(
+    model: keras.Model, identifier: RuleLike | None, custom_objects: dict[str, Any] | None = None
+) -> keras.Model:
     """Returns a copy of a model whose ReLU-like activations follow a backward rule.
 
     The forward pass and the weights are the same as the original's, which stays as it is.
@@ -430,7 +440,7 @@ def modify(model, identifier, custom_objects=None):
     return installed_for_good(model, composite(identifier), custom_objects)
 
 
-def guided(model):
+def guided(model: keras.Model) -> keras.Model:
     """Returns a copy of a model for guided backpropagation.
 
     The gradient passes a ReLU where both the gradient and the ReLU's output are positive.
@@ -459,7 +469,7 @@ def guided(model):
     return modify(model, _GUIDED)
 
 
-def rectified(model):
+def rectified(model: keras.Model) -> keras.Model:
     """Returns a copy of a model for the deconvnet's backward pass.
 
     The gradient passes a ReLU where it is positive, whatever the ReLU let through.
@@ -490,7 +500,7 @@ relu = deconv = rectified
 _MODIFIERS = {"guided": guided, "rectified": rectified, "relu": relu, "deconv": deconv}
 
 
-def get(identifier):
+def get(identifier: str | Callable[[keras.Model], keras.Model]) -> Callable[[keras.Model], keras.Model]:
     """Returns the function that makes a modified copy of a model.
 
     Args:
@@ -511,7 +521,9 @@ def get(identifier):
     return identifier if callable(identifier) else pick("backprop_modifier", identifier, _MODIFIERS)
 
 
-def modify_model_backprop(model, backprop_modifier):
+def modify_model_backprop(
+    model: keras.Model, backprop_modifier: str | Callable[[keras.Model], keras.Model]
+) -> keras.Model:
     """Returns a copy of a model with a modified backward pass; keras-vis's older name.
 
     Args:

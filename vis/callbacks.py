@@ -1,7 +1,10 @@
 """Callbacks: what watches an optimisation."""
 
+from __future__ import annotations
+
 import pathlib
 import pprint
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
@@ -10,6 +13,10 @@ from vis.utils.files import check_writable, gif_frame, write_gif
 from vis.utils.images import deprocess_input, to_bytes
 from vis.utils.utils import draw_text
 from vis.utils.validation import check_count, check_flag, check_input_range
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
 
 _CAPTION_WIDTH = 64  # pixels
 _MILLISECONDS = 100  # that each frame is shown
@@ -34,7 +41,14 @@ class OptimizerCallback:
 
     every = 1
 
-    def callback(self, i, named_losses, overall_loss, grads, wrt_value):
+    def callback(
+        self,
+        i: int,
+        named_losses: Sequence[tuple[str, float]],
+        overall_loss: float,
+        grads: np.ndarray | None,
+        wrt_value: np.ndarray | None,
+    ) -> None:
         """Is called for every iteration, in order.
 
         Args:
@@ -48,7 +62,7 @@ class OptimizerCallback:
         """
         raise NotImplementedError(f"{type(self).__name__} must override `callback`.")
 
-    def on_end(self):
+    def on_end(self) -> None:
         """Is called once at the end, also after an exception. Closes what was opened."""
 
 
@@ -63,10 +77,17 @@ class Print(OptimizerCallback):
         Iteration: 10, named_losses: [('TV Loss', 0.5)], overall loss: 0.5
     """
 
-    def __init__(self, every=1):
+    def __init__(self, every: int = 1) -> None:
         self.every = check_count("every", every, 1)
 
-    def callback(self, i, named_losses, overall_loss, grads, wrt_value):
+    def callback(
+        self,
+        i: int,
+        named_losses: Sequence[tuple[str, float]],
+        overall_loss: float,
+        grads: np.ndarray | None,
+        wrt_value: np.ndarray | None,
+    ) -> None:
         """Prints one line."""
         losses = pprint.pformat([(name, float(value)) for name, value in named_losses])
         print(f"Iteration: {i + 1}, named_losses: {losses}, overall loss: {float(overall_loss)}")
@@ -98,7 +119,13 @@ class GifGenerator(OptimizerCallback):
         'progress.gif'
     """
 
-    def __init__(self, path, input_range=(0, 255), every=1, deprocess=True):
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        input_range: tuple[float, float] = (0, 255),
+        every: int = 1,
+        deprocess: bool = True,
+    ) -> None:
         self.input_range = check_input_range(input_range)
         self.every, self._deprocess = check_count("every", every, 1), check_flag("deprocess", deprocess)
         path = str(path)
@@ -110,9 +137,16 @@ class GifGenerator(OptimizerCallback):
                 f"`path` must be a file that can be written. Received: {str(self.path)!r} ({error}). "
                 "Create its folder first."
             ) from error
-        self._frames = []
+        self._frames: list = []
 
-    def callback(self, i, named_losses, overall_loss, grads, wrt_value):
+    def callback(
+        self,
+        i: int,
+        named_losses: Sequence[tuple[str, float]],
+        overall_loss: float,
+        grads: np.ndarray | None,
+        wrt_value: np.ndarray | None,
+    ) -> None:
         """Appends one frame, with the step written on it where it is 64 pixels wide or more."""
         image = _picture(np.asarray(wrt_value)[0])
         frame = to_bytes(deprocess_input(image, self.input_range) if self._deprocess else image, self.input_range)
@@ -120,7 +154,7 @@ class GifGenerator(OptimizerCallback):
             frame = draw_text(frame, f"Step {i + 1}", position=(2, 2), font_size=10)
         self._frames.append(gif_frame(frame))
 
-    def on_end(self):
+    def on_end(self) -> None:
         """Writes the file, if there is an image. A second run begins a new film in the same file."""
         frames, self._frames = self._frames, []
         if frames:

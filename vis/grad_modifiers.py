@@ -4,14 +4,23 @@ Each takes an array or tensor and returns a new one of the same shape; nothing i
 changed in place.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from keras import ops
 
 from vis.utils.validation import pick
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vis.utils.types import GradModifierLike, Tensor
+
 _EPSILON = 1e-7
 
 
-def negate(grads):
+def negate(grads: Tensor) -> Tensor:
     """Returns `-grads`: what would lower the score.
 
     Args:
@@ -23,7 +32,7 @@ def negate(grads):
     return ops.negative(grads)
 
 
-def absolute(grads):
+def absolute(grads: Tensor) -> Tensor:
     """Returns `|grads|`: how strongly, whatever the direction.
 
     Args:
@@ -35,7 +44,7 @@ def absolute(grads):
     return ops.absolute(grads)
 
 
-def invert(grads):
+def invert(grads: Tensor) -> Tensor:
     """Returns `1 / (grads + 1e-7)`: small gradients become large ones.
 
     Args:
@@ -47,7 +56,7 @@ def invert(grads):
     return ops.divide(1.0, ops.add(grads, _EPSILON))
 
 
-def relu(grads):
+def relu(grads: Tensor) -> Tensor:
     """Returns `max(grads, 0)`: only what would raise the score.
 
     Args:
@@ -59,7 +68,7 @@ def relu(grads):
     return ops.maximum(grads, 0.0)
 
 
-def small_values(grads):
+def small_values(grads: Tensor) -> Tensor:
     """Returns `|1 / (grads + 1e-7)|`: highlights what hardly changes the score.
 
     Args:
@@ -74,7 +83,7 @@ def small_values(grads):
 _MODIFIERS = {f.__name__: f for f in (negate, absolute, invert, relu, small_values)}
 
 
-def get(identifier):
+def get(identifier: GradModifierLike) -> Callable[[Tensor], Tensor]:
     """Returns the gradient modifier of that name.
 
     Args:
@@ -95,7 +104,7 @@ def get(identifier):
     return identifier if callable(identifier) else pick("grad_modifier", identifier, _MODIFIERS)
 
 
-def apply(modifier, grads):
+def apply(modifier: Callable[[Tensor], Tensor], grads: Tensor) -> Tensor:
     """Returns what a gradient modifier makes of a gradient, or raises if that is no gradient."""
     modified = modifier(grads)
     if getattr(modified, "shape", None) is None or tuple(modified.shape) != tuple(grads.shape):
@@ -106,6 +115,6 @@ def apply(modifier, grads):
     return modified
 
 
-def is_named(modifier) -> bool:
+def is_named(modifier: Callable[[Tensor], Tensor]) -> bool:
     """Tells whether `modifier` is one of this module's, safe inside a compiled loop."""
     return modifier in _MODIFIERS.values()

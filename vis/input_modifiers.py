@@ -4,7 +4,10 @@ Those that are a `Transform` also run inside the compiled loop of `vis.FeatureVi
 gradient goes through them: they are asked for the random numbers of each step beforehand.
 """
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
@@ -13,6 +16,11 @@ from keras import ops, tree
 from vis.utils.formats import along_axis
 from vis.utils.images import generator
 from vis.utils.validation import check_count, check_nonnegative, check_number, is_integer, listify
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vis.utils.types import Tensor
 
 
 class InputModifier:
@@ -28,7 +36,7 @@ class InputModifier:
         [0.0, 1.0]
     """
 
-    def pre(self, inp):
+    def pre(self, inp: np.ndarray) -> np.ndarray:
         """Returns the input to evaluate.
 
         Args:
@@ -36,7 +44,7 @@ class InputModifier:
         """
         return inp
 
-    def post(self, inp):
+    def post(self, inp: np.ndarray) -> np.ndarray:
         """Returns the input to go on with, after the update.
 
         Args:
@@ -65,10 +73,10 @@ class Transform(InputModifier):
         [0.5, 0.5, 0.5, 0.5]
     """
 
-    def __init__(self, seed=None):
+    def __init__(self, seed: int | None = None) -> None:
         self._generator = None if seed is None else generator(seed)
 
-    def draw(self, generator, shape) -> list:
+    def draw(self, generator: np.random.Generator, shape: tuple[int, ...]) -> list:
         """Draws the random numbers of one step.
 
         Args:
@@ -80,7 +88,7 @@ class Transform(InputModifier):
         """
         return []
 
-    def apply(self, images, numbers):
+    def apply(self, images: Tensor, numbers: Sequence[Tensor]) -> Tensor:
         """Changes images.
 
         Args:
@@ -92,15 +100,15 @@ class Transform(InputModifier):
         """
         raise NotImplementedError(f"{type(self).__name__} must define `apply(images, numbers)`.")
 
-    def spatial(self, sizes) -> list:
+    def spatial(self, sizes: Sequence[int]) -> list[int]:
         """Returns the spatial sizes that images of given ones have afterwards."""
         return list(sizes)
 
-    def pre(self, inp):
+    def pre(self, inp: np.ndarray) -> np.ndarray:
         """Returns the input, changed; for `Optimizer.minimize`, which does not take it back."""
         return self.changed(inp, keras.config.image_data_format())
 
-    def changed(self, inp, form):
+    def changed(self, inp: np.ndarray, form: str) -> np.ndarray:
         """Returns an input, changed.
 
         Args:
@@ -146,7 +154,9 @@ class Jitter(Transform):
         ((1, 5, 5, 1), True)
     """
 
-    def __init__(self, jitter=0.05, seed=None, data_format=None):
+    def __init__(
+        self, jitter: float | Sequence[float] = 0.05, seed: int | None = None, data_format: str | None = None
+    ) -> None:
         values = np.array(listify(jitter))
         if values.dtype.kind not in "iuf" or values.ndim != 1 or not np.isfinite(values).all() or (values < 0).any():
             raise ValueError(
@@ -157,17 +167,17 @@ class Jitter(Transform):
         self._data_format = data_format
         super().__init__(seed)
 
-    def draw(self, generator, shape):
+    def draw(self, generator: np.random.Generator, shape: tuple[int, ...]) -> list:
         """Draws a whole number for each spatial axis."""
         return [np.int32(generator.integers(-most, most + 1)) for most in self.pixels(shape[1:-1])]
 
-    def apply(self, images, numbers):
+    def apply(self, images: Tensor, numbers: Sequence[Tensor]) -> Tensor:
         """Rolls images."""
         for axis, offset in enumerate(numbers, start=1):
             images = ops.roll(images, offset, axis=axis)
         return images
 
-    def changed(self, inp, form):
+    def changed(self, inp: np.ndarray, form: str) -> np.ndarray:
         """Returns an input, rolled.
 
         Args:
@@ -181,7 +191,7 @@ class Jitter(Transform):
         offsets = [int(draw.integers(-v, v + 1)) for v in self.pixels(sizes)]
         return np.roll(inp, offsets, axis=tuple(range(first, first + len(sizes))))
 
-    def pixels(self, sizes) -> list:
+    def pixels(self, sizes: Sequence[int]) -> list[int]:
         """Returns the largest offset of each spatial axis, in pixels.
 
         Args:
@@ -217,18 +227,18 @@ class Scale(Transform):
         [1.75, 2.25, 2.75, 3.25]
     """
 
-    def __init__(self, low=0.9, high=1.1, seed=None):
+    def __init__(self, low: float = 0.9, high: float = 1.1, seed: int | None = None) -> None:
         super().__init__(seed)
         self._range = _in_order("low", low, "high", high)
         if not self._range[0] > 0:
             raise ValueError(f"`low` must be above 0. Received: low={low}.")
 
-    def draw(self, generator, shape):
+    def draw(self, generator: np.random.Generator, shape: tuple[int, ...]) -> list:
         """Draws a factor, as likely large as small."""
         low, high = np.log(self._range)
         return [np.float32(np.exp(generator.uniform(low, high)))]
 
-    def apply(self, images, numbers):
+    def apply(self, images: Tensor, numbers: Sequence[Tensor]) -> Tensor:
         """Resizes images about their centre."""
         for axis, size in enumerate(images.shape[1:-1], start=1):
             centre = (size - 1) / 2
@@ -258,17 +268,17 @@ class Rotate(Transform):
         [3.0, 1.0, 4.0, 2.0]
     """
 
-    def __init__(self, degrees=10.0, seed=None):
+    def __init__(self, degrees: float = 10.0, seed: int | None = None) -> None:
         super().__init__(seed)
         self._degrees = check_nonnegative("degrees", degrees)
 
-    def draw(self, generator, shape):
+    def draw(self, generator: np.random.Generator, shape: tuple[int, ...]) -> list:
         """Draws an angle in radians, clockwise."""
         if len(shape) < 4:
             raise ValueError(f"Rotate needs two spatial axes. Received: images of shape {tuple(shape)}. Leave it out.")
         return [np.float32(math.radians(generator.uniform(-self._degrees, self._degrees)))]
 
-    def apply(self, images, numbers):
+    def apply(self, images: Tensor, numbers: Sequence[Tensor]) -> Tensor:
         """Turns images, linearly between the pixels."""
         height, width = images.shape[-3:-1]
         angle = ops.cast(numbers[0], "float32")
@@ -317,11 +327,11 @@ class Blur(Transform):
         [0.0, 0.11, 0.79, 0.11, 0.0]
     """
 
-    def __init__(self, sigma=1.0, seed=None):
+    def __init__(self, sigma: float = 1.0, seed: int | None = None) -> None:
         super().__init__(seed)
         self._sigma = check_nonnegative("sigma", sigma)
 
-    def apply(self, images, numbers):
+    def apply(self, images: Tensor, numbers: Sequence[Tensor]) -> Tensor:
         """Blurs images; near the edges the weights within the image sum to 1."""
         for axis, size in enumerate(images.shape[1:-1], start=1):
             if self._sigma:
@@ -349,17 +359,17 @@ class Flip(Transform):
         [3.0, 2.0, 1.0]
     """
 
-    def __init__(self, axis=-1, seed=None):
+    def __init__(self, axis: int = -1, seed: int | None = None) -> None:
         super().__init__(seed)
         if not is_integer(axis):
             raise TypeError(f"`axis` must be an integer. Received: axis={axis!r}.")
         self._axis = axis
 
-    def draw(self, generator, shape):
+    def draw(self, generator: np.random.Generator, shape: tuple[int, ...]) -> list:
         """Draws 0 or 1."""
         return [np.float32(generator.integers(2))]
 
-    def apply(self, images, numbers):
+    def apply(self, images: Tensor, numbers: Sequence[Tensor]) -> Tensor:
         """Mirrors images where the number is 1."""
         count = len(images.shape) - 2
         if not -count <= self._axis < count:
@@ -387,16 +397,16 @@ class Pad(Transform):
         [2.0, 1.0, 3.0, 2.0]
     """
 
-    def __init__(self, width=0.05, value=None, seed=None):
+    def __init__(self, width: float = 0.05, value: float | None = None, seed: int | None = None) -> None:
         super().__init__(seed)
         self._width = check_nonnegative("width", width)
         self._value = None if value is None else check_number("value", value)
 
-    def spatial(self, sizes):
+    def spatial(self, sizes: Sequence[int]) -> list[int]:
         """Returns the sizes with the border."""
         return [size + 2 * _pixels(self._width, size) for size in sizes]
 
-    def apply(self, images, numbers):
+    def apply(self, images: Tensor, numbers: Sequence[Tensor]) -> Tensor:
         """Adds the border."""
         sizes = images.shape[1:-1]
         fill = ops.mean(images, axis=tuple(range(1, 1 + len(sizes))), keepdims=True)
@@ -424,13 +434,13 @@ class Crop(Transform):
         [1.0, 2.0]
     """
 
-    def __init__(self, size=0.9, seed=None):
+    def __init__(self, size: float = 0.9, seed: int | None = None) -> None:
         super().__init__(seed)
         self._size = check_nonnegative("size", size)
         if not self._size:
             raise ValueError("`size` must be above 0. Received: 0.")
 
-    def spatial(self, sizes):
+    def spatial(self, sizes: Sequence[int]) -> list[int]:
         """Returns the sizes of the piece."""
         pieces = [size if self._size == 1 else _pixels(self._size, size) for size in sizes]
         if any(not 0 < piece <= size for piece, size in zip(pieces, sizes)):
@@ -440,12 +450,12 @@ class Crop(Transform):
             )
         return pieces
 
-    def draw(self, generator, shape):
+    def draw(self, generator: np.random.Generator, shape: tuple[int, ...]) -> list:
         """Draws where the piece begins along each spatial axis."""
         sizes = shape[1:-1]
         return [np.int32(generator.integers(size - piece + 1)) for size, piece in zip(sizes, self.spatial(sizes))]
 
-    def apply(self, images, numbers):
+    def apply(self, images: Tensor, numbers: Sequence[Tensor]) -> Tensor:
         """Cuts the piece out."""
         for axis, (piece, start) in enumerate(zip(self.spatial(images.shape[1:-1]), numbers), start=1):
             images = ops.take(images, ops.arange(piece, dtype="int32") + start, axis=axis)
@@ -468,15 +478,15 @@ class Noise(Transform):
         (1, 2, 2, 1)
     """
 
-    def __init__(self, std=0.05, seed=None):
+    def __init__(self, std: float = 0.05, seed: int | None = None) -> None:
         super().__init__(seed)
         self._std = check_nonnegative("std", std)
 
-    def draw(self, generator, shape):
+    def draw(self, generator: np.random.Generator, shape: tuple[int, ...]) -> list:
         """Draws the noise."""
         return [self._std * generator.standard_normal(shape, "float32")]
 
-    def apply(self, images, numbers):
+    def apply(self, images: Tensor, numbers: Sequence[Tensor]) -> Tensor:
         """Adds the noise."""
         return images + numbers[0]
 
@@ -496,7 +506,7 @@ class Compose(Transform):
         [8, 8]
     """
 
-    def __init__(self, transforms, seed=None):
+    def __init__(self, transforms: Sequence[Transform] | Transform, seed: int | None = None) -> None:
         super().__init__(seed)
         self._transforms = listify(transforms)
         for transform in self._transforms:
@@ -506,13 +516,13 @@ class Compose(Transform):
                     f"{transform!r}. A modifier with only `pre` and `post` is for `Optimizer.minimize`."
                 )
 
-    def spatial(self, sizes):
+    def spatial(self, sizes: Sequence[int]) -> list[int]:
         """Returns the sizes after the last transform."""
         for transform in self._transforms:
             sizes = transform.spatial(sizes)
         return list(sizes)
 
-    def draw(self, generator, shape):
+    def draw(self, generator: np.random.Generator, shape: tuple[int, ...]) -> list:
         """Draws the numbers of each transform in turn."""
         drawn = []
         for transform in self._transforms:
@@ -520,14 +530,14 @@ class Compose(Transform):
             shape = (shape[0], *transform.spatial(shape[1:-1]), shape[-1])
         return drawn
 
-    def apply(self, images, numbers):
+    def apply(self, images: Tensor, numbers: Sequence[Tensor]) -> Tensor:
         """Applies the transforms in turn."""
         for transform, own in zip(self._transforms, numbers):
             images = transform.apply(images, own)
         return images
 
 
-def standard_transforms(spatial_axes=2) -> Compose:
+def standard_transforms(spatial_axes: int = 2) -> Compose:
     """Returns what images are put through by default: a border, jitter, scale, rotation, jitter.
 
     Source: Olah et al. 2017, "Feature Visualization", section "Transformation Robustness"; the amounts

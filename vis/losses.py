@@ -10,8 +10,11 @@ to be raised is negative already: `ActivationMaximization(a, 1) + 2 * Diversity(
 and lowers the likeness of the images.
 """
 
+from __future__ import annotations
+
 import copy
 import numbers
+from typing import TYPE_CHECKING
 
 import numpy as np
 from keras import ops
@@ -19,6 +22,13 @@ from keras import ops
 from vis.utils.formats import channel_axis, channels_last, data_format
 from vis.utils.outputs import layer_output
 from vis.utils.validation import check_index, check_nonnegative, check_numeric, is_integer, listify, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import ArrayLike
+
+    from vis.utils.types import Index, Indices, LayerName, Shape, Tensor
 
 _EPSILON = 1e-6
 _LEAST_COSINE = 0.1  # as in Lucid: so that a start at a right angle has a gradient
@@ -49,15 +59,15 @@ class Loss:
     """
 
     name = "Unnamed Loss"
-    image = None  # where set, the sources on this image are put after `arguments`
+    image: np.ndarray | None = None  # where set, the sources on this image are put after `arguments`
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.name = "Unnamed Loss"
 
-    def __str__(self):
+    def __str__(self) -> str:
         return self.name
 
-    def arguments(self, shapes):
+    def arguments(self, shapes: Sequence[Shape]) -> list:
         """Returns what `value` takes besides tensors, as arrays that may change between calls.
 
         Args:
@@ -65,29 +75,29 @@ class Loss:
         """
         return []
 
-    def build_loss(self):
+    def build_loss(self) -> Tensor:
         """Returns the loss as a scalar symbolic expression (a `KerasTensor`)."""
         raise NotImplementedError(f"{type(self).__name__} must override `build_loss`, or `sources` and `value`.")
 
     @property
-    def terms(self):
+    def terms(self) -> list[tuple[Loss, float]]:
         """The losses that this one is a sum of, as pairs `(Loss, weight)`."""
         return [(self, 1.0)]
 
-    def __add__(self, other):
+    def __add__(self, other: Loss | int) -> Loss:
         if isinstance(other, numbers.Number) and other == 0:  # where `sum` begins
             return self
         return Sum([*self.terms, *other.terms]) if isinstance(other, Loss) else NotImplemented
 
     __radd__ = __add__
 
-    def __sub__(self, other):
+    def __sub__(self, other: Loss) -> Loss:
         return self + -1 * other if isinstance(other, Loss) else NotImplemented
 
-    def __neg__(self):
+    def __neg__(self) -> Loss:
         return -1 * self
 
-    def __mul__(self, factor):
+    def __mul__(self, factor: float) -> Loss:
         if not isinstance(factor, numbers.Real):
             return NotImplemented
         if not np.isfinite(factor):
@@ -96,7 +106,7 @@ class Loss:
 
     __rmul__ = __mul__
 
-    def __truediv__(self, divisor):
+    def __truediv__(self, divisor: float) -> Loss:
         return self * (1 / divisor) if isinstance(divisor, numbers.Real) and divisor else NotImplemented
 
 
@@ -111,7 +121,7 @@ class Sum(Loss):
         'ActivationMax Loss + 0.5 * DeepDream(mixed)'
     """
 
-    def __init__(self, terms):
+    def __init__(self, terms: Iterable[tuple[Loss, float]]) -> None:
         self._terms = list(terms)
         first, *rest = self._terms
         self.name = _term(*first) + "".join(
@@ -119,7 +129,7 @@ class Sum(Loss):
         )
 
     @property
-    def terms(self):
+    def terms(self) -> list[tuple[Loss, float]]:
         """The pairs `(Loss, weight)`."""
         return list(self._terms)
 
@@ -154,17 +164,17 @@ class ActivationMaximization(Loss):
         ()
     """
 
-    def __init__(self, layer, filter_indices):
+    def __init__(self, layer: LayerName, filter_indices: Indices | None) -> None:
         super().__init__()
         self.name = "ActivationMax Loss"
         self.layer = _given(layer)
         self.filter_indices, self._each = _read_indices(filter_indices), False
 
-    def sources(self):
+    def sources(self) -> list:
         """Returns what `value` must see: the layer."""
         return [self.layer]
 
-    def arguments(self, shapes):
+    def arguments(self, shapes: Sequence[Shape]) -> list[np.ndarray]:
         """Returns the indices as tensor arguments, checked against the layer's output shape.
 
         Args:
@@ -179,7 +189,7 @@ class ActivationMaximization(Loss):
         indices = np.array([check_index("filter_indices", i, size, what) for i in self.filter_indices], "int32")
         return [indices[:, None] if self._each else indices]
 
-    def each(self, filter_indices):
+    def each(self, filter_indices: Indices) -> ActivationMaximization:
         """Returns a loss that gives each sample of a batch a filter of its own.
 
         Args:
@@ -189,7 +199,7 @@ class ActivationMaximization(Loss):
         loss.filter_indices, loss._each = _read_indices(filter_indices), True
         return loss
 
-    def value(self, tensors, arguments):
+    def value(self, tensors: Sequence[Tensor], arguments: Sequence[Tensor]) -> Tensor:
         """Returns the loss of each sample.
 
         Args:
@@ -206,7 +216,7 @@ class ActivationMaximization(Loss):
             return -ops.sum(ops.where(ops.arange(means.shape[-1]) == indices, means, 0.0), axis=-1)
         return -ops.sum(_means(ops.take(tensors[0], indices, axis=-1)), axis=-1)
 
-    def build_loss(self):
+    def build_loss(self) -> Tensor:
         """Returns the loss as a scalar expression: the mean of `value` over the batch."""
         output = layer_output(self.layer)
         if channel_axis(self.layer, len(output.shape)) == 1:
@@ -217,13 +227,13 @@ class ActivationMaximization(Loss):
 class _LayerLoss(Loss):
     """A loss of what one layer puts out."""
 
-    def __init__(self, layer, *details):
+    def __init__(self, layer: LayerName, *details: object) -> None:
         super().__init__()
         self.layer = _given(layer)
         words = [str(getattr(layer, "name", layer)), *(str(detail) for detail in details)]
         self.name = f"{type(self).__name__}({', '.join(words)})"
 
-    def sources(self):
+    def sources(self) -> list:
         """Returns what `value` must see: the layer."""
         return [self.layer]
 
@@ -251,14 +261,14 @@ class Neuron(_LayerLoss):
         -9.0
     """
 
-    def __init__(self, layer, channel, position=None):
+    def __init__(self, layer: LayerName, channel: Index, position: Indices | None = None) -> None:
         if not is_integer(channel):
             raise TypeError(f"`channel` must be an integer. Received: {channel!r}.")
         self.channel = channel
         self.position = None if position is None else _read_position(position)
-        super().__init__(layer, channel, *([] if position is None else [tuple(self.position)]))
+        super().__init__(layer, channel, *([] if self.position is None else [tuple(self.position)]))
 
-    def arguments(self, shapes):
+    def arguments(self, shapes: Sequence[Shape]) -> list[np.ndarray]:
         """Returns the place of the neuron in each sample's activations, laid out in a row."""
         (shape,) = shapes
         spatial, size = shape[1:-1], shape[-1]
@@ -280,7 +290,7 @@ class Neuron(_LayerLoss):
         ]
         return [np.array([np.ravel_multi_index([*place, channel], (*spatial, size))], "int32")]
 
-    def value(self, tensors, arguments):
+    def value(self, tensors: Sequence[Tensor], arguments: Sequence[Tensor]) -> Tensor:
         """Returns minus the activation of each sample, `(N,)`."""
         flat = ops.reshape(tensors[0], (ops.shape(tensors[0])[0], -1))
         return -ops.take(flat, arguments[0], axis=-1)[:, 0]
@@ -316,7 +326,7 @@ class Direction(_LayerLoss):
         'Direction(conv)'
     """
 
-    def __init__(self, layer, vector, cosine_power=0.0):
+    def __init__(self, layer: LayerName, vector: ArrayLike, cosine_power: float = 0.0) -> None:
         super().__init__(layer)
         self.vector = check_numeric("vector", vector).astype("float32")
         self.cosine_power = check_nonnegative("cosine_power", cosine_power)
@@ -326,7 +336,7 @@ class Direction(_LayerLoss):
                 f"{self.vector.shape}{'' if self.vector.any() else ', all zeros'}."
             )
 
-    def arguments(self, shapes):
+    def arguments(self, shapes: Sequence[Shape]) -> list[np.ndarray]:
         """Returns the vectors, `(1 or N, channels)`, checked against the layer's channels."""
         if self.vector.shape[-1] != shapes[0][-1]:
             raise ValueError(
@@ -335,7 +345,7 @@ class Direction(_LayerLoss):
             )
         return [np.atleast_2d(self.vector)]
 
-    def value(self, tensors, arguments):
+    def value(self, tensors: Sequence[Tensor], arguments: Sequence[Tensor]) -> Tensor:
         """Returns the loss of each sample, `(N,)`."""
         rows = _in_rows(tensors[0])
         _check_number("vector", arguments[0], rows)
@@ -356,7 +366,7 @@ class DeepDream(_LayerLoss):
         -4.0
     """
 
-    def value(self, tensors, arguments):
+    def value(self, tensors: Sequence[Tensor], arguments: Sequence[Tensor]) -> Tensor:
         """Returns minus the mean square of each sample, `(N,)`."""
         return -ops.mean(ops.square(tensors[0]), axis=tuple(range(1, len(tensors[0].shape))))
 
@@ -378,7 +388,7 @@ class Diversity(_LayerLoss):
         1.0
     """
 
-    def value(self, tensors, arguments):
+    def value(self, tensors: Sequence[Tensor], arguments: Sequence[Tensor]) -> Tensor:
         """Returns the mean likeness of each sample to the others, `(N,)`."""
         rows = _in_rows(tensors[0])
         grams = ops.einsum("npc,npd->ncd", rows, rows)
@@ -410,20 +420,20 @@ class Interpolation(_LayerLoss):
         'Interpolation(predictions, 281, 967)'
     """
 
-    def __init__(self, layer, first, second):
+    def __init__(self, layer: LayerName, first: Index, second: Index) -> None:
         for name, index in (("first", first), ("second", second)):
             if not is_integer(index):
                 raise TypeError(f"`{name}` must be an integer. Received: {index!r}.")
         super().__init__(layer, first, second)
         self.first, self.second = first, second
 
-    def arguments(self, shapes):
+    def arguments(self, shapes: Sequence[Shape]) -> list[np.ndarray]:
         """Returns the two indices, checked."""
         what = f"{_words(self.layer)} with output shape {shapes[0]}"
         pair = (("first", self.first), ("second", self.second))
         return [np.array([check_index(name, index, shapes[0][-1], what) for name, index in pair], "int32")]
 
-    def value(self, tensors, arguments):
+    def value(self, tensors: Sequence[Tensor], arguments: Sequence[Tensor]) -> Tensor:
         """Returns the loss of each sample, `(N,)`."""
         pair = _means(ops.take(tensors[0], arguments[0], axis=-1))
         count = ops.cast(ops.shape(pair)[0], "float32")
@@ -450,11 +460,11 @@ class FeatureInversion(_LayerLoss):
         'FeatureInversion(conv)'
     """
 
-    def __init__(self, layer, image):
+    def __init__(self, layer: LayerName, image: ArrayLike) -> None:
         super().__init__(layer)
         self.image = check_numeric("image", image)
 
-    def value(self, tensors, arguments):
+    def value(self, tensors: Sequence[Tensor], arguments: Sequence[Tensor]) -> Tensor:
         """Returns the loss of each sample, `(N,)`."""
         target = arguments[-1]
         _check_number("image", target, tensors[0])
@@ -481,12 +491,12 @@ class Caricature(_LayerLoss):
         'Caricature(conv)'
     """
 
-    def __init__(self, layer, image, cosine_power=1.0):
+    def __init__(self, layer: LayerName, image: ArrayLike, cosine_power: float = 1.0) -> None:
         super().__init__(layer)
         self.image = check_numeric("image", image)
         self.cosine_power = check_nonnegative("cosine_power", cosine_power)
 
-    def value(self, tensors, arguments):
+    def value(self, tensors: Sequence[Tensor], arguments: Sequence[Tensor]) -> Tensor:
         """Returns the loss of each sample, `(N,)`."""
         _check_number("image", arguments[-1], tensors[0])
         flat, target = (ops.reshape(t, (ops.shape(t)[0], -1)) for t in (tensors[0], arguments[-1]))

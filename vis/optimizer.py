@@ -1,5 +1,9 @@
 """The optimizer: finds the input that minimises weighted losses."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import keras
 
 from vis.callbacks import Print
@@ -7,6 +11,16 @@ from vis.engine import descent
 from vis.engine.energy import check_losses, energy_of, one_tensor
 from vis.engine.inputs import model_input
 from vis.utils.validation import listify
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import ArrayLike
+
+    from vis.callbacks import OptimizerCallback
+    from vis.input_modifiers import InputModifier
+    from vis.utils.types import Callbacks, GradModifierLike, Tensor, WeightedLosses
 
 
 class Optimizer:
@@ -46,7 +60,14 @@ class Optimizer:
         ((4,), (1, 4))
     """
 
-    def __init__(self, input_tensor, losses, input_range=(0, 255), wrt_tensor=None, norm_grads=True):
+    def __init__(
+        self,
+        input_tensor: Tensor | keras.Model,
+        losses: WeightedLosses,
+        input_range: tuple[float, float] = (0, 255),
+        wrt_tensor: Tensor | None = None,
+        norm_grads: bool = True,
+    ) -> None:
         self._losses, self._weights = check_losses(losses)
         self.input_range = input_range
         if isinstance(input_tensor, keras.Model):
@@ -61,15 +82,15 @@ class Optimizer:
 
     def minimize(
         self,
-        seed_input=None,
-        max_iter=200,
-        input_modifiers=None,
-        grad_modifier=None,
-        callbacks=None,
-        verbose=True,
-        optimizer=None,
-        seed=None,
-    ):
+        seed_input: ArrayLike | None = None,
+        max_iter: int = 200,
+        input_modifiers: Sequence[InputModifier] | None = None,
+        grad_modifier: GradModifierLike | None = None,
+        callbacks: Callbacks | None = None,
+        verbose: bool = True,
+        optimizer: keras.optimizers.Optimizer | None = None,
+        seed: int | None = None,
+    ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
         """Runs gradient descent on the input.
 
         A step applies the `pre` of the input modifiers in order, evaluates losses and
@@ -107,6 +128,6 @@ class Optimizer:
         return descent.minimize(self._energy, self._losses, self._weights, self.input_range, options)
 
 
-def watchers(callbacks, verbose) -> list:
+def watchers(callbacks: Callbacks | None, verbose: bool) -> list[OptimizerCallback]:
     """Returns the callbacks as a list, with the one that prints the losses if `verbose` is set."""
     return ([] if callbacks is None else listify(callbacks)) + ([Print()] if verbose else [])

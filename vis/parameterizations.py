@@ -5,7 +5,10 @@ them: steps on pixels make noise, steps on frequencies make shapes. All of them 
 bounds and bend them into the input's range by a sigmoid. Images have their channels last.
 """
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 from keras import ops
@@ -13,6 +16,13 @@ from keras import ops
 from vis.utils.formats import resized
 from vis.utils.images import resize
 from vis.utils.validation import check_count, check_flag, check_input_range, check_nonnegative, check_numeric
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike
+
+    from vis.utils.types import Tensor
 
 _EDGE = 1 / 512  # half a grey level: images are kept that far from the ends of the range, where a sigmoid is flat
 
@@ -31,10 +41,10 @@ class Parameterization:
             on other numbers of channels.
     """
 
-    def __init__(self, decorrelate=False):
+    def __init__(self, decorrelate: bool = False) -> None:
         self._decorrelate = check_flag("decorrelate", decorrelate)
 
-    def initial(self, shape, generator) -> list:
+    def initial(self, shape: tuple[int, ...], generator: np.random.Generator) -> list[np.ndarray]:
         """Draws parameters to start from.
 
         Args:
@@ -46,7 +56,7 @@ class Parameterization:
         """
         raise NotImplementedError(f"{type(self).__name__} must define `initial(shape, generator)`.")
 
-    def values(self, parameters, shape):
+    def values(self, parameters: Sequence[Tensor], shape: tuple[int, ...]) -> Tensor:
         """Computes numbers without bounds from parameters: what `decode` bends into the range.
 
         Args:
@@ -58,7 +68,7 @@ class Parameterization:
         """
         raise NotImplementedError(f"{type(self).__name__} must define `values(parameters, shape)`.")
 
-    def fitting(self, values) -> list:
+    def fitting(self, values: np.ndarray) -> list[np.ndarray]:
         """Returns the parameters whose `values` these are, or come closest.
 
         Args:
@@ -66,7 +76,9 @@ class Parameterization:
         """
         raise NotImplementedError(f"{type(self).__name__} must define `fitting(values)`.")
 
-    def decode(self, parameters, shape, input_range=(0, 1)):
+    def decode(
+        self, parameters: Sequence[Tensor], shape: tuple[int, ...], input_range: tuple[float, float] = (0, 1)
+    ) -> Tensor:
         """Computes the images of parameters.
 
         Args:
@@ -83,7 +95,7 @@ class Parameterization:
             values = ops.matmul(values, _COLOURS.T)
         return low + _span(low, high) * ops.sigmoid(values)
 
-    def encode(self, images, input_range=(0, 1)) -> list:
+    def encode(self, images: ArrayLike, input_range: tuple[float, float] = (0, 1)) -> list[np.ndarray]:
         """Returns the parameters of given images, as closely as they can be had.
 
         Args:
@@ -96,7 +108,7 @@ class Parameterization:
         """
         return self.fitting(self.unbounded(images, input_range))
 
-    def unbounded(self, images, input_range=(0, 1)) -> np.ndarray:
+    def unbounded(self, images: ArrayLike, input_range: tuple[float, float] = (0, 1)) -> np.ndarray:
         """Returns images as the numbers that `values` computes, float64."""
         low, high = check_input_range(input_range)
         part = np.clip((np.asarray(images, "float64") - low) / (high - low), _EDGE, 1 - _EDGE)
@@ -134,19 +146,19 @@ class Pixels(Parameterization):
         0.25
     """
 
-    def __init__(self, std=0.01, decorrelate=False):
+    def __init__(self, std: float = 0.01, decorrelate: bool = False) -> None:
         super().__init__(decorrelate)
         self._std = check_nonnegative("std", std)
 
-    def initial(self, shape, generator):
+    def initial(self, shape: tuple[int, ...], generator: np.random.Generator) -> list[np.ndarray]:
         """Returns normal noise."""
         return [_normal(shape, self._std, generator)]
 
-    def values(self, parameters, shape):
+    def values(self, parameters: Sequence[Tensor], shape: tuple[int, ...]) -> Tensor:
         """Returns the one parameter."""
         return parameters[0]
 
-    def fitting(self, values):
+    def fitting(self, values: np.ndarray) -> list[np.ndarray]:
         """Returns the values."""
         return [np.asarray(values, "float32")]
 
@@ -176,22 +188,22 @@ class Fourier(Parameterization):
         True
     """
 
-    def __init__(self, decay=1.0, std=0.01, decorrelate=True):
+    def __init__(self, decay: float = 1.0, std: float = 0.01, decorrelate: bool = True) -> None:
         super().__init__(decorrelate)
         self._decay, self._std = check_nonnegative("decay", decay), check_nonnegative("std", std)
 
-    def initial(self, shape, generator):
+    def initial(self, shape: tuple[int, ...], generator: np.random.Generator) -> list[np.ndarray]:
         """Returns normal noise: real and imaginary parts, `(2, N, channels, *frequencies)`."""
         sizes = _spatial(shape)
         return [_normal((2, shape[0], shape[-1], *_frequencies(sizes).shape), self._std, generator)]
 
-    def values(self, parameters, shape):
+    def values(self, parameters: Sequence[Tensor], shape: tuple[int, ...]) -> Tensor:
         """Returns the inverse transform of the scaled amplitudes."""
         sizes = _spatial(shape)
         parts = ops.multiply(parameters[0], self._scale(sizes))
         return ops.moveaxis(inverse_transform(parts[0], parts[1], sizes), 1, -1)
 
-    def fitting(self, values):
+    def fitting(self, values: np.ndarray) -> list[np.ndarray]:
         """Returns the amplitudes, exactly."""
         sizes = _spatial(values.shape)
         spectrum = transform(values) / self._scale(sizes)
@@ -225,21 +237,22 @@ class LaplacianPyramid(Parameterization):
         [(1, 8, 6, 3), (1, 4, 3, 3), (1, 2, 2, 3)]
     """
 
-    def __init__(self, levels=4, std=0.01, decorrelate=True):
+    def __init__(self, levels: int = 4, std: float = 0.01, decorrelate: bool = True) -> None:
         super().__init__(decorrelate)
         self._levels, self._std = check_count("levels", levels, 1), check_nonnegative("std", std)
 
-    def initial(self, shape, generator):
+    def initial(self, shape: tuple[int, ...], generator: np.random.Generator) -> list[np.ndarray]:
         """Returns normal noise of each size."""
         return [_normal((shape[0], *sizes, shape[-1]), self._std, generator) for sizes in self._sizes(shape)]
 
-    def values(self, parameters, shape):
+    def values(self, parameters: Sequence[Tensor], shape: tuple[int, ...]) -> Tensor:
         """Returns the sum of the levels, each resized linearly."""
         return sum(resized(level, _spatial(shape)) for level in parameters)
 
-    def fitting(self, values):
+    def fitting(self, values: np.ndarray) -> list[np.ndarray]:
         """Returns the levels, exactly: the coarsest is the smoothed image, the others what is missing yet."""
-        rest, levels = np.asarray(values, "float32"), []
+        levels: list[np.ndarray] = []
+        rest = np.asarray(values, "float32")
         for sizes in reversed(self._sizes(values.shape)):
             levels.insert(0, resize(rest, sizes))
             rest = rest - resize(levels[0], _spatial(values.shape))
@@ -278,7 +291,7 @@ class MagnitudeConstrained(Parameterization):
         True
     """
 
-    def __init__(self, spectrum=None, decorrelate=True):
+    def __init__(self, spectrum: ArrayLike | None = None, decorrelate: bool = True) -> None:
         super().__init__(decorrelate)
         self._spectrum = None if spectrum is None else check_numeric("spectrum", spectrum)
         if self._spectrum is not None and (self._spectrum < 0).any():
@@ -286,19 +299,19 @@ class MagnitudeConstrained(Parameterization):
                 f"`spectrum` must hold no negative numbers. Received: a minimum of {self._spectrum.min():g}."
             )
 
-    def initial(self, shape, generator):
+    def initial(self, shape: tuple[int, ...], generator: np.random.Generator) -> list[np.ndarray]:
         """Returns phases drawn evenly from the circle, `(N, channels, *frequencies)`."""
         magnitude = self._magnitude(shape)
         return [generator.uniform(-np.pi, np.pi, (shape[0], *magnitude.shape)).astype("float32")]
 
-    def values(self, parameters, shape):
+    def values(self, parameters: Sequence[Tensor], shape: tuple[int, ...]) -> Tensor:
         """Returns the inverse transform of the magnitudes with these phases."""
         magnitude = np.ascontiguousarray(self._magnitude(shape))
         real = ops.multiply(magnitude, ops.cos(parameters[0]))
         imaginary = ops.multiply(magnitude, ops.sin(parameters[0]))
         return ops.moveaxis(inverse_transform(real, imaginary, _spatial(shape)), 1, -1)
 
-    def fitting(self, values):
+    def fitting(self, values: np.ndarray) -> list[np.ndarray]:
         """Returns the phases; with the images' own magnitudes they are the images."""
         return [np.angle(transform(values)).astype("float32")]
 
@@ -314,7 +327,7 @@ class MagnitudeConstrained(Parameterization):
         return self._spectrum
 
 
-def spectrum_of(images, input_range=(0, 1), decorrelate=True) -> np.ndarray:
+def spectrum_of(images: ArrayLike, input_range: tuple[float, float] = (0, 1), decorrelate: bool = True) -> np.ndarray:
     """Returns the mean magnitudes of images, for `MagnitudeConstrained`.
 
     Args:
@@ -345,13 +358,13 @@ def spectrum_of(images, input_range=(0, 1), decorrelate=True) -> np.ndarray:
     return np.abs(transform(values)).mean(axis=0).astype("float32")
 
 
-def transform(values) -> np.ndarray:
+def transform(values: np.ndarray) -> np.ndarray:
     """Returns the Fourier transform over the spatial axes, `(N, channels, *frequencies)`."""
     values = np.moveaxis(values, -1, 1)
     return np.fft.rfftn(values, axes=tuple(range(2, values.ndim)))
 
 
-def inverse_transform(real, imaginary, sizes):
+def inverse_transform(real: Tensor, imaginary: Tensor, sizes: Sequence[int]) -> Tensor:
     """Computes the inverse of `transform`, the channels staying in the second place.
 
     Args:

@@ -3,9 +3,12 @@
 Figures come back; nothing shows itself but `show`, and no setting of Matplotlib is changed.
 """
 
+from __future__ import annotations
+
 import html
 import math
 import warnings
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +24,14 @@ from vis.utils.validation import (
     pick,
 )
 
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping, Sequence
+
+    from matplotlib.colors import Colormap
+    from matplotlib.figure import Figure
+    from numpy.typing import ArrayLike
+
 UNSIGNED = "inferno"  # both can be told apart by the colour-blind, and in print
 SIGNED = "RdBu_r"
 _MOST_CURVES = 64
@@ -29,7 +40,7 @@ _MOST_INCHES = 20  # of a picture's height
 _FAR = 0.2  # of the highest strength: maps whose lowest is no less are far from zero
 
 
-def overlay(images, maps, cmap="jet", alpha=0.5) -> np.ndarray:
+def overlay(images: ArrayLike, maps: ArrayLike, cmap: str | Colormap = "jet", alpha: float = 0.5) -> np.ndarray:
     """Returns images with maps in colour over them.
 
     Args:
@@ -79,7 +90,7 @@ def _blended(pictures, values, cmap, alpha):
     return np.round(255 * np.clip(blended, 0, 1)).astype("uint8")
 
 
-def as_pictures(images, single=False) -> np.ndarray:
+def as_pictures(images: ArrayLike, single: bool = False) -> np.ndarray:
     """Returns images as RGB.
 
     Args:
@@ -147,7 +158,14 @@ def _colour_map(cmap):
     return matplotlib.colormaps[cmap]
 
 
-def show_attribution(image, attribution, cmap=UNSIGNED, signed_cmap=SIGNED, alpha=0.5, title=None):
+def show_attribution(
+    image: ArrayLike,
+    attribution: ArrayLike,
+    cmap: str | Colormap = UNSIGNED,
+    signed_cmap: str | Colormap = SIGNED,
+    alpha: float = 0.5,
+    title: str | None = None,
+) -> Figure:
     """Returns a figure of one image and what was attributed to it.
 
     From left to right: the image; the strength of the attribution; its sign, with 0 in white; the strength over
@@ -241,7 +259,15 @@ def _scaled(values, sign):
     return heatmap(values[None], sign=sign, channel_axis=-1 if values.ndim == 3 else None)[0]
 
 
-def gallery(images, columns, labels=None, titles=None, cmap=UNSIGNED, signed_cmap=SIGNED, size=1.6):
+def gallery(
+    images: ArrayLike,
+    columns: Mapping[str, ArrayLike],
+    labels: Sequence[str] | None = None,
+    titles: Mapping[str, Sequence[float | str]] | None = None,
+    cmap: str | Colormap = UNSIGNED,
+    signed_cmap: str | Colormap = SIGNED,
+    size: float = 1.6,
+) -> Figure:
     """Returns a figure with images down and methods across.
 
     Args:
@@ -326,7 +352,9 @@ def _one_each(name, values, count):
     return list(values)
 
 
-def show_signal(signal, attribution, signed_cmap=SIGNED, names=None):
+def show_signal(
+    signal: ArrayLike, attribution: ArrayLike, signed_cmap: str | Colormap = SIGNED, names: Sequence[str] | None = None
+) -> Figure:
     """Returns a figure of a signal as curves, coloured by what was attributed to each time.
 
     Args:
@@ -368,7 +396,7 @@ def show_signal(signal, attribution, signed_cmap=SIGNED, names=None):
     for axis, curve, own, name in zip(axes[:, 0], curves.T, values.T, names):
         points = np.stack([np.arange(len(curve)), curve], axis=-1)
         segments = np.stack([points[:-1], points[1:]], axis=1)
-        lines = LineCollection(segments, cmap=_colour_map(signed_cmap), norm=Normalize(-top, top), linewidths=2.5)
+        lines = LineCollection(list(segments), cmap=_colour_map(signed_cmap), norm=Normalize(-top, top), linewidths=2.5)
         lines.set_array((own[:-1] + own[1:]) / 2)
         axis.plot(curve, color="0.75", linewidth=4, zorder=1)  # pale colours stand out from it
         drawn = axis.add_collection(lines)
@@ -389,7 +417,7 @@ class Html(str):
         return str(self)
 
 
-def show_text(tokens, attribution, signed_cmap=SIGNED) -> Html:
+def show_text(tokens: Sequence[str | bytes], attribution: ArrayLike, signed_cmap: str | Colormap = SIGNED) -> Html:
     r"""Returns tokens on coloured ground, as HTML.
 
     Args:
@@ -437,7 +465,15 @@ def _words_of(tokens):
     ]
 
 
-def show_volume(volume, attribution, slices=8, cmap=UNSIGNED, alpha=0.5, sign="absolute", signed_cmap=SIGNED):
+def show_volume(
+    volume: ArrayLike,
+    attribution: ArrayLike,
+    slices: int = 8,
+    cmap: str | Colormap = UNSIGNED,
+    alpha: float = 0.5,
+    sign: str = "absolute",
+    signed_cmap: str | Colormap = SIGNED,
+) -> Figure:
     """Returns a figure of a volume's slices with the attribution over them, and its maximum projection.
 
     All slices are scaled together, so they can be compared.
@@ -496,7 +532,7 @@ def _without_channels(name, value):
     return array
 
 
-def show_feature_maps(maps, columns=8, most=64, cmap="viridis"):
+def show_feature_maps(maps: ArrayLike, columns: int = 8, most: int = 64, cmap: str | Colormap = "viridis") -> Figure:
     """Returns a figure of a layer's feature maps, as `vis.visualization.activations` gives them.
 
     Args:
@@ -523,7 +559,7 @@ def show_feature_maps(maps, columns=8, most=64, cmap="viridis"):
     return _tiled([(array[..., i], str(i)) for i in range(count)], check_count("columns", columns, 1), cmap)
 
 
-def save_gif(frames, path, fps=10):
+def save_gif(frames: Sequence[ArrayLike] | np.ndarray, path: str | os.PathLike, fps: float = 10) -> None:
     """Writes frames into an animated GIF that repeats for ever.
 
     The file is written whole or not at all: after an error, an old one of that name is as it was.
@@ -560,7 +596,7 @@ def save_gif(frames, path, fps=10):
         raise ValueError(f"`path` must be a file that can be written. Received: {str(path)!r} ({error}).") from error
 
 
-def show(image, attribution, **options):
+def show(image: ArrayLike, attribution: ArrayLike, **options: Any) -> None:
     """Shows an image with what was attributed to it: in a notebook below the cell, else in a window.
 
     Args:
@@ -589,7 +625,7 @@ def show(image, attribution, **options):
     plt.close(window)
 
 
-def rendered(figure) -> np.ndarray:
+def rendered(figure: Figure) -> np.ndarray:
     """Returns a figure as a picture.
 
     Args:

@@ -1,14 +1,22 @@
 """Regularizers: losses on the input itself, which keep it bounded and smooth."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 from keras import ops
 
 from vis.losses import Loss
 from vis.utils.formats import channels_last, input_data_format
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
-def normalize(input_tensor, output_tensor):
+    from vis.utils.types import Tensor
+
+
+def normalize(input_tensor: Tensor, output_tensor: Tensor) -> Tensor:
     """Divides by the number of values in one sample (channels times spatial size).
 
     It makes the weight of a regularizer mean about the same for every image size.
@@ -34,15 +42,17 @@ def normalize(input_tensor, output_tensor):
 class _InputLoss(Loss):
     """A loss of the model's input alone."""
 
-    def __init__(self, img_input):
+    value: Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor]
+
+    def __init__(self, img_input: Tensor | None) -> None:
         super().__init__()
         self.img = img_input
 
-    def sources(self):
+    def sources(self) -> list:
         """Returns what `value` must see: the input tensor, `None` for the model's own."""
         return [self.img]
 
-    def build_loss(self):
+    def build_loss(self) -> Tensor:
         """Returns the loss as a scalar expression: the sum of `value` over the batch."""
         return ops.sum(self.value([channels_last(self.img, input_data_format(self.img))], []))
 
@@ -74,14 +84,14 @@ class TotalVariation(_InputLoss):
         ()
     """
 
-    def __init__(self, img_input, beta=2.0):
+    def __init__(self, img_input: Tensor | None, beta: float = 2.0) -> None:
         super().__init__(img_input)
         if not beta > 0:
             raise ValueError(f"`beta` must be positive. Received: beta={beta}. Values from 1.5 to 2 are usual.")
         self.name = "TV Loss"
         self.beta = beta
 
-    def value(self, tensors, arguments):
+    def value(self, tensors: Sequence[Tensor], arguments: Sequence[Tensor]) -> Tensor:
         """Returns the normalised total variation of each sample, `(N,)`."""
         image = tensors[0]
         squares = _squared_differences(image)
@@ -125,14 +135,14 @@ class LPNorm(_InputLoss):
         'L-2 Norm Loss'
     """
 
-    def __init__(self, img_input, p=6.0):
+    def __init__(self, img_input: Tensor | None, p: float = 6.0) -> None:
         super().__init__(img_input)
         if not p >= 1:
             raise ValueError(f"`p` must be in [1, inf]. Received: p={p}. The usual choice is 6.")
         self.name = f"L-{p} Norm Loss"
         self.p = p
 
-    def value(self, tensors, arguments):
+    def value(self, tensors: Sequence[Tensor], arguments: Sequence[Tensor]) -> Tensor:
         """Returns the normalised norm of each sample, `(N,)`."""
         image = tensors[0]
         axes = tuple(range(1, len(image.shape)))

@@ -5,13 +5,21 @@ follow their samples wherever these go, and they are arguments of what is compil
 needs no new compilation.
 """
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from keras import ops
 
 from vis.utils.validation import check_flag, check_numeric, is_integer
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from vis.utils.types import Index, Indices
 
 
 class Target:
@@ -36,7 +44,7 @@ class Target:
         (4, 2)
     """
 
-    def __init__(self, function: Callable, *arrays):
+    def __init__(self, function: Callable, *arrays: ArrayLike) -> None:
         if not callable(function):
             raise TypeError(f"`function` must be a function of the model's outputs. Received: {function!r:.80}.")
         self.function = function
@@ -61,14 +69,14 @@ class Target:
 
     _one_row = "Give the rows of these samples only."
 
-    def check(self, outputs):
+    def check(self, outputs: Any) -> None:
         """Raises where the arrays do not fit the model's outputs; overridden by targets that can tell.
 
         Args:
             outputs: Outputs for a few samples, as arrays.
         """
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(str(array.shape) for array in self._arrays)})"
 
 
@@ -108,12 +116,12 @@ class Contrast:
         [[2.0, 5.0]]
     """
 
-    def __init__(self, one, other):
+    def __init__(self, one: Indices, other: Indices) -> None:
         self.one, self.other = _read_classes("one", one), _read_classes("other", other)
         if np.any(np.asarray(self.one) == np.asarray(self.other)):
             raise ValueError(f"`one` and `other` must be different classes. Received: {one!r:.80} and {other!r:.80}.")
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Contrast({self.one!r}, {self.other!r})"
 
 
@@ -160,7 +168,7 @@ class Similarity(_ForAll):
         [[0.0, 1.0]]
     """
 
-    def __init__(self, embeddings, output=None):
+    def __init__(self, embeddings: ArrayLike, output: str | int | None = None) -> None:
         array = check_numeric("embeddings", embeddings)
         array = array[None] if array.ndim < 2 else array
         if not array.reshape(len(array), -1).any(axis=1).all():
@@ -218,7 +226,7 @@ class Region(_ForAll):
         [[1.0, 0.0], [0.0, 0.0]]
     """
 
-    def __init__(self, mask, channel=None):
+    def __init__(self, mask: ArrayLike, channel: Index | None = None) -> None:
         array = check_numeric("mask", mask)
         if channel is not None and not is_integer(channel):
             raise TypeError(f"`channel` must be an integer. Received: {channel!r}.")
@@ -269,12 +277,12 @@ class NextToken(_ForAll):
         [[False, False, True, False]]
     """
 
-    def __init__(self, ids, position=-1, log_probability=False):
+    def __init__(self, ids: Indices, position: Indices = -1, log_probability: bool = False) -> None:
         given = [_read_classes("ids", ids), _read_classes("position", position)]
         self._ids, self._positions = (np.atleast_1d(np.array(one, "int32")) for one in given)
         super().__init__(_Token(check_flag("log_probability", log_probability)), self._ids, self._positions)
 
-    def check(self, outputs):
+    def check(self, outputs: Any) -> None:
         """Raises where a token or a position is outside of the outputs."""
         if np.ndim(outputs) != 3:
             return  # the function says so
@@ -283,7 +291,7 @@ class NextToken(_ForAll):
         check_within("position", self._positions, -length, length, "the positions of the model's output")
 
 
-def check_within(name, values, low, high, what):
+def check_within(name: str, values: np.ndarray, low: int, high: int, what: str) -> None:
     """Raises unless whole numbers lie in a range."""
     outside = values[(values < low) | (values >= high)]
     if len(outside):

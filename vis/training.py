@@ -1,8 +1,11 @@
 """What a network looks at while it learns."""
 
+from __future__ import annotations
+
 import os
 import pathlib
 import warnings
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
@@ -11,6 +14,13 @@ from vis import backend, plotting
 from vis.methods.explainer import Explainer
 from vis.utils.files import whole_file, write_gif
 from vis.utils.validation import VisualizationWarning, check_count
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from numpy.typing import ArrayLike
+
+    from vis.utils.types import TargetLike
 
 _MILLISECONDS = 500  # that each epoch is shown
 
@@ -59,7 +69,16 @@ class ExplanationLogger(keras.callbacks.Callback):
         ['epoch_000.png', 'epoch_001.png', 'epoch_002.png', 'epochs.gif']
     """
 
-    def __init__(self, images, explainers, folder, target=None, epochs=None, labels=None, tensorboard=None):
+    def __init__(
+        self,
+        images: ArrayLike,
+        explainers: Mapping[str, Callable[[keras.Model], Explainer]],
+        folder: str | os.PathLike,
+        target: TargetLike = None,
+        epochs: Iterable[int] | None = None,
+        labels: Sequence[str] | None = None,
+        tensorboard: str | os.PathLike | None = None,
+    ) -> None:
         super().__init__()
         count = len(plotting.as_pictures(images))
         if np.ndim(images) == 3 and np.shape(images)[-1] in (1, 3):
@@ -72,10 +91,12 @@ class ExplanationLogger(keras.callbacks.Callback):
         self._makers, self._epochs = _check_makers(explainers), _check_epochs(epochs)
         self._folder = _made("folder", folder)
         self._tensorboard = None if tensorboard is None else _path("tensorboard", tensorboard)
-        self._explainers, self._writer, self._told, self._begun = {}, None, set(), False
-        self.paths = []
+        self._explainers: dict[str, Explainer] = {}
+        self._told: set[str] = set()
+        self._writer, self._begun = None, False
+        self.paths: list[pathlib.Path] = []
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict | None = None) -> None:
         """Begins anew; closes what an interrupted training left open."""
         self._explainers, self._told, self._begun = {}, set(), False
         self._guarded(self._close, "for TensorBoard")
@@ -83,22 +104,22 @@ class ExplanationLogger(keras.callbacks.Callback):
         if self._tensorboard is not None:
             self._guarded(self._open, "for TensorBoard")
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         """Explains the network that the training begins with, if it is built."""
         if not self._begun and self.model.built:
             self._log(epoch)
         self._begun = True
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Explains the network as it is after an epoch."""
         self._log(epoch + 1)
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict | None = None) -> None:
         """Writes the animation."""
         self._guarded(self._close, "for TensorBoard")
         self._guarded(self.animate, "at the end")
 
-    def animate(self):
+    def animate(self) -> pathlib.Path | None:
         """Writes `epochs.gif` of the pictures that there are: after a training that was interrupted, call it yourself.
 
         Returns:

@@ -1,12 +1,18 @@
 """Layers and operations of any model: the walk through them, and how one is found by what the user calls it."""
 
+from __future__ import annotations
+
 import contextlib
+from typing import TYPE_CHECKING
 
 import keras
 
 from vis.engine.taps import surgery
 from vis.utils.internals import children, consumers, keep_consumers, producer, producers
 from vis.utils.validation import is_integer, near_names
+
+if TYPE_CHECKING:
+    from vis.utils.types import LayerName
 
 
 def walk(operation, path=""):
@@ -37,7 +43,7 @@ def operations(model) -> list:
     return list(walk(model))
 
 
-def find_layer(model, layer):
+def find_layer(model: keras.Model, layer: LayerName) -> keras.Layer:
     """Returns the layer meant by a name, a path, an index or the layer object itself.
 
     Args:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from vis.engine.inputs import Batch
 from vis.utils.validation import VisualizationWarning, check_numeric
 
 _FAR = 10  # of 0 from all values: times their own range
@@ -129,7 +130,7 @@ class Masking:
         fill: What is shown instead, an array in the shape of that input; default zeros.
     """
 
-    batch: object
+    batch: Batch
     index: int
     parts: object
     fill: np.ndarray | None = None

@@ -12,6 +12,7 @@ from vis.engine.inputs import model_input, model_input_format, model_input_shape
 from vis.engine.network import Network
 from vis.engine.requests import site
 from vis.utils.formats import data_format, input_data_format
+from vis.utils.internals import run, steps
 from vis.utils.outputs import known_shape, layer_output
 
 
@@ -116,8 +117,8 @@ class SymbolReader:
         else:
             self._head = _symbolic_function([input_tensor], [wrt_tensor])
             self._function = _symbolic_function([input_tensor, wrt_tensor], tensors)
-        functions = [self._function] + ([self._head] if wrt_tensor is not None else [])
-        held = [op for f in functions for op in f.operations if isinstance(op, keras.Layer)]
+        self._root = keras.Function([input_tensor], tensors + ([] if wrt_tensor is None else [wrt_tensor]))
+        held = [op for op in self._root.operations if isinstance(op, keras.Layer)]
         self.variables = list({id(v): v for layer in held for v in layer.variables}.values())
 
     @staticmethod
@@ -129,7 +130,7 @@ class SymbolReader:
     @property
     def root(self):
         """What backward rules are installed in."""
-        return self._function
+        return self._root
 
     def read(self, x):
         """Returns the tensors on an input."""
@@ -156,9 +157,28 @@ class SymbolReader:
         return "the input" if self._wrt is None else f"`wrt_tensor` ({self._wrt.name})"
 
 
+class _Graph:
+    """A function of symbolic tensors anywhere in a graph; a `keras.Function` begins at inputs only, before Keras 3.14.
+
+    Args:
+        inputs: What it is a function of.
+        outputs: What it computes.
+
+    Raises:
+        ValueError: The outputs depend on other inputs.
+    """
+
+    def __init__(self, inputs, outputs):
+        self._inputs, self._outputs, self._steps = inputs, outputs, steps(outputs, inputs)
+
+    def __call__(self, values):
+        computed = run(self._steps, {id(symbol): value for symbol, value in zip(self._inputs, values)})
+        return [computed[id(symbol)] for symbol in self._outputs]
+
+
 def _symbolic_function(inputs, outputs):
     try:
-        return keras.Function(inputs, outputs)
+        return _Graph(inputs, outputs)
     except ValueError as error:
         raise ValueError(
             "The losses must be computed from `input_tensor`. Received: a loss or `wrt_tensor` that does not depend on "

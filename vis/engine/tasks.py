@@ -5,6 +5,7 @@ another, so they are cut into chunks of any size, the last one is filled up, and
 """
 
 import dataclasses
+from typing import Any
 
 import keras
 import numpy as np
@@ -12,6 +13,7 @@ from keras import ops, tree
 
 from vis import backend
 from vis.engine.goals import Units
+from vis.engine.inputs import Batch
 from vis.engine.requests import SCORES
 
 
@@ -27,9 +29,9 @@ class Task:
         verbose: Whether a progress bar is shown.
     """
 
-    evaluator: object
-    batch: object
-    goal: object
+    evaluator: Any  # whose module builds on this one
+    batch: Batch
+    goal: Any
     batch_size: int = 32
     verbose: int = 0
     known_scores: np.ndarray | None = None

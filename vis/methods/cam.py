@@ -4,8 +4,11 @@ A method of this family is a formula of the activations `A` and the gradients `G
 `(N, *spatial, K)`: subclass `ClassActivationMap` and write `formula`.
 """
 
+from __future__ import annotations
+
 import itertools
 import warnings
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,6 +24,17 @@ from vis.methods.gradients import Saliency
 from vis.utils.images import resize
 from vis.utils.outputs import known_shape
 from vis.utils.validation import VisualizationWarning, check_count, check_flag, words_shape
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import keras
+
+    from vis.engine.feature_maps import FeatureMap
+    from vis.engine.requests import Site
+    from vis.engine.tasks import Task
+    from vis.utils.types import LayerLike, Maps, RuleLike
+
 
 _LEAST_GRADIENT = 1e-37  # twice the inverse of what is smaller may be infinite in single precision
 
@@ -45,35 +59,35 @@ class ClassActivationMap(Explainer):
 
     def __init__(
         self,
-        model,
-        layer=None,
-        backprop_modifier=None,
-        upsample=True,
+        model: keras.Layer,
+        layer: LayerLike | None = None,
+        backprop_modifier: RuleLike | None = None,
+        upsample: bool = True,
         *,
-        output_layer=None,
-        logits=True,
-        reshape=None,
-    ):
+        output_layer: LayerLike | None = None,
+        logits: bool = True,
+        reshape: str | None = None,
+    ) -> None:
         if reshape not in (None, "tokens"):
             raise ValueError(f'`reshape` must be None or "tokens". Received: {reshape!r}.')
         self._upsample, self._reshape = check_flag("upsample", upsample), reshape
         super().__init__(model, output_layer, logits, backprop_modifier, layer)
 
     @staticmethod
-    def formula(activations, gradients):
+    def formula(activations: np.ndarray, gradients: np.ndarray) -> np.ndarray:
         """Returns the maps `(N, *spatial)` of activations and gradients `(N, *spatial, K)`."""
         raise NotImplementedError("A class activation map must define `formula(activations, gradients)`.")
 
     @property
-    def layer(self):
+    def layer(self) -> str | tuple[str, int] | None:
         """The path of the layer whose feature map was used by the last call, with the call if it has several."""
         return self.evaluator.memory.get("layer")
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         chosen = f", layer={self.layer!r}" if self.layer else ""
         return f"{type(self).__name__}({self.model.name!r}{chosen})"
 
-    def explain(self, task):
+    def explain(self, task: Task) -> np.ndarray:
         """Returns the maps; see `Explainer.explain`."""
         return gathered(task.count, self._chunks(task))[0]
 
@@ -82,7 +96,7 @@ class ClassActivationMap(Explainer):
             image, activations, gradients = self.grids(task, at, results)
             yield images, [self.at_input(task, image, self.formula(activations, gradients))]
 
-    def evaluated(self, task):
+    def evaluated(self, task: Task) -> Iterator[tuple[Site, np.ndarray, dict]]:
         """Yields `(site, images, results)`: the samples evaluated at the feature map.
 
         The feature map is the user's choice, or the last one that the score depends on.
@@ -190,7 +204,7 @@ class ClassActivationMap(Explainer):
         matters = np.any(gradients.reshape(len(gradients), -1, gradients.shape[-1]), axis=-1)
         return matters.sum(axis=1).max() <= (0 if image.grid is not None else 1) < matters.shape[1]
 
-    def sites(self, task):
+    def sites(self, task: Task) -> list[Site]:
         """Returns the sites that may have the feature map, the best first."""
         if self.site is not None:
             self._check_spatial(task, known_shape(self.site.layer(self.model)))
@@ -211,7 +225,7 @@ class ClassActivationMap(Explainer):
         output = self.evaluator.output.layer(self.model) if self.evaluator.output else None
         return feature_maps(self.model, self.evaluator.survey(task.batch), task.batch, output)
 
-    def grids(self, task, at, results):
+    def grids(self, task: Task, at: Site, results: dict) -> tuple[FeatureMap, list[np.ndarray]]:
         """Returns `(feature map, activations, gradients)` of a site, both as `(N, *spatial, K)`.
 
         Without gradients among the results, the last is `None`.
@@ -245,7 +259,7 @@ class ClassActivationMap(Explainer):
         names = [repr(paths[image.site.place]) for image in self._maps(task)[:5]]
         return f"Choose one of: {', '.join(names)}." if names else "The model has no such layer: use vis.Saliency."
 
-    def at_input(self, task, image, maps):
+    def at_input(self, task: Task, image: FeatureMap, maps: np.ndarray) -> np.ndarray:
         """Resizes maps to the input that they are of."""
         return resize(maps, image.size_at_input(task.batch, maps.ndim - 1, self.layer)) if self._upsample else maps
 
@@ -302,7 +316,7 @@ class GradCAM(ClassActivationMap):
     """
 
     @staticmethod
-    def formula(activations, gradients):
+    def formula(activations: np.ndarray, gradients: np.ndarray) -> np.ndarray:
         """Returns relu of the sum of w A, where w is the mean of G over the positions."""
         positions = tuple(range(1, gradients.ndim - 1))
         weights = gradients.mean(axis=positions, keepdims=True)  # equation 1
@@ -342,7 +356,7 @@ class GradCAMPlusPlus(ClassActivationMap):
     """
 
     @staticmethod
-    def formula(activations, gradients):
+    def formula(activations: np.ndarray, gradients: np.ndarray) -> np.ndarray:
         """Returns relu of the sum of w A, where w is the sum of alpha relu(G)."""
         # Equation 19, where exp(score) cancels: alpha = G^2 / (2 G^2 + sum(A) G^3). So alpha G = 1 / (2 / G + sum(A)),
         # which needs no powers: they overflow, or vanish, long before their ratio does.
@@ -386,7 +400,7 @@ class LayerCAM(ClassActivationMap):
     """
 
     @staticmethod
-    def formula(activations, gradients):
+    def formula(activations: np.ndarray, gradients: np.ndarray) -> np.ndarray:
         """Returns relu of the sum over the channels of relu(G) A."""
         return np.maximum((np.maximum(gradients, 0) * activations).sum(axis=-1), 0)
 
@@ -425,7 +439,7 @@ class HiResCAM(ClassActivationMap):
     """
 
     @staticmethod
-    def formula(activations, gradients):
+    def formula(activations: np.ndarray, gradients: np.ndarray) -> np.ndarray:
         """Returns relu of the sum over the channels of G A."""
         return np.maximum((gradients * activations).sum(axis=-1), 0)
 
@@ -462,7 +476,7 @@ class XGradCAM(ClassActivationMap):
     """
 
     @staticmethod
-    def formula(activations, gradients):
+    def formula(activations: np.ndarray, gradients: np.ndarray) -> np.ndarray:
         """Returns relu of the sum of w A, where w is sum(G A) / sum(A) over the positions."""
         weights = _total(gradients * activations) / (_total(activations) + 1e-7)
         return np.maximum((weights * activations).sum(axis=-1), 0)
@@ -510,8 +524,16 @@ class EigenCAM(ClassActivationMap):
     needs_gradients = False
 
     def __init__(
-        self, model, layer=None, backprop_modifier=None, upsample=True, *, output_layer=None, logits=True, reshape=None
-    ):
+        self,
+        model: keras.Layer,
+        layer: LayerLike | None = None,
+        backprop_modifier: None = None,
+        upsample: bool = True,
+        *,
+        output_layer: LayerLike | None = None,
+        logits: bool = True,
+        reshape: str | None = None,
+    ) -> None:
         if backprop_modifier is not None:
             raise ValueError(
                 f"EigenCAM takes no gradient, so `backprop_modifier` must be None. Received: {backprop_modifier!r}."
@@ -519,7 +541,7 @@ class EigenCAM(ClassActivationMap):
         super().__init__(model, layer, None, upsample, output_layer=output_layer, logits=logits, reshape=reshape)
 
     @staticmethod
-    def formula(activations, gradients=None):
+    def formula(activations: np.ndarray, gradients: np.ndarray | None = None) -> np.ndarray:
         """Returns the centred activations projected on their first right singular vector."""
         maps = []
         for one in activations:
@@ -574,12 +596,20 @@ class GuidedGradCAM(Explainer):
         (1, 8, 8, 3)
     """
 
-    def __init__(self, model, layer=None, *, output_layer=None, logits=True, reshape=None):
+    def __init__(
+        self,
+        model: keras.Layer,
+        layer: LayerLike | None = None,
+        *,
+        output_layer: LayerLike | None = None,
+        logits: bool = True,
+        reshape: str | None = None,
+    ) -> None:
         super().__init__(model, output_layer, logits)
         self._cam = GradCAM(model, layer, upsample=False, output_layer=output_layer, logits=logits, reshape=reshape)
         self._guided = Saliency(model, "guided", output_layer=output_layer, logits=logits)
 
-    def explain(self, task):
+    def explain(self, task: Task) -> Maps:
         """Returns the guided gradients times the resized Grad-CAM maps."""
         maps, batch = self._cam.explain(task.on(self._cam.evaluator)), task.batch
         gradients = self._guided.flat_within(task)
@@ -595,7 +625,7 @@ class ChannelCAM(ClassActivationMap):
 
     needs_gradients = False
 
-    def explain(self, task):
+    def explain(self, task: Task) -> np.ndarray:
         """Returns relu of the sum of w A, group by group of samples."""
         return gathered(task.count, ((images, [self._explain_group(part)]) for images, part in task.groups()))[0]
 
@@ -606,7 +636,7 @@ class ChannelCAM(ClassActivationMap):
         weights = weights.reshape(len(weights), *[1] * (activations.ndim - 2), -1)
         return self.at_input(task, image, np.maximum((weights * activations).sum(axis=-1), 0))
 
-    def weights(self, task, image, activations):
+    def weights(self, task: Task, image: FeatureMap, activations: np.ndarray) -> np.ndarray:
         """Returns the weights `(N, K)` of the channels of a feature map's activations `(N, *spatial, K)`."""
         raise NotImplementedError(f"{type(self).__name__} must define `weights`.")
 
@@ -646,10 +676,19 @@ class AblationCAM(ChannelCAM):
         [[1.0, 0.0], [0.0, 1.0]]
     """
 
-    def __init__(self, model, layer=None, *, upsample=True, output_layer=None, logits=True, reshape=None):
+    def __init__(
+        self,
+        model: keras.Layer,
+        layer: LayerLike | None = None,
+        *,
+        upsample: bool = True,
+        output_layer: LayerLike | None = None,
+        logits: bool = True,
+        reshape: str | None = None,
+    ) -> None:
         super().__init__(model, layer, None, upsample, output_layer=output_layer, logits=logits, reshape=reshape)
 
-    def weights(self, task, image, activations):
+    def weights(self, task: Task, image: FeatureMap, activations: np.ndarray) -> np.ndarray:
         """Returns (S - S without the channel) / S."""
         channels, task = activations.shape[-1], task.settled()
         scores = task.scores()
@@ -700,12 +739,20 @@ class ScoreCAM(ChannelCAM):
     """
 
     def __init__(
-        self, model, layer=None, max_channels=None, *, upsample=True, output_layer=None, logits=False, reshape=None
-    ):
+        self,
+        model: keras.Layer,
+        layer: LayerLike | None = None,
+        max_channels: int | None = None,
+        *,
+        upsample: bool = True,
+        output_layer: LayerLike | None = None,
+        logits: bool = False,
+        reshape: str | None = None,
+    ) -> None:
         self._max_channels = None if max_channels is None else check_count("max_channels", max_channels, 1)
         super().__init__(model, layer, None, upsample, output_layer=output_layer, logits=logits, reshape=reshape)
 
-    def weights(self, task, image, activations):
+    def weights(self, task: Task, image: FeatureMap, activations: np.ndarray) -> np.ndarray:
         """Returns the softmax over the channels of f(x * mask); f(0), the same for all, cancels in it."""
         task = task.settled()
         index, sizes = image.input, image.size_at_input(task.batch, activations.ndim - 2, self.layer)
@@ -722,7 +769,7 @@ class ScoreCAM(ChannelCAM):
         def masks(images, numbers):
             return _stretched(resize(activations[images, ..., order[images, numbers]], sizes))
 
-        masking = Masking(task.batch, index, Masks(order.shape[1], len(sizes), masks))
+        masking = Masking(task.batch, image.input or 0, Masks(order.shape[1], len(sizes), masks))  # there is an input
         scores = task.scores_of(SCORES, masking.count, inputs=masking)
         scores = np.where(np.take_along_axis(live, order, axis=-1), scores, -np.inf)
         weights = np.zeros_like(variances)

@@ -1,5 +1,9 @@
 """The base class of the explainers: what a method needs of the engine, and what users call."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 from keras import tree
 
@@ -9,6 +13,16 @@ from vis.engine.inputs import read_inputs
 from vis.engine.streams import batches
 from vis.targets import Target
 from vis.utils.validation import check_count, check_flag
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Self
+
+    import keras
+
+    from vis.engine.requests import Site
+    from vis.engine.tasks import Task
+    from vis.utils.types import Dataset, Index, Inputs, LayerLike, Maps, RuleLike, TargetLike, Tensor
 
 
 class Explainer:
@@ -35,7 +49,14 @@ class Explainer:
 
     default_call = -1  # of a shared site layer: the last
 
-    def __init__(self, model, output_layer=None, logits=True, backprop_modifier=None, site_layer=None):
+    def __init__(
+        self,
+        model: keras.Layer,
+        output_layer: LayerLike | None = None,
+        logits: bool = True,
+        backprop_modifier: RuleLike | None = None,
+        site_layer: LayerLike | None = None,
+    ) -> None:
         self.evaluator = Evaluator(
             model,
             output_layer,
@@ -45,25 +66,25 @@ class Explainer:
             self.default_call,
         )
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"{type(self).__name__}({self.model.name!r})"
 
     @property
-    def model(self):
+    def model(self) -> keras.Layer:
         """The model that is explained."""
         return self.evaluator.model
 
     @property
-    def site(self):
+    def site(self) -> Site | None:
         """The layer that the method looks at, as a `vis.engine.requests.Site`, or `None`."""
         return self.evaluator.site
 
-    def weak(self):
+    def weak(self) -> Self:
         """Lets go of the model, for use in a cache that must not keep it alive; returns itself."""
         self.evaluator.weak()
         return self
 
-    def __call__(self, inputs, target=None, batch_size=32, verbose=0):
+    def __call__(self, inputs: Inputs, target: TargetLike = None, batch_size: int = 32, verbose: int = 0) -> Maps:
         """Explains a batch of inputs.
 
         Args:
@@ -88,7 +109,13 @@ class Explainer:
         """
         return check_finite(self.explain(self.evaluator.task(inputs, target, batch_size, verbose)))
 
-    def stream(self, dataset, target=None, batch_size=32, verbose=0):
+    def stream(
+        self,
+        dataset: Dataset,
+        target: Index | Callable[..., Tensor] | None = None,
+        batch_size: int = 32,
+        verbose: int = 0,
+    ) -> Iterator[Maps]:
         """Explains a data set batch by batch, in constant memory.
 
         Args:
@@ -117,7 +144,7 @@ class Explainer:
     def _on(self, target, batch_size):
         return lambda inputs: self(inputs, target, batch_size)
 
-    def rules(self, inputs) -> list:
+    def rules(self, inputs: Inputs) -> list[tuple[str, str, str]]:
         """Tells which backward rule each operation of the model gets.
 
         Args:
@@ -132,7 +159,7 @@ class Explainer:
         found = [] if rules is None else rules.places(self.model)
         return [(path, kind, own.name) for path, _, kind, own in found]
 
-    def explain(self, task):
+    def explain(self, task: Task) -> Maps:
         """Computes the maps of a checked batch; this is the method.
 
         Args:
@@ -144,7 +171,7 @@ class Explainer:
         raise NotImplementedError(f"{type(self).__name__} must define `explain(task)`.")
 
 
-def check_finite(maps):
+def check_finite(maps: Maps) -> Maps:
     """Returns arrays, or raises if they hold NaN or infinite values."""
     arrays = [array for array in tree.flatten(maps) if not np.isfinite([array.min(), array.max()]).all()]
     if arrays:

@@ -1,6 +1,9 @@
 """Feature visualisation: images optimised for what a part of a network looks for."""
 
+from __future__ import annotations
+
 import warnings
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
@@ -20,6 +23,15 @@ from vis.utils.contexts import ProcessLock
 from vis.utils.formats import channels_in_place
 from vis.utils.seeds import fresh_seed
 from vis.utils.validation import VisualizationWarning, check_count, check_input_range, listify
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike
+
+    from vis.input_modifiers import Transform
+    from vis.utils.types import Callbacks, Indices, WeightedLosses
+
 
 _RESCUE = 16  # steps with redirected gradients, where there are none without
 _LEARNING_RATE = 0.05
@@ -81,14 +93,14 @@ class FeatureVisualization:
 
     def __init__(
         self,
-        model,
-        loss,
-        parameterization=None,
-        transforms=None,
-        regularizers=None,
-        optimizer=None,
-        input_range=(0, 1),
-    ):
+        model: keras.Model,
+        loss: Loss,
+        parameterization: Parameterization | None = None,
+        transforms: Sequence[Transform] | Transform | None = None,
+        regularizers: Loss | WeightedLosses | None = None,
+        optimizer: keras.optimizers.Optimizer | None = None,
+        input_range: tuple[float, float] = (0, 1),
+    ) -> None:
         if not isinstance(model, keras.Model):
             raise TypeError(f"`model` must be a Keras 3 model. Received: {model!r} ({type(model).__name__}).")
         if not model.built:
@@ -112,7 +124,8 @@ class FeatureVisualization:
         self._transform = _read_transforms(transforms, axes)
         self._optimizer = _read_optimizer(optimizer)
         self._range = tuple(float(end) for end in check_input_range(input_range))
-        self.history, self.importance = {}, None
+        self.history: dict[str, np.ndarray] = {}
+        self.importance: np.ndarray | None = None
         self._start()
         for one in self._losses:
             if isinstance(one, (ActivationMaximization, Interpolation, Neuron)):
@@ -124,18 +137,26 @@ class FeatureVisualization:
         self._energy = energy_of(self._model, self._losses)
         self._lock = ProcessLock()
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict:
         own = ("_energy", "_lock", "_running")
         return {key: value for key, value in vars(self).items() if key not in own}
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: dict) -> None:
         vars(self).update(state)
         self._start()
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"FeatureVisualization({self._model.name!r}, {self._formula})"
 
-    def __call__(self, num_images=1, steps=256, seed=None, seed_input=None, callbacks=None, verbose=0):
+    def __call__(
+        self,
+        num_images: int = 1,
+        steps: int = 256,
+        seed: int | None = None,
+        seed_input: ArrayLike | None = None,
+        callbacks: Callbacks | None = None,
+        verbose: int = 0,
+    ) -> np.ndarray:
         """Makes images.
 
         Args:
@@ -159,7 +180,15 @@ class FeatureVisualization:
         """
         return self._make(self._losses, num_images, steps, seed, seed_input, callbacks, verbose)
 
-    def many(self, filter_indices, steps=256, seed=None, seed_input=None, callbacks=None, verbose=0):
+    def many(
+        self,
+        filter_indices: Indices,
+        steps: int = 256,
+        seed: int | None = None,
+        seed_input: ArrayLike | None = None,
+        callbacks: Callbacks | None = None,
+        verbose: int = 0,
+    ) -> np.ndarray:
         """Makes an image for each of several filters, as one batch.
 
         Args:

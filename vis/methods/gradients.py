@@ -1,6 +1,9 @@
 """Input attribution by gradients: what in the input moves the score."""
 
+from __future__ import annotations
+
 import functools
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,6 +15,14 @@ from vis.methods.explainer import Explainer
 from vis.utils.formats import data_format
 from vis.utils.seeds import fresh_seed
 from vis.utils.validation import check_count, check_nonnegative, pick
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import keras
+
+    from vis.engine.tasks import Task
+    from vis.utils.types import Inputs, LayerLike, Maps, RuleLike
 
 
 class GradientExplainer(Explainer):
@@ -27,29 +38,37 @@ class GradientExplainer(Explainer):
 
     default_call = 0  # of a shared `input_layer`: the first, as embeddings may be called again to make the logits
 
-    def __init__(self, model, backprop_modifier=None, *, input_layer=None, output_layer=None, logits=True):
+    def __init__(
+        self,
+        model: keras.Layer,
+        backprop_modifier: RuleLike | None = None,
+        *,
+        input_layer: LayerLike | None = None,
+        output_layer: LayerLike | None = None,
+        logits: bool = True,
+    ) -> None:
         super().__init__(model, output_layer, logits, backprop_modifier, input_layer)
 
-    def explain(self, task):
+    def explain(self, task: Task) -> Maps:
         """Returns the attributions, in the structure of the inputs; see `Explainer.explain`."""
         flat = self.attributions(task)
         return task.batch.pack(flat) if self.site is None else flat[0]
 
-    def attributions(self, task) -> list:
+    def attributions(self, task: Task) -> list[np.ndarray]:
         """Returns the attributions of a task as a flat list of arrays: the method itself."""
         raise NotImplementedError(f"{type(self).__name__} must define `attributions(task)`.")
 
-    def flat_within(self, task) -> list:
+    def flat_within(self, task: Task) -> list[np.ndarray]:
         """Returns the attributions of another explainer's task as a flat list."""
         return self.attributions(task.on(self.evaluator))
 
-    def values(self, task) -> list:
+    def values(self, task: Task) -> list[np.ndarray]:
         """Returns what is attributed to, a flat list: the inputs, or the activations of `input_layer`."""
         if self.site is None:
             return task.batch.arrays
         return task.map(outputs_at(self.site), quiet=True)["activations"]
 
-    def gradients(self, task):
+    def gradients(self, task: Task) -> Iterator[tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]]:
         """Yields `(images, gradients, values)` for chunks of the samples as they are, flat lists."""
         if self.site is None:
             for images, _, results in task.rows(INPUT_GRADIENTS):
@@ -58,7 +77,7 @@ class GradientExplainer(Explainer):
             for images, _, results in task.rows(gradients_at(self.site)):
                 yield images, results["gradients"], results["activations"]
 
-    def sums(self, task, samples, change, part, finish):
+    def sums(self, task: Task, samples: int, change: Callable, part: Callable, finish: Callable) -> list:
         """Returns sums over the gradients of changed values, a flat list of arrays.
 
         Args:
@@ -88,11 +107,11 @@ class GradientExplainer(Explainer):
             for i, array in enumerate(task.batch.arrays)
         ]
 
-    def formats(self, task) -> list:
+    def formats(self, task: Task) -> list[str]:
         """Returns the data formats of the values."""
         return task.batch.formats if self.site is None else [data_format(self.site.layer(self.model))]
 
-    def is_changeable(self, task, index) -> bool:
+    def is_changeable(self, task: Task, index: int) -> bool:
         """Tells whether noise or a baseline make sense for one of the values."""
         return self.site is not None or task.batch.is_float(index)
 
@@ -136,7 +155,7 @@ class Saliency(GradientExplainer):
         [[1.0, 2.0, 3.0]]
     """
 
-    def attributions(self, task):
+    def attributions(self, task: Task) -> list[np.ndarray]:
         """Returns the gradients."""
         return gathered(task.count, ((images, gradients) for images, gradients, _ in self.gradients(task)))
 
@@ -174,7 +193,7 @@ class GradientTimesInput(GradientExplainer):
         [[3.0, 4.0, 3.0]]
     """
 
-    def attributions(self, task):
+    def attributions(self, task: Task) -> list[np.ndarray]:
         """Returns the gradients times the values."""
         return gathered(
             task.count,
@@ -236,17 +255,17 @@ class SmoothGrad(GradientExplainer):
 
     def __init__(
         self,
-        model,
-        num_samples=50,
-        noise_level=0.15,
-        statistic="mean",
-        seed=None,
+        model: keras.Layer,
+        num_samples: int = 50,
+        noise_level: float = 0.15,
+        statistic: str = "mean",
+        seed: int | None = None,
         *,
-        backprop_modifier=None,
-        input_layer=None,
-        output_layer=None,
-        logits=True,
-    ):
+        backprop_modifier: RuleLike | None = None,
+        input_layer: LayerLike | None = None,
+        output_layer: LayerLike | None = None,
+        logits: bool = True,
+    ) -> None:
         super().__init__(model, backprop_modifier, input_layer=input_layer, output_layer=output_layer, logits=logits)
         pick("statistic", statistic, _STATISTICS)
         self._statistic = statistic
@@ -254,7 +273,7 @@ class SmoothGrad(GradientExplainer):
         self._noise_level = check_nonnegative("noise_level", noise_level)
         self._seed = None if seed is None else check_count("seed", seed)
 
-    def attributions(self, task):
+    def attributions(self, task: Task) -> list[np.ndarray]:
         """Returns the statistic of the gradients under noise."""
         task = task.settled()
         values, seed = self.values(task), fresh_seed(self._seed)
@@ -342,20 +361,20 @@ class IntegratedGradients(GradientExplainer):
 
     def __init__(
         self,
-        model,
-        steps=50,
-        baseline=None,
+        model: keras.Layer,
+        steps: int = 50,
+        baseline: Inputs | None = None,
         *,
-        backprop_modifier=None,
-        input_layer=None,
-        output_layer=None,
-        logits=True,
-    ):
+        backprop_modifier: RuleLike | None = None,
+        input_layer: LayerLike | None = None,
+        output_layer: LayerLike | None = None,
+        logits: bool = True,
+    ) -> None:
         super().__init__(model, backprop_modifier, input_layer=input_layer, output_layer=output_layer, logits=logits)
         self._steps = check_count("steps", steps, 1)
         self._baseline = baseline
 
-    def attributions(self, task):
+    def attributions(self, task: Task) -> list[np.ndarray]:
         """Returns the integrals times the differences to the baseline."""
         task = task.settled()
         values = self.values(task)

@@ -1,5 +1,9 @@
 """What a layer puts out."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vis.engine.evaluator import Evaluator
 from vis.engine.inputs import read_inputs
 from vis.engine.requests import outputs_at
@@ -7,8 +11,14 @@ from vis.engine.tasks import Task
 from vis.methods.explainer import check_finite
 from vis.utils.validation import check_count
 
+if TYPE_CHECKING:
+    import keras
+    import numpy as np
 
-def activations(model, layer, inputs, batch_size=32):
+    from vis.utils.types import Inputs, LayerLike
+
+
+def activations(model: keras.Layer, layer: LayerLike, inputs: Inputs, batch_size: int = 32) -> np.ndarray:
     """Returns the output of a layer for a batch of inputs.
 
     Draw it with `vis.plotting.show_feature_maps`.

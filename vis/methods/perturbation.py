@@ -3,9 +3,12 @@
 These need no gradient, only the model's output, which is explained as it is by default.
 """
 
+from __future__ import annotations
+
 import functools
 import re
 import warnings
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
@@ -21,6 +24,16 @@ from vis.utils.internals import consumers, producer
 from vis.utils.outputs import known_shape
 from vis.utils.seeds import fresh_seed
 from vis.utils.validation import VisualizationWarning, check_count, check_fraction, is_integer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike
+
+    from vis.engine.inputs import Batch
+    from vis.engine.tasks import Task
+    from vis.utils.types import Index, LayerLike
+
 
 # What leaves an input as it is but for its values, and what gives it other axes.
 _KEEPING = (layers.Rescaling, layers.Normalization, layers.BatchNormalization, layers.Dropout, layers.GaussianNoise)
@@ -46,13 +59,20 @@ class PerturbationExplainer(Explainer):
         logits: See `vis.methods.explainer.Explainer`.
     """
 
-    def __init__(self, model, *, input_name=None, output_layer=None, logits=False):
+    def __init__(
+        self,
+        model: keras.Layer,
+        *,
+        input_name: str | Index | None = None,
+        output_layer: LayerLike | None = None,
+        logits: bool = False,
+    ) -> None:
         super().__init__(model, output_layer, logits)
         if not (input_name is None or isinstance(input_name, str) or is_integer(input_name)):
             raise TypeError(f"`input_name` must be a name or a number. Received: {input_name!r}.")
         self._input_name = input_name
 
-    def perturbed(self, batch) -> int:
+    def perturbed(self, batch: Batch) -> int:
         """Returns which input is perturbed."""
         if self._input_name is not None:
             return named_input(self.model, batch, self._input_name)
@@ -71,7 +91,7 @@ class PerturbationExplainer(Explainer):
             )
         return first
 
-    def spatial_shape(self, batch, index) -> tuple:
+    def spatial_shape(self, batch: Batch, index: int) -> tuple:
         """Returns the shape of the map of one sample."""
         shape, whole = batch.spatial_shape(index), batch.arrays[index].shape
         if not shape:
@@ -151,13 +171,21 @@ class Occlusion(PerturbationExplainer):
     """
 
     def __init__(
-        self, model, patch=None, stride=None, baseline=None, *, input_name=None, output_layer=None, logits=False
-    ):
+        self,
+        model: keras.Layer,
+        patch: Index | Sequence[Index] | None = None,
+        stride: Index | Sequence[Index] | None = None,
+        baseline: ArrayLike | None = None,
+        *,
+        input_name: str | Index | None = None,
+        output_layer: LayerLike | None = None,
+        logits: bool = False,
+    ) -> None:
         super().__init__(model, input_name=input_name, output_layer=output_layer, logits=logits)
         self._patch, self._stride = _read_sizes("patch", patch), _read_sizes("stride", stride)
         self._baseline = baseline
 
-    def explain(self, task):
+    def explain(self, task: Task) -> np.ndarray:
         """Returns the mean score drop over the windows that cover each position."""
         index = self.perturbed(task.batch)
         array = task.batch.arrays[index]
@@ -269,23 +297,23 @@ class RISE(PerturbationExplainer):
 
     def __init__(
         self,
-        model,
-        num_masks=4000,
-        grid=8,
-        probability=0.5,
-        seed=None,
+        model: keras.Layer,
+        num_masks: int = 4000,
+        grid: int = 8,
+        probability: float = 0.5,
+        seed: int | None = None,
         *,
-        input_name=None,
-        output_layer=None,
-        logits=False,
-    ):
+        input_name: str | Index | None = None,
+        output_layer: LayerLike | None = None,
+        logits: bool = False,
+    ) -> None:
         super().__init__(model, input_name=input_name, output_layer=output_layer, logits=logits)
         self._num_masks = check_count("num_masks", num_masks, 1)
         self._grid = check_count("grid", grid, 1)
         self._probability = check_fraction("probability", probability)
         self._seed = None if seed is None else check_count("seed", seed)
 
-    def explain(self, task):
+    def explain(self, task: Task) -> np.ndarray:
         """Returns the sum of the masks weighted by the scores, over n p."""
         index = self.perturbed(task.batch)
         if not task.batch.is_float(index):

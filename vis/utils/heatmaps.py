@@ -1,10 +1,16 @@
 """From raw attributions to maps that can be drawn."""
 
+from __future__ import annotations
+
 import warnings
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vis.utils.validation import VisualizationWarning, check_nonnegative, check_numeric, is_integer, pick
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 WHY_FLAT = (
     "Maps go flat where the softmax is saturated (explain logits), where ReLUs are dead, where the layer holds no "
@@ -32,7 +38,14 @@ SIGNS = {
 }
 
 
-def heatmap(attributions, reduce="max", sign="absolute", percentile=99.0, *, channel_axis="auto"):
+def heatmap(
+    attributions: ArrayLike,
+    reduce: str = "max",
+    sign: str = "absolute",
+    percentile: float = 99.0,
+    *,
+    channel_axis: int | str | None = "auto",
+) -> np.ndarray:
     """Returns maps to draw, scaled for each sample by itself.
 
     Scaling loses the strength: two maps do not tell which sample has more evidence.

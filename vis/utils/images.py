@@ -1,17 +1,25 @@
 """NumPy work on images: scaling, stitching, shapes and random seeds."""
 
+from __future__ import annotations
+
 import hashlib
 import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vis.utils.validation import check_count, check_input_range, check_numeric
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike
+
 EPSILON = 1e-7
 
 # Unseeded draws follow NumPy's global state without moving it: a script that seeds NumPy (or
 # Keras, which seeds NumPy) draws the same again when it is run again.
-_own = {"state": None, "generator": None}
+_own: dict[str, Any] = {"state": None, "generator": None}
 
 
 def seed_generator(seed: int) -> None:
@@ -19,7 +27,7 @@ def seed_generator(seed: int) -> None:
     _own.update(state=_global_state(), generator=np.random.default_rng(seed))
 
 
-def generator(seed=None) -> np.random.Generator:
+def generator(seed: int | None = None) -> np.random.Generator:
     """Returns a generator for `seed`, or the package's own one for `None`."""
     if seed is not None:
         return np.random.default_rng(check_count("seed", seed))
@@ -29,12 +37,12 @@ def generator(seed=None) -> np.random.Generator:
     return _own["generator"]
 
 
-def _global_state() -> bytes:
+def _global_state():
     _, words, position, *_ = np.random.get_state()
     return hashlib.sha256(words.tobytes() + bytes(str(position), "ascii")).digest()
 
 
-def normalize(array, min_value=0.0, max_value=1.0) -> np.ndarray:
+def normalize(array: ArrayLike, min_value: float = 0.0, max_value: float = 1.0) -> np.ndarray:
     """Scales an array linearly so that its minimum and maximum become the given ones.
 
     Args:
@@ -55,13 +63,13 @@ def normalize(array, min_value=0.0, max_value=1.0) -> np.ndarray:
     return (max_value - min_value) * ((array - low) / (high - low + EPSILON)) + min_value
 
 
-def interpolation(size, given) -> np.ndarray:
+def interpolation(size: int, given: int) -> np.ndarray:
     """Returns the matrix `(size, given)` that resizes a line linearly, pixel centres on pixel centres."""
     places = np.clip((np.arange(size) + 0.5) * given / size - 0.5, 0, given - 1)
     return np.maximum(1 - np.abs(places[:, None] - np.arange(given)), 0).astype("float32")
 
 
-def resize(maps, sizes) -> np.ndarray:
+def resize(maps: ArrayLike, sizes: Sequence[int]) -> np.ndarray:
     """Resizes maps linearly, pixel centres on pixel centres.
 
     Args:
@@ -77,7 +85,7 @@ def resize(maps, sizes) -> np.ndarray:
     return maps
 
 
-def read_between(array, axis, places) -> np.ndarray:
+def read_between(array: np.ndarray, axis: int, places: np.ndarray) -> np.ndarray:
     """Reads a float32 array at places between its entries along an axis, linearly; beyond the ends it goes on flat."""
     last = array.shape[axis] - 1
     places = np.clip(places, 0, last)
@@ -91,7 +99,7 @@ def read_between(array, axis, places) -> np.ndarray:
     return step
 
 
-def deprocess_input(input_array, input_range=(0, 255)) -> np.ndarray:
+def deprocess_input(input_array: ArrayLike, input_range: tuple[float, float] = (0, 255)) -> np.ndarray:
     """Turns an optimised input into something to look at.
 
     The values are centred, given the standard deviation 0.1, moved to 0.5, clipped to
@@ -119,7 +127,7 @@ def deprocess_input(input_array, input_range=(0, 255)) -> np.ndarray:
     return (high - low) * array + low
 
 
-def random_array(shape, mean=128.0, std=20.0, seed=None) -> np.ndarray:
+def random_array(shape: tuple[int, ...], mean: float = 128.0, std: float = 20.0, seed: int | None = None) -> np.ndarray:
     """Draws uniform noise and gives it the wanted mean and standard deviation.
 
     Args:
@@ -140,7 +148,7 @@ def random_array(shape, mean=128.0, std=20.0, seed=None) -> np.ndarray:
     return (array * std + mean).astype("float32")
 
 
-def stitch_images(images, margin=5, cols=5):
+def stitch_images(images: Sequence[ArrayLike], margin: int = 5, cols: int = 5) -> np.ndarray | None:
     """Places images on a grid, row by row, with black margins between them.
 
     Args:
@@ -161,22 +169,22 @@ def stitch_images(images, margin=5, cols=5):
     if len(images) == 0:
         return None
     margin, cols = check_count("margin", margin), check_count("cols", cols, 1)
-    images = [np.asarray(image) for image in images]
-    shapes = sorted({image.shape for image in images})
-    if len(shapes) > 1 or images[0].ndim not in (2, 3):
+    arrays = [np.asarray(image) for image in images]
+    shapes = sorted({image.shape for image in arrays})
+    if len(shapes) > 1 or arrays[0].ndim not in (2, 3):
         raise ValueError(f"`images` must all have one shape, (H, W) or (H, W, C). Received: shapes {shapes}.")
-    height, width = images[0].shape[:2]
-    cols = min(len(images), cols)
-    rows = math.ceil(len(images) / cols)
-    shape = (rows * height + (rows - 1) * margin, cols * width + (cols - 1) * margin) + images[0].shape[2:]
-    stitched = np.zeros(shape, images[0].dtype)
-    for i, image in enumerate(images):
+    height, width = arrays[0].shape[:2]
+    cols = min(len(arrays), cols)
+    rows = math.ceil(len(arrays) / cols)
+    shape = (rows * height + (rows - 1) * margin, cols * width + (cols - 1) * margin) + arrays[0].shape[2:]
+    stitched = np.zeros(shape, arrays[0].dtype)
+    for i, image in enumerate(arrays):
         top, left = (i // cols) * (height + margin), (i % cols) * (width + margin)
         stitched[top : top + height, left : left + width] = image
     return stitched
 
 
-def bgr2rgb(img) -> np.ndarray:
+def bgr2rgb(img: ArrayLike) -> np.ndarray:
     """Reverses the channel axis, the last one.
 
     Args:
@@ -192,7 +200,7 @@ def bgr2rgb(img) -> np.ndarray:
     return np.asarray(img)[..., ::-1].copy()
 
 
-def overlay(array1, array2, alpha=0.5) -> np.ndarray:
+def overlay(array1: ArrayLike, array2: ArrayLike, alpha: float = 0.5) -> np.ndarray:
     """Blends two arrays: `alpha * array1 + (1 - alpha) * array2`.
 
     Args:
@@ -221,7 +229,7 @@ def overlay(array1, array2, alpha=0.5) -> np.ndarray:
     return (array1 * alpha + array2 * (1 - alpha)).astype(array1.dtype)
 
 
-def to_bytes(image, input_range=(0, 255)) -> np.ndarray:
+def to_bytes(image: ArrayLike, input_range: tuple[float, float] = (0, 255)) -> np.ndarray:
     """Maps `input_range` to uint8 0..255."""
     low, high = check_input_range(input_range)
     scaled = (check_numeric("image", image) - low) / (high - low)

@@ -1,6 +1,12 @@
-"""What of Keras's graphs has no public name: the only place that touches its underscored attributes."""
+"""What of Keras's graphs has no public name: the only place that touches its underscored attributes.
+
+Such attributes may change with any version of Keras. `tests/test_internals.py` holds what each function gives;
+`MEASURED` says for which versions it was seen to hold.
+"""
 
 import keras
+
+MEASURED = ("3.8", "3.15")  # the oldest and the newest version of Keras for which all tests were run
 
 
 def children(operation) -> list:
@@ -36,7 +42,8 @@ def keep_consumers(operation, count):
 
 def output_shapes(model) -> dict:
     """Returns the shapes that the calls of each operation in a model's own graph put out, as sets under their `id`."""
-    found, seen, queue = {}, set(), list(model.outputs)
+    found: dict[int, set[tuple]] = {}
+    seen, queue = set(), list(model.outputs)
     while queue:
         tensor = queue.pop()
         if id(tensor) not in seen:
@@ -45,6 +52,52 @@ def output_shapes(model) -> dict:
             found.setdefault(id(history.operation), set()).add(tuple(tensor.shape))
             queue += history.operation._inbound_nodes[history.node_index].input_tensors
     return found
+
+
+def steps(tensors, given) -> list:
+    """Returns the calls that make symbolic tensors out of given ones, in order.
+
+    Args:
+        tensors: What is to be made.
+        given: Inputs of the model, or tensors within its graph. What they are made of is not asked.
+
+    Raises:
+        ValueError: Something else goes in, too.
+    """
+    found, known, queue = [], {id(tensor) for tensor in given}, list(tensors)
+    while queue:
+        tensor = queue[-1]
+        if id(tensor) in known:
+            queue.pop()
+            continue
+        history = tensor._keras_history
+        node = history.operation._inbound_nodes[history.node_index]
+        if node.is_input:
+            raise ValueError(f"{history.operation.name!r} is not among the inputs.")
+        missing = [one for one in node.input_tensors if id(one) not in known]
+        queue += missing
+        if not missing:
+            found.append(node)
+            known.update(id(one) for one in node.outputs)
+    return found
+
+
+def run(calls, values) -> dict:
+    """Computes what `steps` found.
+
+    Args:
+        calls: What `steps` returned.
+        values: The values of what was given, under the `id` of its symbolic tensor.
+
+    Returns:
+        `values` with those of all tensors on the way.
+    """
+    values = dict(values)
+    for node in calls:
+        arguments, options = node.arguments.fill_in(values)
+        outputs = keras.tree.flatten(node.operation(*arguments, **options))
+        values.update((id(symbol), value) for symbol, value in zip(node.outputs, outputs))
+    return values
 
 
 def producer(tensor):

@@ -1,8 +1,8 @@
 """Seeds of random numbers, without touching any global state."""
 
-import numpy as np
+import secrets
 
 
 def fresh_seed(seed) -> int:
     """Returns the seed, or a new one for `None`."""
-    return int(np.random.SeedSequence().entropy % 2**63) if seed is None else seed
+    return secrets.randbits(63) if seed is None else seed

@@ -1,8 +1,11 @@
 """Everyday helpers: copies of models, layers by name, images and labels."""
 
+from __future__ import annotations
+
 import contextlib
 import functools
 import pathlib
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -20,6 +23,14 @@ from vis.utils.images import (
     to_bytes,
 )
 from vis.utils.validation import check_index, listify, near_names
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Iterator, Sequence
+
+    from numpy.typing import ArrayLike
+
+    from vis.utils.types import Indices, Tensor
 
 __all__ = [
     "add_defaults_to_kwargs",
@@ -43,7 +54,7 @@ __all__ = [
 ]
 
 
-def reverse_enumerate(iterable):
+def reverse_enumerate(iterable: Sequence[Any]) -> Iterator[tuple[int, Any]]:
     """Enumerates from the end, with the indices counted from the start.
 
     Args:
@@ -59,7 +70,7 @@ def reverse_enumerate(iterable):
     return zip(reversed(range(len(iterable))), reversed(iterable))
 
 
-def add_defaults_to_kwargs(defaults, **kwargs):
+def add_defaults_to_kwargs(defaults: dict[str, Any] | None, **kwargs: Any) -> dict[str, Any]:
     """Returns keyword arguments completed by defaults.
 
     Args:
@@ -76,7 +87,7 @@ def add_defaults_to_kwargs(defaults, **kwargs):
     return {**(defaults or {}), **kwargs}
 
 
-def get_identifier(identifier, module_globals, module_name):
+def get_identifier(identifier: str | Callable, module_globals: dict[str, Any], module_name: str) -> Callable:
     """Returns a callable given by itself or by its name in a module.
 
     Args:
@@ -108,7 +119,7 @@ def get_identifier(identifier, module_globals, module_name):
     )
 
 
-def apply_modifications(model, custom_objects=None):
+def apply_modifications(model: keras.Model, custom_objects: dict[str, Any] | None = None) -> keras.Model:
     """Rebuilds a model, so that changes to its layers take effect.
 
     Change an attribute such as `model.layers[-1].activation` first. Nested models are
@@ -142,7 +153,7 @@ def apply_modifications(model, custom_objects=None):
     return copy_model(model, custom_objects)
 
 
-def swap_softmax(model, custom_objects=None):
+def swap_softmax(model: keras.Model, custom_objects: dict[str, Any] | None = None) -> keras.Model:
     """Returns a copy of a model without the softmax or sigmoid at its end.
 
     Of several outputs, every one that ends so is swapped.
@@ -197,7 +208,7 @@ def _linear(layer):
         return copy_layer(layer)
 
 
-def find_layer_idx(model, layer_name) -> int:
+def find_layer_idx(model: keras.Model, layer_name: str) -> int:
     """Returns the index of a layer in `model.layers`.
 
     Args:
@@ -223,7 +234,7 @@ def find_layer_idx(model, layer_name) -> int:
     raise ValueError(f"Model {model.name!r} has no layer named {layer_name!r}. {hint}")
 
 
-def get_img_shape(img) -> tuple:
+def get_img_shape(img: Tensor) -> tuple[int | None, ...]:
     """Returns the shape of a batch of images with the channels second.
 
     Args:
@@ -245,7 +256,9 @@ def get_img_shape(img) -> tuple:
     return shape[:1] + shape[-1:] + shape[1:-1]
 
 
-def load_img(path, grayscale=False, target_size=None) -> np.ndarray:
+def load_img(
+    path: str | os.PathLike, grayscale: bool = False, target_size: tuple[int, int] | None = None
+) -> np.ndarray:
     """Loads a picture from disk, upright: as its EXIF orientation says.
 
     Args:
@@ -273,8 +286,8 @@ def load_img(path, grayscale=False, target_size=None) -> np.ndarray:
             image = _upright(opened).convert("L" if grayscale else "RGB")
     except Image.DecompressionBombError as error:
         raise ValueError(
-            f"`path` must be a picture of {2 * Image.MAX_IMAGE_PIXELS // 10**6} million pixels at most. Received: "
-            f"{str(path)!r}, which has more. Make a smaller copy of it first."
+            f"`path` must be a picture of {2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6} million pixels at most. "
+            f"Received: {str(path)!r}, which has more. Make a smaller copy of it first."
         ) from error
     except (OSError, SyntaxError) as error:  # the latter is how Pillow calls a broken PNG
         raise ValueError(f"`path` must be a picture that can be read. Received: {str(path)!r} ({error}).") from error
@@ -300,7 +313,7 @@ def _imagenet_labels():
     return tuple(text.splitlines())
 
 
-def lookup_imagenet_labels(indices) -> list:
+def lookup_imagenet_labels(indices: Indices) -> list[str]:
     """Returns the English names of ImageNet classes.
 
     Args:
@@ -321,7 +334,14 @@ def lookup_imagenet_labels(indices) -> list:
     return [names[check_index("indices", index, len(names), "ImageNet")] for index in listify(indices)]
 
 
-def draw_text(img, text, position=(10, 10), font="FreeSans.ttf", font_size=14, color=(0, 0, 0)) -> np.ndarray:
+def draw_text(
+    img: ArrayLike,
+    text: str,
+    position: tuple[float, float] = (10, 10),
+    font: str = "FreeSans.ttf",
+    font_size: float = 14,
+    color: tuple[int, int, int] = (0, 0, 0),
+) -> np.ndarray:
     """Writes text on a picture.
 
     Args:
@@ -369,7 +389,7 @@ class _Slicer:
         (1, 4, 4)
     """
 
-    def __getitem__(self, item):
+    def __getitem__(self, item: Any) -> tuple:
         item = item if isinstance(item, tuple) else (item,)
         if keras.config.image_data_format() == "channels_first" or len(item) < 2:
             return item

@@ -8,6 +8,7 @@ import difflib
 import math
 import numbers
 import re
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ class VisualizationWarning(UserWarning):
     """The category of every warning that `vis` issues itself."""
 
 
-def listify(value) -> list:
+def listify(value: Any) -> list:
     """Returns `value` as a list.
 
     Args:

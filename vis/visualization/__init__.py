@@ -1,5 +1,9 @@
 """The explainers, and the visualize functions of keras-vis: saliency, Grad-CAM, activation maximisation."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vis.methods.cam import (
     AblationCAM,
     EigenCAM,
@@ -25,6 +29,9 @@ from vis.visualization.activation_maximization import (
 )
 from vis.visualization.class_activation import visualize_cam, visualize_cam_with_losses
 from vis.visualization.saliency import visualize_saliency, visualize_saliency_with_losses
+
+if TYPE_CHECKING:
+    import keras
 
 __all__ = [
     "AblationCAM",
@@ -56,7 +63,7 @@ __all__ = [
 ]
 
 
-def get_num_filters(layer) -> int:
+def get_num_filters(layer: keras.Layer) -> int:
     """Returns how many filters (channels, units) a layer has.
 
     Args:

@@ -1,6 +1,9 @@
 """Activation maximisation: the input that a filter likes best."""
 
+from __future__ import annotations
+
 import warnings
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,21 +19,27 @@ from vis.utils.utils import add_defaults_to_kwargs
 from vis.utils.validation import VisualizationWarning
 from vis.visualization.maps import cached, check_model, modified
 
+if TYPE_CHECKING:
+    import keras
+    from numpy.typing import ArrayLike
+
+    from vis.utils.types import GradModifierLike, Indices, LayerName, RuleLike, Tensor, WeightedLosses
+
 
 def visualize_activation(
-    model,
-    layer_idx,
-    filter_indices=None,
-    wrt_tensor=None,
-    seed_input=None,
-    input_range=(0, 255),
-    backprop_modifier=None,
-    grad_modifier=None,
-    act_max_weight=1,
-    lp_norm_weight=10,
-    tv_weight=10,
-    **optimizer_params,
-):
+    model: keras.Model,
+    layer_idx: LayerName,
+    filter_indices: Indices | None = None,
+    wrt_tensor: Tensor | None = None,
+    seed_input: ArrayLike | None = None,
+    input_range: tuple[float, float] = (0, 255),
+    backprop_modifier: RuleLike | None = None,
+    grad_modifier: GradModifierLike | None = None,
+    act_max_weight: float | None = 1,
+    lp_norm_weight: float | None = 10,
+    tv_weight: float | None = 10,
+    **optimizer_params: Any,
+) -> np.ndarray:
     """Returns an input that excites some filters of a layer.
 
     Shows what a filter or class looks for. Its limit: the picture depends much on the
@@ -103,8 +112,13 @@ def visualize_activation(
 
 
 def visualize_activation_with_losses(
-    input_tensor, losses, wrt_tensor=None, seed_input=None, input_range=(0, 255), **optimizer_params
-):
+    input_tensor: Tensor | keras.Model,
+    losses: WeightedLosses,
+    wrt_tensor: Tensor | None = None,
+    seed_input: ArrayLike | None = None,
+    input_range: tuple[float, float] = (0, 255),
+    **optimizer_params: Any,
+) -> np.ndarray:
     """Returns an input that minimises weighted losses of your own.
 
     Args:

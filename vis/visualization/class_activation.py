@@ -1,5 +1,9 @@
 """Grad-CAM in the manner of keras-vis: of filters of a layer, or of losses, scaled to [0, 1]."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import keras
 from keras import layers
 
@@ -24,6 +28,12 @@ from vis.visualization.maps import (
     task_of_filters,
 )
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import ArrayLike
+
+    from vis.utils.types import GradModifierLike, Indices, LayerName, RuleLike, Tensor, WeightedLosses
+
 _SPATIAL_LAYERS = (
     layers.Conv1D,
     layers.Conv2D,
@@ -45,14 +55,14 @@ _SPATIAL_LAYERS = (
 
 
 def visualize_cam(
-    model,
-    layer_idx,
-    filter_indices,
-    seed_input,
-    penultimate_layer_idx=None,
-    backprop_modifier=None,
-    grad_modifier=None,
-):
+    model: keras.Model,
+    layer_idx: LayerName,
+    filter_indices: Indices | None,
+    seed_input: ArrayLike,
+    penultimate_layer_idx: LayerName | None = None,
+    backprop_modifier: RuleLike | None = None,
+    grad_modifier: GradModifierLike | None = None,
+) -> np.ndarray:
     """Returns which regions speak for the score, by Grad-CAM.
 
     Coarse but class-specific: it shows where the evidence is. Its limit is the size of the
@@ -121,7 +131,13 @@ def visualize_cam(
     return _scaled(explainer.at_input(task, image, maps))
 
 
-def visualize_cam_with_losses(input_tensor, losses, seed_input, penultimate_layer, grad_modifier=None):
+def visualize_cam_with_losses(
+    input_tensor: Tensor | keras.Model,
+    losses: WeightedLosses,
+    seed_input: ArrayLike,
+    penultimate_layer: keras.Layer,
+    grad_modifier: GradModifierLike | None = None,
+) -> np.ndarray:
     """Returns the Grad-CAM map of weighted losses of your own.
 
     Args:
@@ -176,7 +192,7 @@ def _scaled(maps):
     return one_or_all(normalized(maps, "class activation map"), maps)
 
 
-def find_penultimate_layer(model, layer, chosen=None):
+def find_penultimate_layer(model: keras.Model, layer: keras.Layer, chosen: LayerName | None = None) -> keras.Layer:
     """Returns the layer whose feature map explains `layer`.
 
     Args:

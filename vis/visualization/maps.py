@@ -1,8 +1,11 @@
 """What the map-making functions share: one evaluation, and its way to a picture."""
 
+from __future__ import annotations
+
 import inspect
 import warnings
 import weakref
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
@@ -17,8 +20,26 @@ from vis.utils.formats import channels_in_place
 from vis.utils.images import normalize
 from vis.utils.validation import VisualizationWarning
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Sequence
+    from typing import Any
 
-def gradient_of(energy, losses, weights, seed_input, grad_modifier):
+    from numpy.typing import ArrayLike
+
+    from vis.backprop_modifiers import Composite
+    from vis.engine.energy import Energy
+    from vis.losses import Loss
+    from vis.methods.explainer import Explainer
+    from vis.utils.types import GradModifierLike, Indices, RuleLike
+
+
+def gradient_of(
+    energy: Energy,
+    losses: Sequence[Loss],
+    weights: Sequence[float],
+    seed_input: ArrayLike,
+    grad_modifier: GradModifierLike | None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Evaluates an energy once.
 
     Returns:
@@ -30,7 +51,7 @@ def gradient_of(energy, losses, weights, seed_input, grad_modifier):
     return modified_gradient(gradient, grad_modifier), value, batch
 
 
-def modified_gradient(gradient, grad_modifier):
+def modified_gradient(gradient: np.ndarray, grad_modifier: GradModifierLike | None) -> np.ndarray:
     """Applies a gradient modifier, and raises where what comes or goes is not finite."""
     modify = (lambda grads: grads) if grad_modifier is None else grad_modifiers.get(grad_modifier)
     if not np.isfinite(gradient).all():
@@ -44,7 +65,9 @@ def modified_gradient(gradient, grad_modifier):
     return changed
 
 
-def task_of_filters(explainer, layer, filter_indices, seed_input):
+def task_of_filters(
+    explainer: Explainer, layer: keras.Layer, filter_indices: Indices | None, seed_input: ArrayLike
+) -> Task:
     """Returns the task to explain the sum of some filters of a layer, as keras-vis asks for it.
 
     Args:
@@ -64,12 +87,12 @@ def task_of_filters(explainer, layer, filter_indices, seed_input):
     return Task(evaluator, batch, Units(np.tile(weights, (batch.count, 1))), batch.count)
 
 
-def one_or_all(maps, batch):
+def one_or_all(maps: np.ndarray, batch: np.ndarray) -> np.ndarray:
     """Returns the map itself for a batch of one, as keras-vis does."""
     return maps[0] if len(batch) == 1 else maps
 
 
-def normalized(maps, what):
+def normalized(maps: np.ndarray, what: str) -> np.ndarray:
     """Scales each map to [0, 1] by itself; says so where a map is flat."""
     flat = [i for i, one in enumerate(maps) if one.max() == one.min()]
     if flat and maps[0].size > 1:
@@ -90,7 +113,7 @@ def _enlarged(one):
     return (one.astype("float64") - low) / (high - low) if high > low else one
 
 
-def modified(model, backprop_modifier):
+def modified(model: keras.Model, backprop_modifier: RuleLike | None) -> tuple[keras.Model, Composite | None]:
     """Returns `(model, rule)`: the model to explain, and the rule to install meanwhile.
 
     A function from model to model, as `vis.backprop_modifiers.get` gives for keras-vis, is
@@ -103,7 +126,7 @@ def modified(model, backprop_modifier):
     return model, backprop_modifiers.composite(backprop_modifier)
 
 
-def check_model(model):
+def check_model(model: keras.Model) -> None:
     """Raises unless `model` is a built Keras model."""
     if not isinstance(model, keras.Model):
         raise TypeError(f"`model` must be a Keras 3 model. Received: {model!r} ({type(model).__name__}).")
@@ -116,11 +139,11 @@ def check_model(model):
 
 # What the visualize functions compiled, held for as long as the model lives. It refers to its
 # model weakly, so an entry does not keep its own key alive.
-_CACHE = weakref.WeakKeyDictionary()
+_CACHE: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 _CACHED_PER_MODEL = 16
 
 
-def cached(model, key, build):
+def cached(model: keras.Model, key: Hashable, build: Callable[[], Any]) -> Any:
     """Returns `build()`, or what it returned before for the same model and key."""
     entries = _CACHE.setdefault(model, {})
     if key not in entries:

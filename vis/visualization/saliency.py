@@ -1,5 +1,9 @@
 """Saliency: the gradient of a score with respect to the input."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from vis.engine.energy import check_losses, energy_of
@@ -22,6 +26,12 @@ from vis.visualization.maps import (
     task_of_filters,
 )
 
+if TYPE_CHECKING:
+    import keras
+    from numpy.typing import ArrayLike
+
+    from vis.utils.types import GradModifierLike, Indices, LayerName, RuleLike, Tensor, WeightedLosses
+
 # keras-vis had the class activation maps in this module.
 __all__ = [
     "visualize_cam",
@@ -32,15 +42,15 @@ __all__ = [
 
 
 def visualize_saliency(
-    model,
-    layer_idx,
-    filter_indices,
-    seed_input,
-    wrt_tensor=None,
-    backprop_modifier=None,
-    grad_modifier="absolute",
-    keepdims=False,
-):
+    model: keras.Model,
+    layer_idx: LayerName,
+    filter_indices: Indices | None,
+    seed_input: ArrayLike,
+    wrt_tensor: Tensor | None = None,
+    backprop_modifier: RuleLike | None = None,
+    grad_modifier: GradModifierLike | None = "absolute",
+    keepdims: bool = False,
+) -> np.ndarray:
     """Returns which pixels would change the score most if they changed a little.
 
     The fastest map and the closest to the input. Its limit: it tells how the score would
@@ -114,8 +124,13 @@ def visualize_saliency(
 
 
 def visualize_saliency_with_losses(
-    input_tensor, losses, seed_input, wrt_tensor=None, grad_modifier="absolute", keepdims=False
-):
+    input_tensor: Tensor | keras.Model,
+    losses: WeightedLosses,
+    seed_input: ArrayLike,
+    wrt_tensor: Tensor | None = None,
+    grad_modifier: GradModifierLike | None = "absolute",
+    keepdims: bool = False,
+) -> np.ndarray:
     """Returns the saliency map of weighted losses of your own.
 
     Args:
