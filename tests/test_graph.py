@@ -175,6 +175,14 @@ def test_a_run_ends_when_all_sites_were_seen():
         assert len(ran) == expected
 
 
+def test_a_run_ends_only_when_all_sites_were_seen():
+    model = subclassed_model()
+    network, layout, x = Network(model), single_layout(model, None), ops.ones((1, 9, 7, 3))
+    sites = [site(model, "a"), site(model, "b")]
+    first, second = (network.read(sites, layout, [x]) for _ in range(2))
+    assert [value_of(one).tolist() for one in first] == [value_of(one).tolist() for one in second]
+
+
 def test_several_sites_are_read_in_one_run(rng):
     model, x = small_cnn(), rng.random((2, 9, 7, 3), dtype="float32")
     one, other = read(model, ops.convert_to_tensor(x), "conv1", "conv2")
