@@ -191,3 +191,17 @@ def test_a_subclassed_model_cannot_be_copied():
 
     with pytest.raises(ValueError, match="subclassed one cannot be copied"):
         guided(Model())
+
+
+def test_places_and_installed_take_what_users_write():
+    model, upstream = small_cnn(), np.array([[1.0, -2.0, 3.0]], "float32")
+    x = np.random.default_rng(0).random((2, 9, 7, 3), dtype="float32")
+    assert [(path, own) for path, _, _, own in backprop_modifiers.places(model)] == [("conv1", None), ("conv2", None)]
+    assert [own.name for *_, own in backprop_modifiers.places(model, "guided")] == ["guided"] * 2
+    with backprop_modifiers.installed(model, "guided") as changed:
+        assert changed == ["conv1", "conv2"]
+        inside = gradient_through(model, x, upstream)
+    np.testing.assert_allclose(inside, gradient_through(guided(model), x, upstream), rtol=1e-5, atol=1e-7)
+    assert not np.array_equal(inside, gradient_through(model, x, upstream))
+    with backprop_modifiers.installed(model, None) as changed:
+        assert changed == []

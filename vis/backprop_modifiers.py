@@ -17,6 +17,7 @@ import keras
 from keras import ops, tree
 
 from vis import backend
+from vis.engine import surrogates
 from vis.engine.copying import require_graph
 from vis.engine.graph import walk
 from vis.engine.surrogates import CONVOLUTIONS, LINEAR, has_own_activation, installed_for_good
@@ -24,6 +25,8 @@ from vis.utils.formats import foreign_modules
 from vis.utils.validation import VisualizationWarning, check_nonnegative, pick
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from keras import Operation
 
     from vis.utils.types import BackwardRule, RuleLike, Tensor
@@ -386,6 +389,50 @@ def composite(identifier: RuleLike | None) -> Composite | None:
     if found is None or isinstance(found, Composite):
         return found
     return Composite([(is_relu_like, found)], found.name)
+
+
+def places(root: keras.Layer, the_rule: RuleLike | None = None) -> list:
+    """Returns the operations of a model that a rule is installed on, as `(path, operation, kind, rule)`.
+
+    The kind is `"activation"` where a layer applies an activation function of its own, and `"call"` where the
+    operation as a whole is meant.
+
+    Args:
+        root: A model.
+        the_rule: See `rule`. Default `None`: where a rule by itself would be installed, with `None` for the rule.
+
+    Examples:
+        >>> import keras
+        >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, activation="relu", name="fc")])
+        >>> [(path, kind) for path, _, kind, _ in places(model)]
+        [('fc', 'activation')]
+    """
+    if the_rule is None:
+        return [(path, operation, kind, None) for path, operation, kind, _ in places(root, _GUIDED)]
+    found = composite(the_rule)
+    return [] if found is None else found.places(root)
+
+
+def installed(root: keras.Layer, the_rule: RuleLike | None) -> AbstractContextManager:
+    """Returns a context in which a rule, or the rules of a composite, are on the operations of a model.
+
+    Hold `vis.engine.taps.surgery()` meanwhile where other threads use the model.
+
+    Args:
+        root: A model.
+        the_rule: See `rule`; `None` changes nothing.
+
+    Returns:
+        The context; it gives the paths of the changed operations.
+
+    Examples:
+        >>> import keras
+        >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, activation="relu", name="fc")])
+        >>> with installed(model, "guided") as changed:
+        ...     changed
+        ['fc']
+    """
+    return surrogates.installed(root, composite(the_rule))
 
 
 def _is_rule(value: object) -> TypeGuard[BackwardRule]:

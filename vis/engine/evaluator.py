@@ -25,8 +25,8 @@ from vis.utils.validation import VisualizationWarning, check_count
 class Evaluator:
     """Answers requests about one model, compiled, in chunks of rows.
 
-    Layers are kept by their places, so that a copy finds its own. What is compiled is forgotten when a layer or an
-    activation of the model changes.
+    Layers are kept by their numbers on the walk through the model, so that a copy finds its own. What is compiled is
+    forgotten when a layer or an activation of the model changes.
 
     Args:
         model: Any built or callable Keras model. Not changed.

@@ -1,6 +1,6 @@
 """Installs backward rules: an operation gets a surrogate with the same value and another gradient.
 
-Known here is only their form. A composite has `places(root)`, which gives `(path, operation, kind, rule)` for each
+Only their form is known here. A composite has `places(root)`, which gives `(path, operation, kind, rule)` for each
 operation that gets a rule, and `tell(root, found)`, which warns where it changes nothing. The kind is `"activation"`
 where a layer applies an activation function of its own, and `"call"` where the operation as a whole is meant. A rule
 has `surrogate(call, operation, *args, **kwargs)`, which stands in for `call(*args, **kwargs)`.
