@@ -264,3 +264,103 @@ def test_a_task_of_another_evaluator(images):
     other = task.on(Evaluator(model, logits=False))
     assert isinstance(other, Task) and other.goal is task.goal
     assert not np.allclose(other.scores(), task.scores())  # probabilities, not what was known of the other
+
+
+def test_a_change_of_a_call_that_does_not_exist_is_refused(model, images):
+    task = Evaluator(model).task(images, 1)
+    for call in (5, -3):
+        at = site(model, ("conv2", call))
+        task.map(outputs_at(site(model, "conv2")))
+        with pytest.raises(ValueError, match=f"ran 1 times. Received: call {call}"):
+            task.scores_of(Request(change=Change(at, scaled)), 1, data=lambda i, _: [np.zeros((len(i), 5), "float32")])
+
+
+def test_a_change_before_the_site_was_read_is_refused(model, images):
+    request = Request(change=Change(site(model, "conv2"), scaled))
+    with pytest.raises(RuntimeError, match="must be asked for before it is changed.*'conv2', call -1"):
+        Evaluator(model).task(images, 1).scores_of(request, 1, data=lambda i, _: [np.ones((len(i), 5), "float32")])
+
+
+@pytest.mark.parametrize("function, shape, words", [(replaced, (2, 3), "keep the shape"), (scaled, (3,), "5 channels")])
+def test_a_change_of_another_shape_is_refused(model, images, function, shape, words):
+    request = Request(change=Change(site(model, "conv2", 0), function))
+    with pytest.raises(ValueError, match=words):
+        Evaluator(model).task(images, 1).scores_of(request, 1, data=lambda i, _: [np.ones((len(i), *shape), "float32")])
+
+
+def test_too_few_rows_are_refused(model, images):
+    task = Evaluator(model).task(images, 1)
+    with pytest.raises(ValueError, match="`inputs` must return a list of arrays with a row for each of the 15"):
+        task.scores_of(SCORES, 3, inputs=lambda i, _: [images[:1]])
+    with pytest.raises(ValueError, match="`inputs` must return a list of arrays.*Received: ndarray"):
+        task.scores_of(SCORES, 1, inputs=lambda i, _: images[i])
+    request = Request(change=Change(site(model, "conv2", 0), scaled))
+    with pytest.raises(ValueError, match="`data` must return a list of arrays"):
+        task.scores_of(request, 1, data=lambda i, _: [np.ones((1, 5), "float32")])
+    with pytest.raises(ValueError, match="multiple of `together`. Received: 3 and 2"):
+        list(task.rows(SCORES, 3, together=2))
+
+
+@pytest.mark.parametrize("one", ["conv1", None, 0])
+def test_what_is_no_site_is_refused(one):
+    with pytest.raises(TypeError, match="A site is one call of a layer"):
+        gradients_at(one)
+
+
+def test_reading_a_softmax_does_not_change_what_is_explained(images):
+    model = keras.Sequential(
+        [
+            keras.Input((9, 7, 3)),
+            layers.Conv2D(2, 3, name="conv"),
+            layers.Flatten(),
+            layers.Dense(3, activation="softmax", name="preds"),
+        ]
+    )
+    task = Evaluator(model).task(images, 1)
+    found = task.map(Request(sites=(site(model, "conv"), site(model, "preds"))))
+    np.testing.assert_allclose(found["score"], task.scores(), rtol=1e-6)
+    with pytest.raises(ValueError, match="does not depend on layer 'preds'"):  # the score before the softmax does not
+        task.map(gradients_at(site(model, "conv"), site(model, "preds")))
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [np.full((4, 4), -1), np.zeros((4, 4)), np.zeros(0, int), [[0.5, 1.0]]],
+    ids=["below", "floats", "none", "list"],
+)
+def test_labels_that_are_no_segments(labels):
+    with pytest.raises(ValueError, match="`labels` must be whole numbers from 0 on"):
+        Segments(labels)
+
+
+def test_segments_of_another_shape_are_refused():
+    batch = batch_of(np.zeros((2, 4, 6, 3), "float32"), "channels_last")
+    assert Segments([[0, 1]]).count == 2
+    for shape in [(4,), (6, 4), (1, 1)]:
+        with pytest.raises(ValueError, match=r"spatial shape of the input, \(4, 6\). Received: \("):
+            Masking(batch, 0, Segments(np.zeros(shape, int)))
+
+
+@pytest.mark.parametrize("baseline", [0.5, 300, -1, "mean"])
+def test_whole_numbers_hold_no_such_fill(baseline):
+    values = np.arange(64, dtype="uint8").reshape(1, 8, 8, 1)
+    with pytest.raises(ValueError, match="must hold whole numbers from 0 to 255"):
+        read_fill(baseline, values)
+    assert read_fill(7, values).max() == 7
+
+
+class Returns(vis.methods.explainer.Explainer):
+    def __init__(self, model, maps):
+        super().__init__(model)
+        self.maps = maps
+
+    def explain(self, task):
+        return self.maps
+
+
+@pytest.mark.parametrize("maps", [np.zeros((2, 3), "float32"), np.zeros((5, 3)), None, 1.0, [1, 2]])
+def test_what_a_method_returns_is_checked(model, images, maps):
+    with pytest.raises(TypeError, match="`explain` of Returns must return float32 arrays"):
+        Returns(model, maps)(images, 0)
+    right = np.zeros((5, 3), "float32")
+    assert Returns(model, right)(images, 0) is right

@@ -57,10 +57,10 @@ class Windows:
             found[window] += 1
         return found
 
-    def hide(self, rows, fills, images, numbers):
-        """Hides a part of each row, in place; the rows have their channels last, or none."""
-        for row, fill, number in zip(rows, fills, numbers):
-            row[self.slices[number]] = fill[self.slices[number]]
+    def hide(self, rows, fill, images, numbers):
+        """Hides a part of each row, in place; rows and fill `(N, ...)` have their channels last, or none."""
+        for row, image, number in zip(rows, images, numbers):
+            row[self.slices[number]] = 0 if fill is None else fill[image][self.slices[number]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +73,20 @@ class Segments:
 
     labels: np.ndarray
 
+    def __post_init__(self):
+        labels = np.asarray(self.labels)
+        if labels.dtype.kind not in "iu" or labels.size == 0 or labels.min() < 0:
+            raise ValueError(
+                "`labels` must be whole numbers from 0 on, the segment of each position. Received: an array of "
+                f"{labels.dtype}, shape {labels.shape}{f', least {labels.min()}' if labels.size else ''}."
+            )
+        object.__setattr__(self, "labels", labels)
+
+    @property
+    def shape(self) -> tuple:
+        """The spatial shape."""
+        return self.labels.shape
+
     @property
     def count(self) -> int:
         """The number of segments."""
@@ -83,11 +97,11 @@ class Segments:
         """The number of spatial axes."""
         return self.labels.ndim
 
-    def hide(self, rows, fills, images, numbers):
-        """Hides a part of each row, in place; the rows have their channels last, or none."""
-        for row, fill, number in zip(rows, fills, numbers):
+    def hide(self, rows, fill, images, numbers):
+        """Hides a part of each row, in place; rows and fill `(N, ...)` have their channels last, or none."""
+        for row, image, number in zip(rows, images, numbers):
             hidden = self.labels == number
-            row[hidden] = fill[hidden]
+            row[hidden] = 0 if fill is None else fill[image][hidden]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,19 +118,14 @@ class Masks:
     rank: int
     draw: Callable
 
-    def hide(self, rows, fills, images, numbers):
-        """Fades each row, in place; the rows have their channels last, or none."""
+    def hide(self, rows, fill, images, numbers):
+        """Fades each row, in place; rows and fill `(N, ...)` have their channels last, or none."""
         masks = self.draw(images, numbers)
-        for channel, fill in _channels(rows, fills, masks.ndim):  # faster than broadcasting
-            channel *= masks
-            if np.any(fill):
-                channel += (1 - masks) * fill
-
-
-def _channels(rows, fills, rank):
-    if rows.ndim == rank:
-        return [(rows, fills)]
-    return zip(np.moveaxis(rows, -1, 0), np.moveaxis(fills, -1, 0))
+        own = (Ellipsis,) if rows.ndim == masks.ndim else tuple((Ellipsis, i) for i in range(rows.shape[-1]))
+        for channel in own:  # faster than broadcasting
+            rows[channel] *= masks
+            if fill is not None:
+                rows[channel] += (1 - masks) * fill[images][channel]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,14 +149,20 @@ class Masking:
         """The number of versions of each sample."""
         return self.parts.count
 
+    def __post_init__(self):
+        shape, spatial = self.batch.arrays[self.index].shape[1:], self.batch.spatial_shape(self.index)
+        if hasattr(self.parts, "shape") and self.parts.shape not in (spatial, shape):
+            raise ValueError(
+                f"The parts must have the spatial shape of the input, {spatial}. Received: {self.parts.shape}."
+            )
+
     def __call__(self, images, numbers) -> list:
         """Returns the inputs of some rows, flat: sample `images[i]` with part `numbers[i]` hidden."""
-        rows = self.batch.rows(images)
+        rows, fill = self.batch.rows(images), self.fill
         changed = rows[self.index]
-        fills = np.broadcast_to(np.zeros((), changed.dtype), changed.shape) if self.fill is None else self.fill[images]
         if self.batch.formats[self.index] == "channels_first" and self.parts.rank < changed.ndim - 1:
-            changed, fills = np.moveaxis(changed, 1, -1), np.moveaxis(fills, 1, -1)
-        self.parts.hide(changed, fills, images, numbers)
+            changed, fill = np.moveaxis(changed, 1, -1), None if fill is None else np.moveaxis(fill, 1, -1)
+        self.parts.hide(changed, fill, images, numbers)
         return rows
 
 
@@ -162,18 +177,33 @@ def read_fill(baseline, values, form="channels_last") -> np.ndarray:
         form: Where their channels are.
 
     Raises:
-        ValueError: The array does not fit, there is no fill of that name, or there are no positions to blur.
+        ValueError: The array does not fit, there is no fill of that name, there are no positions to blur, or an input
+            of whole numbers cannot hold the values.
     """
     if isinstance(baseline, str):
-        return _named_fill(baseline, values, form)
+        return _fitting(_named_fill(baseline, values, form), values.dtype)
     array = check_numeric("baseline", baseline)
     try:
-        return np.broadcast_to(array, values.shape)
+        whole = np.broadcast_to(array, values.shape)
     except ValueError:
         raise ValueError(
             f"`baseline` must be a number, or an array that fits one sample of shape {values.shape[1:]} or the batch. "
             f"Received: shape {array.shape}."
         ) from None
+    return _fitting(whole, values.dtype)
+
+
+def _fitting(baseline, dtype):
+    """Raises unless an input of whole numbers can hold a baseline."""
+    if dtype.kind == "f":
+        return baseline
+    low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
+    if (baseline != np.round(baseline)).any() or baseline.min() < low or baseline.max() > high:
+        raise ValueError(
+            f"`baseline` must hold whole numbers from {low} to {high}, as the model takes {dtype}. "
+            f"Received: values from {baseline.min():g} to {baseline.max():g}."
+        )
+    return baseline
 
 
 def _named_fill(name, values, form):

@@ -111,11 +111,14 @@ class Network:
 
     def _forward(self, request, formula, layout, inputs, rows, mark):
         arguments, data = rows
-        seen = {one.place: [] for one in request.sites}
-        taps = self._taps(request, data, seen, mark)
+        seen, ran = {one.place: [] for one in request.sites}, []
+        notes = {} if self.logits and request.score else None
+        taps = self._taps(request, data, seen, mark, notes, ran)
         if request.score:
-            score, known = self.score(formula, layout, inputs, arguments, taps)
+            score, known = self.score(formula, layout, inputs, arguments, taps, notes)
             found = {"score": score, **known}
+            if request.change is not None:
+                self._chosen(request.change.site, ran)
         else:
             self._run_as_far_as(seen, layout, inputs, taps)
             found = {}
@@ -149,29 +152,54 @@ class Network:
         with surgery(), shadowed(), contextlib.suppress(_Enough):
             self.run(layout, inputs, [*taps, *stops])
 
-    def _taps(self, request, data, seen, mark):
-        """Returns pairs `(layer, function)` that change, mark and note the outputs of sites."""
+    def _taps(self, request, data, seen, mark, notes=None, ran=None):
+        """Returns pairs `(layer, function)` that change, mark and note the outputs of sites.
+
+        Args:
+            request: The request.
+            data: Tensors of its change.
+            seen: Dict from places to lists, which get the outputs.
+            mark: See `read`.
+            notes: See `run`: an output that is marked is still that of its softmax or sigmoid.
+            ran: List that gets what the layer of the change put out.
+        """
         own = [operation for _, operation in operations(self.model)]
         change, taps = request.change, []
         if change is not None:
-            taps.append((own[change.site.place], self._changing(change, own[change.site.place], data)))
+            taps.append((own[change.site.place], self._changing(change, own[change.site.place], data, ran)))
 
         def note(place, output):
             output = one_tensor_of(own[place], output)
-            seen[place].append(output if mark is None else mark(place, output))
-            return seen[place][-1]
+            marked = output if mark is None else mark(place, output)
+            if notes and id(output) in notes:
+                notes[id(marked)] = (marked, notes[id(output)][1])
+            seen[place].append(marked)
+            return marked
 
         return taps + [(own[place], functools.partial(note, place)) for place in seen]
 
-    def _changing(self, change, layer, data):
-        call, form, counter = change.site.call, data_format(layer), itertools.count()
+    def _changing(self, change, layer, data, ran):
+        call, form = change.site.call, data_format(layer)
         if call < 0:
             if change.site.place not in self.calls:
-                raise RuntimeError("Ask for the output of a site before it is changed: that tells how often it runs.")
+                raise RuntimeError(
+                    "A site's output must be asked for before it is changed, which tells how often the layer runs. "
+                    f"Received: a change of layer {layer.name!r}, call {call}. Call `task.map(outputs_at(site))` "
+                    "first, or count the call from the start: (layer, 0)."
+                )
             call += self.calls[change.site.place]
 
         def tap(output):
-            return change.function(output, *data, form) if next(counter) == call else output
+            ran.append(output)
+            if len(ran) - 1 != call:
+                return output
+            changed = change.function(output, *data, form)
+            if tuple(changed.shape) != tuple(output.shape):
+                raise ValueError(
+                    f"The change of layer {layer.name!r} must keep the shape of its output, {tuple(output.shape)}. "
+                    f"Received: {tuple(changed.shape)}."
+                )
+            return changed
 
         return tap
 
@@ -211,19 +239,20 @@ class Network:
         with surgery(), shadowed(), installed(model, self._composite), _noted(model, notes), tapped(taps):
             return layout.call(model, inputs)
 
-    def outputs(self, layout, inputs, taps=()):
+    def outputs(self, layout, inputs, taps=(), notes=None):
         """Runs the model.
 
         Args:
             layout: See `evaluate`.
             inputs: See `evaluate`.
             taps: See `run`.
+            notes: See `run`; default: a new dict.
 
         Returns:
             `(outputs, found)`: what is explained, before its softmax or sigmoid where one is left
             out, and whether one was.
         """
-        notes, explained, taps = {}, [], list(taps)
+        notes, explained, taps = {} if notes is None else notes, [], list(taps)
         if self.output is not None:
             taps.append((self.output.layer(self.model), functools.partial(_noted_in, explained)))
         outputs = self.run(layout, inputs, taps, notes if self.logits else None)
@@ -276,13 +305,13 @@ class Network:
             return len(shape)
         return shape[1] if len(shape) > 2 and self.output_format() == "channels_first" else shape[-1]
 
-    def score(self, formula, layout, inputs, arguments, taps=()):
+    def score(self, formula, layout, inputs, arguments, taps=(), notes=None):
         """Returns `(score (B,), {...})`, with what else is to be known of each sample.
 
         Where a layer computes in half precision, the last of the arguments is what the score is multiplied with.
         """
         *own, scale = arguments if self.is_half else (*arguments, None)
-        outputs, found = self.outputs(layout, inputs, taps)
+        outputs, found = self.outputs(layout, inputs, taps, notes)
         if formula.of_units:
             score, known = self._score_of_units(formula, self.units(outputs), own, found)
         else:
@@ -305,6 +334,9 @@ def replaced(output, value, form):
 def scaled(output, factors, form):
     """Returns an output with its channels multiplied by factors `(B, channels)`."""
     own = ops.cast(factors, output.dtype)
+    channels = output.shape[1 if form == "channels_first" and len(output.shape) > 2 else -1]
+    if own.shape[-1] != channels:
+        raise ValueError(f"There must be a factor for each of {channels} channels. Received: {own.shape[-1]}.")
     ones = [1] * (len(output.shape) - 2)
     shape = (-1, own.shape[-1], *ones) if form == "channels_first" else (-1, *ones, own.shape[-1])
     return output * ops.reshape(own, shape)

@@ -77,6 +77,14 @@ class Request:
     gradients: bool = False
     change: Change | None = None
 
+    def __post_init__(self):
+        for one in self.sites:
+            if not isinstance(one, Site):
+                raise TypeError(
+                    "A site is one call of a layer, made by `vis.engine.requests.site(model, layer)`. "
+                    f"Received: {one!r}."
+                )
+
 
 SCORES = Request()
 INPUT_GRADIENTS = Request(inputs=True)

@@ -62,6 +62,8 @@ class Task:
         Yields:
             `(images, numbers, results)`, the results as `vis.engine.network.Network.evaluate` gives them, as arrays.
         """
+        if samples % together:
+            raise ValueError(f"`samples` must be a multiple of `together`. Received: {samples} and {together}.")
         total = self.count * samples
         size = self._chunk_size(total, together)
         evaluate = self._evaluation(request, size, once=total <= size)
@@ -70,8 +72,11 @@ class Task:
             rows = np.minimum(np.arange(start, start + size), total - 1)  # the last chunk is filled up
             images, numbers = rows // samples, rows % samples
             given = self._plain_rows(images) if inputs is None else inputs(images, numbers)
+            more = data(images, numbers) if data else ()
+            _check_rows("inputs", given, size)
+            _check_rows("data", more, size)
             kept = min(size, total - start)
-            results = evaluate(images, given, data(images, numbers) if data else (), kept)
+            results = evaluate(images, given, more, kept)
             self.evaluator.tell(results)
             yield images[:kept], numbers[:kept], results
             if bar is not None:
@@ -200,6 +205,15 @@ class Task:
             return self
         found = self.map(SCORES, quiet=True)
         return dataclasses.replace(self, goal=Units(found["chosen"]), known_scores=found["score"])
+
+
+def _check_rows(name, arrays, size):
+    shapes = [np.shape(array) for array in arrays] if isinstance(arrays, (list, tuple)) else type(arrays).__name__
+    if isinstance(shapes, str) or any(shape[:1] != (size,) for shape in shapes):
+        raise ValueError(
+            f"`{name}` must return a list of arrays with a row for each of the {size} images that it is asked for. "
+            f"Received: {shapes}."
+        )
 
 
 def gathered(count, chunks) -> list:

@@ -107,7 +107,10 @@ class Explainer:
             TypeError: An argument is of the wrong kind.
             FloatingPointError: The model makes NaN or infinite values of finite inputs.
         """
-        return check_finite(self.explain(self.evaluator.task(inputs, target, batch_size, verbose)))
+        task = self.evaluator.task(inputs, target, batch_size, verbose)
+        maps = self.explain(task)
+        _check_maps(self, maps, task.count)
+        return check_finite(maps)
 
     def stream(
         self,
@@ -169,6 +172,17 @@ class Explainer:
             What `__call__` returns.
         """
         raise NotImplementedError(f"{type(self).__name__} must define `explain(task)`.")
+
+
+def _check_maps(explainer, maps, count):
+    """Raises unless a method returned float32 arrays with a row for each sample."""
+    for array in tree.flatten(maps):
+        if not isinstance(array, np.ndarray) or array.dtype != "float32" or array.shape[:1] != (count,):
+            raise TypeError(
+                f"`explain` of {type(explainer).__name__} must return float32 arrays of NumPy with a row for each of "
+                f"{count} samples. Received: {type(array).__name__} of shape {np.shape(array)}, "
+                f"{getattr(array, 'dtype', 'no dtype')}."
+            )
 
 
 def check_finite(maps: Maps) -> Maps:

@@ -209,7 +209,7 @@ class Occlusion(PerturbationExplainer):
         array, form = batch.arrays[index], batch.formats[index]
         if self._baseline is None:
             warn_of_far_zero(batch.layout.names[index], array)
-        fill = _fitting(read_fill(0.0 if self._baseline is None else self._baseline, array, form), array.dtype)
+        fill = read_fill(0.0 if self._baseline is None else self._baseline, array, form)
         return Masking(batch, index, self._windows(shape), fill)
 
     def _windows(self, shape):
@@ -224,19 +224,6 @@ class Occlusion(PerturbationExplainer):
                 f"`stride` must not be larger than `patch`, or positions are left out. Received: {stride} and {patch}."
             )
         return Windows(tuple(shape), tuple(patch), tuple(stride))
-
-
-def _fitting(baseline, dtype):
-    """Raises unless an input of whole numbers can hold a baseline."""
-    if dtype.kind == "f":
-        return baseline
-    low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
-    if (baseline != np.round(baseline)).any() or baseline.min() < low or baseline.max() > high:
-        raise ValueError(
-            f"`baseline` must hold whole numbers from {low} to {high}, as the model takes {dtype}. "
-            f"Received: values from {baseline.min():g} to {baseline.max():g}."
-        )
-    return baseline
 
 
 def _read_sizes(name, value):
