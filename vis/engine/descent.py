@@ -57,7 +57,7 @@ def seed_array(energy, seed_input, input_range, seed=None):
     return random_array((1, *shape[1:]), mean=(low + high) / 2, std=0.05 * (high - low), seed=seed)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(eq=False, repr=False)
 class Options:
     """How a descent goes; see `vis.optimizer.Optimizer.minimize`."""
 

@@ -19,7 +19,7 @@ _FAR = 10  # of 0 from all values: times their own range
 _BLUR = 1 / 16  # of the size along each axis, the standard deviation of the Gaussian
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(eq=False, repr=False)
 class Windows:
     """Windows that slide over the positions; the last one of an axis reaches its end, whatever the stride.
 
@@ -38,7 +38,7 @@ class Windows:
         starts = [sorted({*range(0, whole - size + 1, step), whole - size}) for whole, size, step in sizes]
         corners = itertools.product(*starts)
         found = [tuple(slice(a, a + size) for a, size in zip(corner, self.size)) for corner in corners]
-        object.__setattr__(self, "slices", found)
+        self.slices = found
 
     @property
     def count(self) -> int:
@@ -63,7 +63,7 @@ class Windows:
             row[self.slices[number]] = 0 if fill is None else fill[image][self.slices[number]]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(eq=False, repr=False)
 class Segments:
     """Segments of any form.
 
@@ -80,7 +80,7 @@ class Segments:
                 "`labels` must be whole numbers from 0 on, the segment of each position. Received: an array of "
                 f"{labels.dtype}, shape {labels.shape}{f', least {labels.min()}' if labels.size else ''}."
             )
-        object.__setattr__(self, "labels", labels)
+        self.labels = labels
 
     @property
     def shape(self) -> tuple:
@@ -104,7 +104,7 @@ class Segments:
             row[hidden] = 0 if fill is None else fill[image][hidden]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(eq=False, repr=False)
 class Masks:
     """Masks that fade an input: 1 leaves it as it is, 0 hides it.
 
@@ -128,7 +128,7 @@ class Masks:
                 rows[channel] += (1 - masks) * fill[images][channel]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(eq=False, repr=False)
 class Masking:
     """Versions of samples with parts of one input hidden.
 

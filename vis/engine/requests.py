@@ -36,9 +36,10 @@ def site(model, layer, call=-1) -> Site | None:
         return None
     if is_pair(layer):
         layer, call = layer
-    found = find_layer(model, layer)
-    places = [place for place, (_, one) in enumerate(operations(model)) if one is found]
-    return Site(places[0], int(call))
+    own = [operation for _, operation in operations(model)]
+    if not any(layer is one for one in own):
+        layer = find_layer(model, layer)
+    return Site(next(place for place, one in enumerate(own) if one is layer), int(call))
 
 
 def is_pair(layer) -> bool:

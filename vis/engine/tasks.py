@@ -17,7 +17,7 @@ from vis.engine.inputs import Batch
 from vis.engine.requests import SCORES
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(eq=False, repr=False)
 class Task:
     """One call of a method: its checked inputs and target, and the ways to evaluate them.
 
