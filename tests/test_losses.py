@@ -621,3 +621,27 @@ def test_a_loss_needs_a_layer_and_divides():
         with pytest.raises(TypeError, match="`layer` must be a layer"):
             kind(None)
     assert str(DeepDream("conv") / 2) == "0.5 * DeepDream(conv)"
+
+
+def test_a_loss_sees_its_layer_unless_it_says_otherwise():
+    class Mean(Loss):
+        def __init__(self, layer):
+            super().__init__()
+            self.layer = layer
+
+        def value(self, tensors, arguments):
+            return ops.mean(tensors[0], axis=-1)
+
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="fc")])
+    assert Mean("fc").sources() == ["fc"]
+    grads = Optimizer(model, [(Mean("fc"), 1)], norm_grads=False).minimize(np.ones((1, 3)), max_iter=1, verbose=False)[
+        1
+    ]
+    np.testing.assert_allclose(grads[0], value_of(model.layers[-1].kernel).mean(axis=1), rtol=1e-5)
+
+    class Nothing(Loss):
+        def value(self, tensors, arguments):
+            return tensors[0]
+
+    with pytest.raises(NotImplementedError, match="Nothing must override `sources`, or have an attribute `layer`"):
+        Optimizer(model, [(Nothing(), 1)])

@@ -237,3 +237,15 @@ def test_bad_composites(make, error, words):
 def test_rules_are_values():
     assert rule(LRP) is LRP and rule(Epsilon()) == Epsilon() and hash(LRP) == hash(copy.copy(LRP))
     assert rule(guided).name == "guided"
+
+
+def test_a_rule_without_a_name_is_called_by_its_class():
+    class Doubled:
+        def surrogate(self, call, operation, x, **options):
+            y = call(x, **options)
+            return 2 * y - ops.stop_gradient(y)
+
+    model = keras.Sequential([keras.Input((3,)), layers.Dense(2, name="fc")])
+    twice, x = vis.Saliency(model, Composite([("fc", Doubled())])), np.ones((1, 3), "float32")
+    assert twice.rules(x) == [("fc", "call", "Doubled")]
+    np.testing.assert_allclose(twice(x, 1), 2 * vis.Saliency(model)(x, 1), rtol=1e-6)

@@ -285,7 +285,7 @@ class Composite:
 
     def __str__(self) -> str:
         rows = [
-            f"{what if isinstance(what, str) else getattr(what, '__name__', what)}: {one.name}"
+            f"{what if isinstance(what, str) else getattr(what, '__name__', what)}: {name_of(one)}"
             for what, one in self.pairs
         ]
         return f"{self.name}({', '.join(rows)})"
@@ -345,7 +345,7 @@ def rule(identifier: RuleLike | None) -> BackwardRule | Composite | None:
     Args:
         identifier: `None`, `"guided"`, `"rectified"` (also called `"relu"`, `"deconv"`), `"redirected"` (for
             losses that are minimised: wakes dead units), one of this module's functions of those names, a
-            rule (a `Rule`, `Identity()`, `Half()`, `Epsilon()`, or an object of yours with a `name` and a
+            rule (a `Rule`, `Identity()`, `Half()`, `Epsilon()`, or an object of yours with a
             `surrogate`), a `Composite`, or a function `(x, y, upstream) -> gradient`, which then replaces the
             activation's derivative.
 
@@ -388,7 +388,7 @@ def composite(identifier: RuleLike | None) -> Composite | None:
     found = rule(identifier)
     if found is None or isinstance(found, Composite):
         return found
-    return Composite([(is_relu_like, found)], found.name)
+    return Composite([(is_relu_like, found)], name_of(found))
 
 
 def places(root: keras.Layer, the_rule: RuleLike | None = None) -> list:
@@ -435,8 +435,18 @@ def installed(root: keras.Layer, the_rule: RuleLike | None) -> AbstractContextMa
     return surrogates.installed(root, composite(the_rule))
 
 
+def name_of(rule: BackwardRule) -> str:
+    """Returns what a rule is called: its `name`, or that of its class.
+
+    Examples:
+        >>> name_of(Epsilon())
+        'epsilon'
+    """
+    return str(getattr(rule, "name", type(rule).__name__))
+
+
 def _is_rule(value: object) -> TypeGuard[BackwardRule]:
-    return not isinstance(value, type) and hasattr(value, "surrogate") and hasattr(value, "name")
+    return not isinstance(value, type) and hasattr(value, "surrogate")
 
 
 def _of_three(function):

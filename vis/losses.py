@@ -38,8 +38,8 @@ class Loss:
     """A quantity to minimise over the input of a network.
 
     Subclass it in one of two ways. Either override `build_loss`, as in keras-vis, with an
-    expression of `keras.ops` on `layer.output` and `model.inputs[0]`. Or override
-    `sources` and `value`, which also works for nested and subclassed models.
+    expression of `keras.ops` on `layer.output` and `model.inputs[0]`. Or override `value`, and `sources` if
+    more is to be seen than one `layer`, which also works for nested and subclassed models.
 
     Attributes:
         name: Shown by callbacks and in error messages.
@@ -74,6 +74,12 @@ class Loss:
             shapes: One shape for each source, channels last.
         """
         return []
+
+    def sources(self) -> list:
+        """Returns what `value` must see, layers; `None` stands for the input. By default the loss's own `layer`."""
+        if not hasattr(self, "layer"):
+            raise NotImplementedError(f"{type(self).__name__} must override `sources`, or have an attribute `layer`.")
+        return [self.layer]
 
     def build_loss(self) -> Tensor:
         """Returns the loss as a scalar symbolic expression (a `KerasTensor`)."""
@@ -170,10 +176,6 @@ class ActivationMaximization(Loss):
         self.layer = _given(layer)
         self.filter_indices, self._each = _read_indices(filter_indices), False
 
-    def sources(self) -> list:
-        """Returns what `value` must see: the layer."""
-        return [self.layer]
-
     def arguments(self, shapes: Sequence[Shape]) -> list[np.ndarray]:
         """Returns the indices as tensor arguments, checked against the layer's output shape.
 
@@ -232,10 +234,6 @@ class _LayerLoss(Loss):
         self.layer = _given(layer)
         words = [str(getattr(layer, "name", layer)), *(str(detail) for detail in details)]
         self.name = f"{type(self).__name__}({', '.join(words)})"
-
-    def sources(self) -> list:
-        """Returns what `value` must see: the layer."""
-        return [self.layer]
 
 
 class Neuron(_LayerLoss):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from keras import tree
 
-from vis.backprop_modifiers import composite
+from vis.backprop_modifiers import composite, name_of
 from vis.engine.evaluator import Evaluator
 from vis.engine.inputs import read_inputs
 from vis.engine.streams import batches
@@ -160,7 +160,7 @@ class Explainer:
         self.evaluator.ready(read_inputs(self.model, inputs))
         rules = self.evaluator.composite
         found = [] if rules is None else rules.places(self.model)
-        return [(path, kind, own.name) for path, _, kind, own in found]
+        return [(path, kind, name_of(own)) for path, _, kind, own in found]
 
     def explain(self, task: Task) -> Maps:
         """Computes the maps of a checked batch; this is the method.

@@ -68,10 +68,6 @@ Callbacks: TypeAlias = "OptimizerCallback | Sequence[OptimizerCallback]"
 class BackwardRule(Protocol):
     """What gives an operation another gradient: a rule of `vis.backprop_modifiers`, or one of your own."""
 
-    @property
-    def name(self) -> str:
-        """What it is called."""
-
     def surrogate(self, call: Callable, operation: Any, *args: Any, **kwargs: Any) -> Tensor:
         """Returns `call(*args, **kwargs)`, with another gradient."""
 
