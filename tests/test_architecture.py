@@ -18,6 +18,8 @@ PACKAGE = ROOT / "vis"
 FLOORS = {
     "vis.utils": 0,
     "vis.utils.types": 0,
+    "vis.utils.hints": 0,
+    "vis.utils.labels": 0,
     "vis.utils.validation": 0,
     "vis.utils.contexts": 0,
     "vis.utils.images": 0,

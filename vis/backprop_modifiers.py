@@ -22,7 +22,7 @@ from vis.engine.copying import require_graph
 from vis.engine.graph import walk
 from vis.engine.surrogates import CONVOLUTIONS, LINEAR, has_own_activation, installed_for_good
 from vis.utils.formats import foreign_modules
-from vis.utils.validation import VisualizationWarning, check_nonnegative, pick
+from vis.utils.validation import VisualizationWarning, check_nonnegative, pick, shown
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -251,7 +251,7 @@ class Composite:
 
     def __post_init__(self) -> None:
         if not isinstance(self.pairs, (list, tuple)) or not all(_is_pair(pair) for pair in self.pairs):
-            raise TypeError(f"`pairs` must be a list of pairs (what, rule). Received: {self.pairs!r:.80}.")
+            raise TypeError(f"`pairs` must be a list of pairs (what, rule). Received: {shown(self.pairs)}.")
         if not self.pairs:
             raise ValueError("`pairs` must hold at least one pair (what, rule). Received: none.")
         object.__setattr__(self, "pairs", tuple((what, rule(one)) for what, one in self.pairs))
@@ -455,7 +455,7 @@ def _of_three(function):
     except TypeError as error:
         raise TypeError(
             "A backward rule must take (x, y, upstream): the activation's input, its output and the gradient that "
-            f"arrives. Received: {function!r}, which does not take three arguments."
+            f"arrives. Received: {shown(function)}, which does not take three arguments."
         ) from error
     return function
 

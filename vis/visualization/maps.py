@@ -18,7 +18,7 @@ from vis.engine.tasks import Task
 from vis.losses import ActivationMaximization
 from vis.utils.formats import channels_in_place
 from vis.utils.images import normalize
-from vis.utils.validation import VisualizationWarning
+from vis.utils.validation import VisualizationWarning, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
@@ -129,7 +129,7 @@ def modified(model: keras.Model, backprop_modifier: RuleLike | None) -> tuple[ke
 def check_model(model: keras.Model) -> None:
     """Raises unless `model` is a built Keras model."""
     if not isinstance(model, keras.Model):
-        raise TypeError(f"`model` must be a Keras 3 model. Received: {model!r} ({type(model).__name__}).")
+        raise TypeError(f"`model` must be a Keras 3 model. Received: {shown(model)} ({type(model).__name__}).")
     if not model.built:
         raise ValueError(
             f"`model` must be built. Received: {model.name!r}, which has no weights yet. Call it once on data, "
