@@ -197,7 +197,7 @@ WRONG = [
     (plotting.overlay, (RGB, HEAT, "jet", 2), "alpha"),
     (plotting.show_attribution, (RGB, RGB[None]), "attribution"),
     (plotting.show_attribution, (RGB, np.full((6, 8), np.inf)), "finite"),
-    (plotting.show_attribution, (RGB[None, None], HEAT), "images"),
+    (plotting.show_attribution, (RGB[None, None], HEAT), r"`image` must be one image.*`image\[0\]`"),
     (plotting.gallery, (RGB[None], {"a": np.zeros((2, 6, 8))}), "columns"),
     (plotting.gallery, (RGB[None], {"a": HEAT[None]}, ["a", "b"]), "labels"),
     (plotting.gallery, (np.zeros((0, 6, 8)), {"a": HEAT[None]}), "images"),

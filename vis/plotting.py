@@ -131,8 +131,8 @@ def _pictures(name, images, single):
 
 
 def _words_axes(name, array, single):
-    if single and array.ndim in (4, 5):
-        return f"Give one of them, without the batch axis: `{name}[0]`."
+    if single and array.ndim > 3:
+        return f"Of a batch give one, `{name}[0]`; of many channels choose those to show."
     if not single and array.ndim == 2:
         return f"Add a batch axis to the one image: `{name}[None]`."
     return "Choose the channels to show, or average them."
@@ -332,21 +332,22 @@ def gallery(
             f"`titles` must be a dict whose names are columns, {listed(columns)}. Received: {shown(titles)}."
         )
     labels = _one_each("labels", labels, len(pictures))
+    read = {name: _column(f"columns[{shown(name, 40)}]", maps, pictures) for name, maps in columns.items()}
     figure, axes = _figure(len(pictures), 1 + len(columns), pictures.shape[2] / pictures.shape[1], size)
     for axis, picture, label in zip(axes[:, 0], pictures, labels):
         _draw(axis, picture, None)
         axis.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=10, parse_math=False)
     axes[0, 0].set_title("image", fontsize=10)
     for column, (name, maps) in zip(axes.T[1:], columns.items()):
-        own = _one_each(f"columns[{shown(name)}]", check_numeric(f"columns[{shown(name)}]", maps), len(pictures))
         drawn = None
-        if _is_bytes(maps) and np.shape(maps)[-1] == 3:
-            for axis, picture in zip(column, as_pictures(maps)):
+        if _is_colour(maps):
+            for axis, picture in zip(column, read[name]):
                 _draw(axis, picture, None)
         else:
-            attributions = [_attribution_of(*pair) for pair in zip(pictures, own)]
-            drawn, words = _draw_column(column, attributions, cmap, signed_cmap)
-        for axis, number in zip(column, _one_each(f"titles[{shown(name)}]", (titles or {}).get(name), len(pictures))):
+            drawn, words = _draw_column(column, read[name], cmap, signed_cmap)
+        for axis, number in zip(
+            column, _one_each(f"titles[{shown(name, 40)}]", (titles or {}).get(name), len(pictures))
+        ):
             above = str(number or "") if isinstance(number, (str, type(None))) else f"{number:.3g}"
             axis.set_title(above, fontsize=8, parse_math=False)
         column[0].set_title(f"{name}\n{column[0].get_title()}".strip(), fontsize=10, parse_math=False)
@@ -354,6 +355,16 @@ def gallery(
             bar = figure.colorbar(drawn, ax=list(column), location="bottom", fraction=0.03, pad=0.02)
             bar.set_label(words, fontsize=8)
     return figure
+
+
+def _is_colour(maps):
+    return _is_bytes(maps) and np.shape(maps)[-1] == 3
+
+
+def _column(name, maps, pictures):
+    """Returns what a column shows: attributions, or pictures for uint8 RGB."""
+    own = _one_each(name, check_numeric(name, maps), len(pictures))
+    return as_pictures(maps) if _is_colour(maps) else [_attribution_of(*pair) for pair in zip(pictures, own)]
 
 
 def _draw_column(axes, attributions, cmap, signed_cmap):

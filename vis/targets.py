@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from vis.utils.types import Index, Indices
 
 
+_LARGEST = 2**31
+
+
 class Target:
     """A number for each sample: a function of the outputs, and arrays with a row for each sample.
 
@@ -130,6 +133,8 @@ def _read_classes(name, value):
     several = list(classes) if isinstance(classes, (list, tuple, range)) else [classes]
     if not several or not all(is_integer(one) for one in several):
         raise TypeError(f"`{name}` must be a class index, or one for each sample. Received: {shown(value)}.")
+    if any(abs(one) >= _LARGEST for one in several):
+        raise ValueError(f"`{name}` must hold indices that 32 bits can hold. Received: {shown(value)}.")
     return several if isinstance(classes, (list, tuple, range)) else classes
 
 

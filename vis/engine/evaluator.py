@@ -120,9 +120,8 @@ class Evaluator:
         """Says once that inputs look like pictures as files hold them, which nothing in the model scales."""
         if "bytes" in self._told or not any(are_bytes(batch, i) for i in range(len(batch.arrays))):
             return
-        if self.memory.once("as they are", lambda: takes_numbers_as_they_are(self.model)) and self.is_first_time(
-            "bytes"
-        ):
+        if self.memory.once("as they are", lambda: takes_numbers_as_they_are(self.model)):
+            self._told.add("bytes")
             warnings.warn(_words_bytes(self.model.name), VisualizationWarning, stacklevel=3)
 
     def ready(self, batch):

@@ -66,6 +66,8 @@ def find_layer(model: keras.Model, layer: LayerName) -> keras.Layer:
         >>> find_layer(model, "fc") is find_layer(model, -1)
         True
     """
+    if not isinstance(model, keras.Layer):
+        raise TypeError(f"`model` must be a Keras 3 model. Received: {shown(model)} ({type(model).__name__}).")
     if is_integer(layer):
         return model.layers[layer_index(model, layer)]
     if isinstance(layer, str):

@@ -306,7 +306,7 @@ def _read(name, value, shape, dtype, form):
 def _check_shape(name, value, given, shape, form):
     if not fits(given, shape):
         raise ValueError(
-            f"`{name}` must have the shape {words_shape(shape)}. Received: shape {given}. "
+            f"`{name}` must have the shape {words_shape(shape)}. Received: shape {cut(str(given))}. "
             f"{words_mend(name, value, shape, form)}"
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -24,7 +25,6 @@ from vis.utils.labels import imagenet_labels
 from vis.utils.validation import check_index, listify, near_names, shown, words_error
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import ArrayLike
@@ -270,8 +270,11 @@ def load_img(
 
     Raises:
         ValueError: The file is missing, no picture or too large, or `target_size` is not a pair.
+        TypeError: `path` is no path.
     """
-    if target_size is not None and len(tuple(target_size)) != 2:
+    if not isinstance(path, (str, bytes, os.PathLike)) and not hasattr(path, "read"):
+        raise TypeError(f"`path` must be the path of a picture. Received: {shown(path)}. For several, load each.")
+    if target_size is not None and (not hasattr(target_size, "__len__") or len(target_size) != 2):
         raise ValueError(f"`target_size` must be a pair (rows, cols). Received: {shown(target_size)}.")
     from PIL import Image  # only where pictures are read
 

@@ -288,7 +288,7 @@ def check_input(name: str, value, shape, form="channels_last") -> np.ndarray:
     if not fits(array.shape, shape):
         raise ValueError(
             f"`{name}` must have the shape {words_shape(shape)} of the model's input, or that of one sample "
-            f"without the batch axis. Received: shape {given}. {words_mend(name, value, shape, form, False)}"
+            f"without the batch axis. Received: shape {cut(str(given))}. {words_mend(name, value, shape, form, False)}"
         )
     return array
 
