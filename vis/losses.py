@@ -21,7 +21,7 @@ from keras import ops
 
 from vis.utils.formats import channel_axis, channels_last, data_format
 from vis.utils.outputs import layer_output
-from vis.utils.validation import check_index, check_nonnegative, check_numeric, is_integer, listify, printable, shown
+from vis.utils.validation import check_index, check_nonnegative, check_numeric, is_integer, listify, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -558,4 +558,4 @@ def _read_indices(filter_indices):
 
 
 def _words(layer):
-    return f"layer '{printable(getattr(layer, 'name', layer))}'"
+    return f"layer {shown(getattr(layer, 'name', layer))}"

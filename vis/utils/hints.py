@@ -144,7 +144,7 @@ def _shape_of(value):
 
 def _steps(given, shape, form):
     """Yields what may be done to an array: `(new shape, code, what it looked like)`."""
-    rank, short = len(given), len(given) < len(shape)
+    rank, short = len(given), 0 < len(given) < len(shape)
     if short:
         yield (1, *given), "{}[None]", "add a batch axis to the one sample"
         if given[-1] not in _CHANNELS:

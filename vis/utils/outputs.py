@@ -1,6 +1,6 @@
 """What a model's graph says of a layer's output, without its being run."""
 
-from vis.utils.validation import printable, shown
+from vis.utils.validation import shown
 
 
 def layer_output(layer):
@@ -35,4 +35,4 @@ def known_shape(layer):
 
 
 def _words(layer):
-    return f"layer '{printable(getattr(layer, 'name', layer))}'"
+    return f"layer {shown(getattr(layer, 'name', layer))}"
