@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vis.utils.validation import VisualizationWarning, check_nonnegative, check_numeric, is_integer, pick, shown
+from vis.utils.validation import VisualizationWarning, check_nonnegative, check_numeric, cut, is_integer, pick, shown
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -99,7 +99,7 @@ def heatmap(
     flat = [i for i, one in enumerate(scaled) if one is None]
     if flat:
         warnings.warn(
-            f"The map of sample {', '.join(map(str, flat))} is flat. {WHY_FLAT}",
+            f"The map of sample {cut(', '.join(map(str, flat)), 50)} is flat. {WHY_FLAT}",
             VisualizationWarning,
             stacklevel=2,
         )

@@ -18,7 +18,7 @@ from vis.engine.tasks import Task
 from vis.losses import ActivationMaximization
 from vis.utils.formats import channels_in_place
 from vis.utils.images import normalize
-from vis.utils.validation import VisualizationWarning, shown
+from vis.utils.validation import VisualizationWarning, cut, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
@@ -97,7 +97,8 @@ def normalized(maps: np.ndarray, what: str) -> np.ndarray:
     flat = [i for i, one in enumerate(maps) if one.max() == one.min()]
     if flat and maps[0].size > 1:
         warnings.warn(
-            f"The {what} of sample {', '.join(map(str, flat))} is flat: nothing in the input moves the score that way. "
+            f"The {what} of sample {cut(', '.join(map(str, flat)), 50)} is flat: nothing in the input moves the "
+            "score that way. "
             "Usual reasons: a saturated softmax (see vis.utils.utils.swap_softmax), dead ReLUs, a "
             "layer without evidence for these filters (choose another layer or filter), or a gradient modifier that "
             "removed everything.",
