@@ -173,6 +173,13 @@ def test_paths_where_the_size_is_free(path):
     assert mended(caught.value, path=path).shape == (1, 12, 12, 3)
 
 
+def test_words_for_a_model_of_words():
+    model, words = zoo.text(False)
+    for given in ("a film", ["a film", "another"]):
+        with pytest.raises(ValueError, match="`inputs` must be numbers.*'a film'. Give .* token ids of a text"):
+            vis.Occlusion(model, patch=1)(given)
+
+
 def test_images_of_several_sizes(model):
     for given in ([X[0], X[1, :4]], [pillow("RGB"), pillow("RGB", (8, 8))]):
         with pytest.raises(ValueError, match=r"one common shape: resize them \(`keras.ops.image.resize"):

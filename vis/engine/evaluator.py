@@ -122,7 +122,7 @@ class Evaluator:
             return
         if self.memory.once("as they are", lambda: takes_numbers_as_they_are(self.model)):
             self._told.add("bytes")
-            warnings.warn(_words_bytes(self.model.name), VisualizationWarning, stacklevel=3)
+            warnings.warn(_words_bytes(self.model.name), VisualizationWarning, stacklevel=4)
 
     def ready(self, batch):
         """Makes sure that the model is built and its layers found, and forgets what is outdated; returns the batch."""

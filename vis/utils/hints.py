@@ -51,9 +51,11 @@ def wrong_kind(name, value, shape=None, form="channels_last"):
         return None
     load = _words_load(shape, form)
     code = f"np.concatenate([{load} for path in paths])" if several else load
+    mend = f"Load a picture with `{code}`."
+    if shape is not None and len(shape) != 4:
+        mend = "Give the numbers that the model takes, such as the token ids of a text."
     return ValueError(
-        f"`{name}` must be numbers. Received: {'a list of ' if several else ''}{_words_text(first)}. Load a picture "
-        f"with `{code}`."
+        f"`{name}` must be numbers. Received: {'a list of ' if several else ''}{_words_text(first)}. {mend}"
     )
 
 
