@@ -105,7 +105,7 @@ def _words_stayed(steps):
     return (
         f"None of the {steps} steps was better than `seed_input`, so the image is the seed itself. Try smaller steps, "
         "`optimizer=keras.optimizers.Adam(0.01)` for inputs around 0 to 1 (the default moves each value by 1 to 4.5), "
-        "lower `lp_norm_weight` and `tv_weight`, or more steps by `max_iter`; `verbose=True` shows the losses."
+        "lower weights of the regularizers, or more steps by `max_iter`; `verbose=True` shows the losses."
     )
 
 
