@@ -277,7 +277,7 @@ def _keys(model, own, inputs):
     if set(keys) != set(inputs):
         raise ValueError(
             f"`inputs` must have the keys [{listed(sorted(keys))}], one for each input of model {model.name!r}. "
-            f"Received: {listed(sorted(map(str, inputs)), 100)}."
+            f"Received: [{listed(sorted(map(str, inputs)), 100)}]."
         )
     return keys
 
