@@ -78,6 +78,11 @@ FLOORS = {
     "vis.visualization.activation_maximization": 7,
     "vis.visualization": 7,
     "vis": 8,
+    "vis.commands": 8,
+    "vis.commands.shared": 8,
+    "vis.commands.explain": 8,
+    "vis.commands.layers": 8,
+    "vis.commands.maximize": 8,
     "vis.__main__": 8,
 }
 

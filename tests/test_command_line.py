@@ -12,7 +12,10 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
-from vis.__main__ import GROUND, METHODS, STRIP, filters, labelled_grid, main, picture_for
+from vis.__main__ import filters, main
+from vis.commands import METHODS
+from vis.commands.maximize import GROUND, STRIP, labelled_grid
+from vis.commands.shared import picture_for
 from vis.utils import utils
 
 L = keras.layers
@@ -266,7 +269,8 @@ def test_every_explainer_has_a_name():
     import vis
     from vis.methods.explainer import Explainer
 
-    known = {value for value in vars(vis).values() if isinstance(value, type) and issubclass(value, Explainer)}
+    named = {name: getattr(vis, name) for name in vis.__all__}
+    known = {name for name, one in named.items() if isinstance(one, type) and issubclass(one, Explainer)}
     assert set(METHODS.values()) == known
 
 
