@@ -1,5 +1,6 @@
 """`explain`: what in a picture speaks for a class."""
 
+import inspect
 import textwrap
 
 import keras
@@ -9,7 +10,7 @@ from vis import plotting, visualization
 from vis.commands import METHODS
 from vis.commands.shared import check_output, class_index, load, names_for, picture_for, say
 from vis.engine.evaluator import Evaluator
-from vis.engine.graph import find_layer, last_layers, operations
+from vis.engine.graph import find_layer, has_graph, last_layers, operations
 from vis.engine.inputs import read_inputs
 from vis.engine.probabilities import probability_makers
 from vis.utils.files import whole_file
@@ -48,13 +49,15 @@ def explainer_for(model, options):
     Raises:
         ValueError: The method takes no layer, and one is given; or there is no such layer.
     """
-    where = {} if options.layer is None else {"layer": options.layer}
-    try:
-        return getattr(visualization, METHODS[options.method])(model, output_layer=options.output_layer, **where)
-    except TypeError as error:
-        if not where:
-            raise
-        raise ValueError(f"--layer is for the class activation maps. Received: --method {options.method}.") from error
+    method = getattr(visualization, METHODS[options.method])
+    if options.layer is None:
+        return method(model, output_layer=options.output_layer)
+    if "layer" not in inspect.signature(method).parameters:
+        raise ValueError(
+            f"--layer is for the class activation maps. Received: --method {options.method}, which looks at no feature "
+            "map. Leave --layer out."
+        )
+    return method(model, layer=options.layer, output_layer=options.output_layer)
 
 
 def check_ends(model, output_layer):
@@ -70,7 +73,9 @@ def check_ends(model, output_layer):
 
 def is_end(model, output_layer):
     """Tells whether what is explained is an output of the whole model."""
-    return output_layer is None or any(find_layer(model, output_layer) is end for end in last_layers(model))
+    if output_layer is None or not has_graph(model):
+        return output_layer is None
+    return any(find_layer(model, output_layer) is end for end in last_layers(model))
 
 
 def scores(model, output_layer, batch):
