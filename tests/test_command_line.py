@@ -18,7 +18,7 @@ import vis
 from vis import plotting
 from vis.__main__ import filters, main, quiet
 from vis.commands import METHODS
-from vis.commands.explain import is_end, scores, title, words_score
+from vis.commands.explain import is_end, scores, words_score, write_above
 from vis.commands.maximize import GROUND, STRIP, labelled_grid
 from vis.commands.shared import names_for, picture_for
 from vis.utils import utils
@@ -297,15 +297,15 @@ def test_every_explainer_has_a_name():
 @pytest.fixture
 def titles(monkeypatch):
     """The words that are written above pictures."""
-    written = []
+    figures = []
     draw = plotting.show_attribution
 
-    def note(*arguments, title):
-        written.append(title)
-        return draw(*arguments, title=title)
+    def note(*arguments):
+        figures.append(draw(*arguments))
+        return figures[-1]
 
     monkeypatch.setattr(plotting, "show_attribution", note)
-    return written
+    return lambda: [text.get_text() for figure in figures for text in figure.texts]
 
 
 def explain(folder, tmp_path, *more, model="model.keras"):
@@ -322,7 +322,7 @@ def test_names_and_probabilities_are_written_into_pictures(folder, tmp_path, cap
     _, batch = picture_for(keras.saving.load_model(folder / "model.keras"), folder / "photo.png", (0, 1))
     model = keras.saving.load_model(folder / "model.keras")
     probability = f"probability {float(keras.ops.convert_to_numpy(model(batch))[0, 1]):.3g}"
-    assert titles == [f"dog (1)\n{probability}"]
+    assert titles() == [f"dog (1): {probability}"]
     assert f'grad-cam of class 1, "dog" ({probability}): wrote' in capsys.readouterr().out
 
 
@@ -358,7 +358,7 @@ def test_names_of_imagenet_are_found_for_a_thousand_classes(tmp_path, folder, ca
     arguments = [str(tmp_path / "thousand.keras"), str(folder / "photo.png"), "--output", str(tmp_path / "a.png")]
     arguments += ["--method", "saliency"]
     assert main(["explain", *arguments, "--target", "Tabby cat"]) == 0
-    assert titles[0].startswith("tabby cat (281)\noutput ")  # no probability: there is no softmax
+    assert titles()[0].startswith("tabby cat (281): output ")  # no probability: there is no softmax
     assert 'class 281, "tabby cat" of ImageNet (output ' in capsys.readouterr().out
     assert main(["explain", *arguments, "--target", "tabby"]) == 2
     assert "Did you mean: 'tabby cat'?" in capsys.readouterr().err
@@ -396,13 +396,17 @@ def test_what_is_a_probability(activation, expected):
     np.testing.assert_allclose(units, keras.ops.convert_to_numpy(model(np.ones((1, 4))))[0], rtol=1e-5)
 
 
-def test_long_names_are_broken_into_lines():
-    assert title(3, "Mexican hairless dog (xoloitzcuintli)", "s").split("\n") == [
-        "Mexican hairless dog",
-        "(xoloitzcuintli) (3)",
-        "s",
-    ]
-    assert title(3, "", "s") == "class 3\ns"
+@pytest.mark.parametrize("shape", [(16, 16), (32, 8), (8, 32)])
+def test_words_above_a_picture_are_not_cut_off(shape):
+    figure = plotting.show_attribution(np.zeros(shape), np.eye(*shape))
+    write_above(figure, "tights for gymnastics, a one-piece leotard, or a $port jersey (639): probability 0.00123")
+    plotting.rendered(figure)
+    (text,) = figure.texts
+    box, (width, height) = text.get_window_extent(), figure.get_size_inches() * figure.dpi
+    assert 0 <= box.x0 and box.x1 <= width and box.y1 <= height
+    tops = [axis.title.get_window_extent().y1 for axis in figure.axes]
+    assert max(tops) <= box.y0  # nor over the words below
+    assert " ".join(text.get_text().split("\n")).endswith("or a $port jersey (639): probability 0.00123")
 
 
 @pytest.fixture(scope="module")

@@ -213,7 +213,8 @@ def main(arguments=None) -> int:
         warn("error", "stopped")
         return 130
     except Exception as error:  # the model's, the framework's or the disk's
-        warn("error", error if isinstance(error, (OSError, FloatingPointError)) else f"{type(error).__name__}: {error}")
+        is_worded = isinstance(error, (OSError, FloatingPointError, ImportError))
+        warn("error", error if is_worded else f"{type(error).__name__}: {error}")
         return 1
     return 0
 

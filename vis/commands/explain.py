@@ -16,7 +16,7 @@ from vis.engine.probabilities import probability_makers
 from vis.utils.files import whole_file
 from vis.utils.validation import check_input_range, near_names
 
-WIDTH = 24  # characters of a line above the picture
+DENSITY = 10  # characters above the picture, for each inch of its width
 
 
 def run(options):
@@ -35,7 +35,8 @@ def run(options):
         target = int(np.argmax(units)) if len(units) > 1 else 1  # a single unit is class 1
     score = words_score(units, target, is_probability)
     name = names[target] if names else ""
-    figure = plotting.show_attribution(picture, channels_last(attribution, picture), title=title(target, name, score))
+    figure = plotting.show_attribution(picture, channels_last(attribution, picture))
+    write_above(figure, f"{name} ({target}): {score}" if name else f"class {target}: {score}")
     with whole_file(options.output) as temporary:
         figure.savefig(temporary, dpi=120)
     whose = " of ImageNet" if options.labels is None else ""
@@ -100,9 +101,10 @@ def words_score(units, target, is_probability):
     return f"probability {1 - value if len(units) == 1 and target == 0 else value:.3g}"
 
 
-def title(target, name, score):
-    """Returns the words above the picture: the class, and its score below."""
-    return "\n".join([*textwrap.wrap(f"{name} ({target})" if name else f"class {target}", WIDTH), score])
+def write_above(figure, words):
+    """Writes words above a figure, broken into lines that fit into its width."""
+    lines = textwrap.wrap(words, int(DENSITY * figure.get_size_inches()[0]))
+    figure.suptitle("\n".join(lines), fontsize=11, parse_math=False)
 
 
 def channels_last(attribution, picture):
