@@ -144,7 +144,7 @@ def test_the_output_is_no_file_that_is_read(folder, tmp_path, capsys, read, link
     assert given.read_bytes() == before
 
 
-@pytest.mark.filterwarnings("default")
+@pytest.mark.filterwarnings("default:The attribution is flat")
 def test_warnings_are_one_line(folder, tmp_path, capsys):
     arguments = [str(folder / "model.keras"), str(folder / "photo.png"), "--output", str(tmp_path / "map.png")]
     Image.fromarray(np.zeros((16, 16, 3), "uint8")).save(tmp_path / "black.png")
