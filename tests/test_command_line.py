@@ -12,6 +12,7 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
+import vis
 from vis.__main__ import GROUND, METHODS, STRIP, filters, labelled_grid, main, picture_for
 from vis.utils import utils
 
@@ -263,7 +264,6 @@ def test_numbers_below_zero_are_no_options(folder, tmp_path, text):
 
 
 def test_every_explainer_has_a_name():
-    import vis
     from vis.methods.explainer import Explainer
 
     known = {value for value in vars(vis).values() if isinstance(value, type) and issubclass(value, Explainer)}
@@ -273,3 +273,9 @@ def test_every_explainer_has_a_name():
 def test_the_module_runs():
     done = subprocess.run([sys.executable, "-m", "vis", "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert "explain" in done.stdout
+
+
+def test_the_version_is_said(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    assert capsys.readouterr().out.strip() == vis.__version__

