@@ -1,15 +1,14 @@
 """`python -m vis` for a saved model and a picture."""
 
 import argparse
+import runpy
 import struct
-import subprocess
 import sys
 import zlib
 
 import keras
 import numpy as np
 import pytest
-from conftest import ROOT
 from PIL import Image
 
 import vis
@@ -270,9 +269,12 @@ def test_every_explainer_has_a_name():
     assert set(METHODS.values()) == known
 
 
-def test_the_module_runs():
-    done = subprocess.run([sys.executable, "-m", "vis", "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert "explain" in done.stdout
+@pytest.mark.filterwarnings("ignore:'vis.__main__' found in sys.modules:RuntimeWarning")
+def test_the_module_runs(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["vis", "--help"])
+    with pytest.raises(SystemExit, match="0"):
+        runpy.run_module("vis", run_name="__main__")
+    assert "explain" in capsys.readouterr().out
 
 
 def test_the_version_is_said(capsys):

@@ -1,8 +1,10 @@
 """What a release says of itself: one version, one name, one address, and every licence."""
 
 import re
+import runpy
 import tomllib
 
+import pytest
 import yaml
 from conftest import ROOT
 
@@ -64,3 +66,47 @@ def test_data_of_others_come_with_their_licences():
         files = [path for path in (ROOT / folder).rglob("*") if path.suffix in (".npz", ".jpg")]
         words = (ROOT / folder / "README.md").read_text()
         assert files and all(path.name in words for path in files)
+
+
+WORKFLOWS = {path.stem: yaml.safe_load(path.read_text()) for path in (ROOT / ".github/workflows").glob("*.yml")}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [*(ROOT / ".github").rglob("*.yml"), ROOT / ".pre-commit-config.yaml"],
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
+def test_settings_of_services_can_be_read(path):
+    assert isinstance(yaml.safe_load(path.read_text()), dict)
+
+
+def test_the_workflows_take_what_the_package_names():
+    matrix = WORKFLOWS["tests"]["jobs"]["tests"]["strategy"]["matrix"]
+    assert set(matrix["backend"]) == {"tensorflow", "jax", "torch"}
+    assert f">={matrix['python'][0]}" == PROJECT["requires-python"]
+    pythons = [int(words.split(".")[-1]) for words in PROJECT["classifiers"] if "Python :: 3." in words]
+    assert matrix["python"] == [f"3.{pythons[0]}", f"3.{pythons[-1]}"]
+    assert matrix["include"] == [{"backend": "tensorflow", "python": matrix["python"][0], "keras": "oldest"}]
+
+
+def test_a_release_needs_its_environment_and_no_secret():
+    publish = WORKFLOWS["release"]["jobs"]["publish"]
+    assert publish["environment"] == "release" and publish["permissions"] == {"id-token": "write"}
+    assert "secrets." not in (ROOT / ".github/workflows/release.yml").read_text()
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_workflows_ask_for_little_and_end(name):
+    assert WORKFLOWS[name]["permissions"] == {"contents": "read"}
+    assert all(job["timeout-minutes"] <= 120 for job in WORKFLOWS[name]["jobs"].values())
+
+
+def test_the_tests_for_the_oldest_versions_exist():
+    names = (ROOT / ".ci/oldest_tests.txt").read_text().split()
+    assert names and all((ROOT / name).exists() for name in names)
+
+
+def test_other_scripts_take_the_oldest_versions_from_pyproject(capsys):
+    runpy.run_path(str(ROOT / ".ci/oldest.py"))
+    words = capsys.readouterr().out.split()
+    assert {one.replace("==", ">=") for one in words} <= set(PROJECT["dependencies"]) and len(words) == 2
