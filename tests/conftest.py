@@ -117,6 +117,7 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: "test_zoo" not in item.nodeid)
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config):
     """Says how many processes `-n auto` means: one a core; none beside this one for a single file of tests."""
     files = {argument.partition("::")[0] for argument in config.args}

@@ -110,3 +110,10 @@ def test_other_scripts_take_the_oldest_versions_from_pyproject(capsys):
     runpy.run_path(str(ROOT / ".ci/oldest.py"))
     words = capsys.readouterr().out.split()
     assert {one.replace("==", ">=") for one in words} <= set(PROJECT["dependencies"]) and len(words) == 2
+
+
+def test_ci_runs_the_slow_tests_that_a_plain_pytest_leaves_out():
+    plain = SETTINGS["tool"]["pytest"]["ini_options"]["addopts"]
+    assert "-m 'not zoo and not slow'" in plain and "-n auto" in plain
+    assert "PYTEST_ADDOPTS=\"-m 'not zoo'\"" in (ROOT / ".ci/run").read_text()
+    assert 'python -m pytest -m "not zoo"' in (ROOT / ".github/workflows/tests.yml").read_text()
