@@ -112,6 +112,14 @@ def rng():
     return np.random.default_rng(0)
 
 
+def pytest_configure(config):
+    """Makes our own warnings errors.
+
+    In `pyproject.toml`, this would import `vis` and its framework before this file has set what they read.
+    """
+    config.addinivalue_line("filterwarnings", "error::vis.utils.validation.VisualizationWarning")
+
+
 def pytest_collection_modifyitems(items):
     """Puts the real architectures first: of two workers, none then waits for them at the end."""
     items.sort(key=lambda item: "test_zoo" not in item.nodeid)
