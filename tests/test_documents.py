@@ -21,7 +21,12 @@ def blocks(page, language):
     return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), flags=re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def in_time(page):
+    """Marks the pages but for the README as slow."""
+    return pytest.param(page, id=page.name, marks=[] if page.name == "README.md" else pytest.mark.slow)
+
+
+@pytest.mark.parametrize("page", map(in_time, PAGES))
 def test_python_blocks_run_in_order(page, tmp_path, monkeypatch):
     if page.name == "concepts.md" and KERAS < (3, 14):
         pytest.skip("it shows that a keras.Function refuses tensors of another graph, which older ones do when called")
