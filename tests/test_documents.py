@@ -5,7 +5,9 @@ import json
 import re
 import runpy
 
+import keras
 import matplotlib
+import numpy as np
 import pytest
 from conftest import KERAS, ROOT
 from test_architecture import MODULES
@@ -14,6 +16,7 @@ import vis
 
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+APPLICATIONS = DOCS / "how-to" / "keras-applications.md"
 NOTEBOOKS = sorted(DOCS.rglob("*.ipynb"))
 
 
@@ -29,7 +32,24 @@ def test_python_blocks_run_in_order(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {"__name__": "__main__"}
     for block in blocks(page, "python"):
-        exec(compile(block, page.name, "exec"), names)
+        if "import keras_hub" in block:
+            pytest.importorskip("keras_hub")
+        exec(compile(block.replace('weights="imagenet"', "weights=None"), page.name, "exec"), names)
+
+
+def test_the_page_on_keras_applications_says_what_each_model_expects():
+    rows = re.findall(
+        r"^\| `(\w+)` \| ([-.\d]+), ([-.\d]+) \| (\w+) \| (.*) \|$", APPLICATIONS.read_text(), flags=re.MULTILINE
+    )
+    modules = {name: module for name, module in vars(keras.applications).items() if hasattr(module, "preprocess_input")}
+    assert {name for name, *_ in rows} == set(modules) - {"imagenet_utils", "resnet50"}
+    for name, *ends, colours, where in rows:
+        black_white = np.array([[0, 0, 0], [255, 255, 255]], "float32").reshape(1, 1, 2, 3)
+        red = np.array([255, 0, 0], "float32").reshape(1, 1, 1, 3)
+        given = modules[name].preprocess_input(black_white.copy(), data_format="channels_last")
+        np.testing.assert_allclose([given.min(), given.max()], [float(end) for end in ends], atol=0.005, err_msg=name)
+        assert modules[name].preprocess_input(red, data_format="channels_last").argmax() == colours.index("R"), name
+        assert (where == "inside the model") == np.array_equal(given, black_white), name
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -45,6 +65,13 @@ def test_the_readme_has_its_two_commands():
     example = " && .venv/bin/python examples/mnist/attention.py"
     assert any(line.startswith(install) and example in line for line in commands)
     assert any(line.startswith(install) and line.endswith(" && .venv/bin/python -m pytest") for line in commands)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_code_fits_into_the_column_that_the_site_has_for_it(page):
+    # Commands that are joined into one stay one line: they are copied, not read.
+    lines = [line for block in blocks(page, r"\w*") for line in block.splitlines() if " && " not in line]
+    assert [line for line in lines if len(line) > 75] == []
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
