@@ -4,6 +4,7 @@ import ast
 import json
 import re
 import runpy
+import tomllib
 
 import keras
 import matplotlib
@@ -20,8 +21,16 @@ APPLICATIONS = DOCS / "how-to" / "keras-applications.md"
 NOTEBOOKS = sorted(DOCS.rglob("*.ipynb"))
 
 
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+REPOSITORY = PROJECT.get("urls", {}).get("Repository", "https://github.com/keras-vis/keras-vis")
+FIRST = "<!-- runs first -->\n"  # before the block of a model that the page's other blocks take for granted
+
+
 def blocks(page, language):
-    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    """Returns the blocks of a page, those that are marked to run first in front."""
+    marked = rf"^({FIRST})?```{language}\n(.*?)^```"
+    found = re.findall(marked, page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    return [block for mark, block in sorted(found, key=lambda pair: not pair[0])]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -57,6 +66,34 @@ def test_links_and_pictures_exist(page):
     for target in re.findall(r"\]\(([^)#]+)", page.read_text()) + re.findall(r'src="([^"]+)"', page.read_text()):
         if not target.startswith(("http:", "https:", "mailto:")):
             assert (page.parent / target).exists(), f"{page.name} points to {target}, which does not exist"
+
+
+def test_the_readme_can_be_read_on_a_package_index():
+    text = (ROOT / "README.md").read_text()
+    targets = dict(re.findall(r"^\[([^\]]+)\]: (\S+)$", text, flags=re.MULTILINE))
+    raw = REPOSITORY.replace("https://github.com/", "https://raw.githubusercontent.com/") + "/main/"
+    for name, url in targets.items():
+        assert (ROOT / name).exists(), name
+        kind = "tree" if (ROOT / name).is_dir() else "blob"
+        assert url == (raw if name.startswith("docs/images/") else f"{REPOSITORY}/{kind}/main/") + name
+    assert set(re.findall(r"\]\[([^\]]+)\]", text)) == set(targets)
+    assert all(url.startswith("https://") for url in re.findall(r"\]\(([^)]+)\)", text))
+    assert f"pip install git+{REPOSITORY}\n" in text
+
+
+def test_the_site_says_where_it_and_the_repository_are():
+    settings = (ROOT / "mkdocs.yml").read_text()
+    site = PROJECT.get("urls", {}).get("Documentation", "https://keras-vis.github.io/keras-vis")
+    assert re.search(rf"^repo_url: {REPOSITORY}$", settings, flags=re.MULTILINE)
+    assert re.search(rf"^site_url: {site}/?$", settings, flags=re.MULTILINE)
+    assert f"]({site})" in (ROOT / "README.md").read_text()
+
+
+def test_the_readme_shows_what_one_gets_in_its_first_twenty_lines():
+    top = "\n".join((ROOT / "README.md").read_text().split("\n")[:20])
+    picture, example = top.index("docs/images/features_hero.jpg"), top.index("```python")
+    assert picture < example
+    assert 'figure.savefig("map.png")\n```' in top
 
 
 def test_the_readme_has_its_two_commands():

@@ -16,7 +16,7 @@ from vis.utils.utils import draw_text, stitch_images
 
 PHOTO = "espresso"
 SEED = 2
-HEAD, FONT = 66, 27  # pixels: the strip of the words, and the words
+HEAD, FONT, GAP = 66, 27, 8  # pixels: the strip of the words, the words, and the space between pictures
 
 
 def heat(maps):
@@ -27,7 +27,8 @@ def heat(maps):
 def headed(picture, words):
     """Returns a picture with words above it that can still be read when the whole is 400 pixels wide."""
     head = np.full((HEAD, picture.shape[1], 3), 255.0)
-    return np.concatenate([draw_text(head, words, position=(4, 2), font_size=FONT), picture])
+    whole = np.concatenate([draw_text(head, words, position=(0, 2), font_size=FONT), picture])
+    return np.pad(whole, ((0, 0), (0, GAP), (0, 0)), constant_values=255)
 
 
 def side_by_side(model, image, steps):
@@ -48,7 +49,7 @@ def main(arguments=None):
     """Runs the example."""
     options = parse_options(__doc__, arguments)
     pictures = side_by_side(load_network(), load_photo(PHOTO), QUICK_STEPS if options.quick else 256)
-    save(stitch_images(pictures, cols=len(pictures)), options.output / "hero.jpg")
+    save(stitch_images(pictures, margin=0, cols=len(pictures)), options.output / "hero.jpg")
 
 
 if __name__ == "__main__":
