@@ -13,9 +13,15 @@ _LOG = re.compile(
     r"(?:(?!</pre>).)*absl::InitializeLog.*?</pre>\s*</div>",
     flags=re.DOTALL,
 )
-# Parts of a page whose words are left as they are, and words in the form of code.
-_PARTS = re.compile(r"(<pre.*?</pre>|<h[1-6].*?</h[1-6]>|<a .*?</a>|<autoref.*?</autoref>|<td.*?</td>)", flags=re.DOTALL)
-_CODE = re.compile(r"<code>((?:[a-z_]+\.)*)([A-Za-z_]\w*)((?:\([^<]*\))?)</code>")
+# Parts of a page whose words are left as they are, words in the form of code, and what returns without a name.
+_FIXED = re.compile(r"(<pre.*?</pre>|<h[1-6].*?</h[1-6]>|<a .*?</a>|<autoref.*?</autoref>)", flags=re.DOTALL)
+_CELL = re.compile(r"(?<!<tr>\n)<td.*?</td>", flags=re.DOTALL)  # but for the first of a row
+_CODE = re.compile(r"<code>((?:\w+\.)*)([A-Za-z_]\w*)((?:\([^<]*\))?)</code>")
+_NAMELESS = re.compile(
+    r'<ul>\s*<li class="doc-section-item field-body">\s*–\s*'
+    r'<div class="doc-md-description">(.*?)</div>\s*</li>\s*</ul>',
+    flags=re.DOTALL,
+)
 _PICTURE = re.compile(r'(<a [^>]*>\s*)?(<img [^>]*?src="((?!data:|http)[^"]+)"[^>]*>)')
 
 
@@ -50,24 +56,20 @@ def _linked(match):
     """Returns a word in the form of code, with a link if it names something of the reference."""
     module, name, call = match.groups()
     homes = [whole for whole in _NAMES.get(name, ()) if module == "vis." or f".{whole}".endswith(f".{module}{name}")]
+    homes += [module + name] if module.startswith("vis.") else []  # a method, or a module
     telling = module or call or name[0].isupper() or "_" in name  # `show` alone may be any word
     return f'<autoref identifier="{homes[0]}" optional>{match[0]}</autoref>' if homes and telling else match[0]
 
 
-def link_names(html, theirs=False):
-    """Makes links of the names of the reference.
+def link_names(html):
+    """Makes links of the names of the reference."""
+    parts = _FIXED.split(html)
+    return "".join(part if i % 2 else _CODE.sub(_linked, part) for i, part in enumerate(parts))
 
-    Args:
-        html: The page.
-        theirs: Whether it is about another library, whose names may be the same: only what follows the first cell of
-            a table's row is ours then. Default `False`.
-    """
-    parts = _PARTS.split(html)
-    for i, part in enumerate(parts):
-        is_cell = part.startswith("<td") and "<a " not in part and not (theirs and parts[i - 1].endswith("<tr>\n"))
-        if is_cell or (i % 2 == 0 and not theirs):
-            parts[i] = _CODE.sub(_linked, part)
-    return "".join(parts)
+
+def link_names_beside(html):
+    """Does so in tables only, beyond the first cell of a row: the page is about another library with like names."""
+    return _CELL.sub(lambda cell: link_names(cell[0]), html)
 
 
 def enlarge(html):
@@ -84,5 +86,6 @@ def on_config(config):
 
 
 def on_page_content(html, page, **_):
-    """Drops the log, and makes links of names and pictures."""
-    return enlarge(link_names(_LOG.sub("", html), theirs="coming-from/" in page.file.src_uri))
+    """Drops the log, makes links of names and pictures, and takes the dash from results without a name."""
+    link = link_names_beside if "coming-from/" in page.file.src_uri else link_names
+    return enlarge(link(_NAMELESS.sub(r"\1", _LOG.sub("", html))))

@@ -5,6 +5,7 @@ import json
 import re
 import runpy
 import tomllib
+import types
 
 import keras
 import matplotlib
@@ -116,6 +117,48 @@ def test_notebooks_are_kept_without_outputs(path):
     cells = json.loads(path.read_text())["cells"]
     assert not any(cell.get("outputs") or cell.get("execution_count") for cell in cells)
     assert "".join(cells[0]["source"]).startswith("# ")
+
+
+@pytest.fixture(scope="module")
+def hooks():
+    return runpy.run_path(str(ROOT / ".ci" / "docs_hooks.py"))
+
+
+@pytest.mark.parametrize(
+    ("words", "target"),
+    [
+        ("GradCAM", "vis.GradCAM"),
+        ("vis.GradCAM(model, layer=None)", "vis.GradCAM"),
+        ("plotting.overlay", "vis.plotting.overlay"),
+        ("swap_softmax", "vis.utils.utils.swap_softmax"),
+        ("vis.methods.explainer.Explainer.stream", "vis.methods.explainer.Explainer.stream"),
+        ("show", None),
+        ("compile()", None),
+        ("keras.optimizers.Adam", None),
+        ("keras.utils.load_img", None),
+        ("captum.attr.Saliency", None),
+    ],
+)
+def test_the_site_makes_links_of_names(hooks, words, target):
+    code = f"<code>{words}</code>"
+    link = f'<autoref identifier="{target}" optional>{code}</autoref>' if target else code
+    fixed = f'<pre>{code}</pre><h2>{code}</h2><a href="#">{code}</a>'
+    assert hooks["link_names"](f"<p>{code}</p>{fixed}") == f"<p>{link}</p>{fixed}"
+    row = "<p>{0}</p><tr>\n<td>{0}</td>\n<td>{1}</td>\n</tr>"
+    assert hooks["link_names_beside"](row.format(code, code)) == row.format(code, link)
+
+
+def test_the_site_makes_links_of_pictures(hooks):
+    picture = '<img alt="a" src="images/a.png" />'
+    assert hooks["enlarge"](f"<p>{picture}</p>") == f'<p><a href="images/a.png">{picture}</a></p>'
+    for alone in (f'<a href="page.html">{picture}</a>', '<img src="data:image/png;base64,00">'):
+        assert hooks["enlarge"](alone) == alone
+
+
+def test_the_site_shows_the_version(hooks):
+    config = hooks["on_config"](types.SimpleNamespace(site_name="keras-vis", repo_name="", copyright="MIT licence"))
+    assert vis.__version__ in config.repo_name
+    assert config.copyright == f"keras-vis {vis.__version__}, MIT licence"
 
 
 def test_every_page_and_notebook_is_in_the_navigation():
