@@ -22,6 +22,12 @@ _NAMELESS = re.compile(
     r'<div class="doc-md-description">(.*?)</div>\s*</li>\s*</ul>',
     flags=re.DOTALL,
 )
+# The beginning of a sentence that was taken for a type, because a colon follows: `float32 in [0, 1]: one map an image`.
+_SENTENCE = re.compile(
+    r"<code>([^<]*(?:`|[a-z0-9] [a-z])[^<]*)</code>(\s*–\s*"
+    r'<div class="doc-md-description">\s*<p>)(.*?)(?=</p>)',
+    flags=re.DOTALL,
+)
 _PICTURE = re.compile(r'(<a [^>]*>\s*)?(<img [^>]*?src="((?!data:|http)[^"]+)"[^>]*>)')
 
 
@@ -72,6 +78,18 @@ def link_names_beside(html):
     return _CELL.sub(lambda cell: link_names(cell[0]), html)
 
 
+def _joined(match):
+    """Returns a result's description with its beginning put back."""
+    begin, between, rest = match.groups()
+    colon = ":" if begin.count("`") % 2 else ": "
+    return between + re.sub("`([^`]*)`", r"<code>\1</code>", begin + colon + rest)
+
+
+def describe_results(html):
+    """Writes results that have no type as sentences, without a bullet or a dash."""
+    return _NAMELESS.sub(r"\1", _SENTENCE.sub(_joined, html))
+
+
 def enlarge(html):
     """Makes every picture a link to itself, in its full size, unless it is a link already."""
     return _PICTURE.sub(lambda found: found[0] if found[1] else f'<a href="{found[3]}">{found[2]}</a>', html)
@@ -86,6 +104,6 @@ def on_config(config):
 
 
 def on_page_content(html, page, **_):
-    """Drops the log, makes links of names and pictures, and takes the dash from results without a name."""
+    """Drops the log, writes results as sentences, and makes links of names and pictures."""
     link = link_names_beside if "coming-from/" in page.file.src_uri else link_names
-    return enlarge(link(_NAMELESS.sub(r"\1", _LOG.sub("", html))))
+    return enlarge(link(describe_results(_LOG.sub("", html))))

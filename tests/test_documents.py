@@ -148,6 +148,21 @@ def test_the_site_makes_links_of_names(hooks, words, target):
     assert hooks["link_names_beside"](row.format(code, code)) == row.format(code, link)
 
 
+@pytest.mark.parametrize(
+    ("shown", "wanted"),
+    [
+        ("–{0}<p>When called, float32.</p>{1}", "<p>When called, float32.</p>"),
+        ("<code>float32 in [0, 1]</code>–{0}<p>one map.</p>{1}", "<p>float32 in [0, 1]: one map.</p>"),
+        ("<code>Array `(N, *shape[1</code>–{0}<p>])`, raw.</p>{1}", "<p>Array <code>(N, *shape[1:])</code>, raw.</p>"),
+        ("<code>ndarray | None</code>–{0}<p>The map.</p>{1}", None),
+    ],
+)
+def test_the_site_writes_results_without_a_type_as_sentences(hooks, shown, wanted):
+    item = '<ul><li class="doc-section-item field-body">{}</li></ul>'
+    html = item.format(shown.format('<div class="doc-md-description">', "</div>"))
+    assert hooks["describe_results"](html) == (wanted or html)
+
+
 def test_the_site_makes_links_of_pictures(hooks):
     picture = '<img alt="a" src="images/a.png" />'
     assert hooks["enlarge"](f"<p>{picture}</p>") == f'<p><a href="images/a.png">{picture}</a></p>'
