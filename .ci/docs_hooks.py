@@ -90,6 +90,11 @@ def describe_results(html):
     return _NAMELESS.sub(r"\1", _SENTENCE.sub(_joined, html))
 
 
+def break_paths(html):
+    """Lets long paths in tables break after each slash."""
+    return re.sub(r"(?<=<td><code>)\w+(?:/\w+)+(?=</code></td>)", lambda path: path[0].replace("/", "/<wbr>"), html)
+
+
 def enlarge(html):
     """Makes every picture a link to itself, in its full size, unless it is a link already."""
     return _PICTURE.sub(lambda found: found[0] if found[1] else f'<a href="{found[3]}">{found[2]}</a>', html)
@@ -106,4 +111,4 @@ def on_config(config):
 def on_page_content(html, page, **_):
     """Drops the log, writes results as sentences, and makes links of names and pictures."""
     link = link_names_beside if "coming-from/" in page.file.src_uri else link_names
-    return enlarge(link(describe_results(_LOG.sub("", html))))
+    return enlarge(break_paths(link(describe_results(_LOG.sub("", html)))))

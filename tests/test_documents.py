@@ -163,6 +163,11 @@ def test_the_site_writes_results_without_a_type_as_sentences(hooks, shown, wante
     assert hooks["describe_results"](html) == (wanted or html)
 
 
+def test_paths_in_tables_may_break(hooks):
+    cell = "<td><code>{}</code></td><p><code>a/b</code></p>"
+    assert hooks["break_paths"](cell.format("net/block/out")) == cell.format("net/<wbr>block/<wbr>out")
+
+
 def test_the_site_makes_links_of_pictures(hooks):
     picture = '<img alt="a" src="images/a.png" />'
     assert hooks["enlarge"](f"<p>{picture}</p>") == f'<p><a href="images/a.png">{picture}</a></p>'
