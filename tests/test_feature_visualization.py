@@ -878,7 +878,7 @@ def test_wrong_losses(loss, words):
             "lie in `input_range`, 0 to 1. Received: values from 1.5 to 1.5",
         ),
         ({"seed_input": np.full((8, 8, 3), -0.1)}, ValueError, "`seed_input` must lie in `input_range`"),
-        ({"seed_input": np.zeros((8, 7, 3))}, ValueError, r"`seed_input` does not fit.*\(8, 7, 3\)"),
+        ({"seed_input": np.zeros((8, 7, 3))}, ValueError, r"`seed_input` must have the shape.*\(8, 7, 3\)"),
         ({"seed_input": np.full((8, 8, 3), np.nan)}, ValueError, "`seed_input` must be finite"),
         ({"seed_input": "cat.jpg"}, ValueError, "`seed_input` must be numbers"),
         ({"seed_input": np.zeros((3, 8, 8, 3)), "num_images": 2}, ValueError, "must hold 1 or 2 images. Received: 3"),

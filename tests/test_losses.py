@@ -564,7 +564,7 @@ def test_a_factor_that_is_no_finite_number(factor):
         (lambda: Direction("conv2", np.ones(5), -1), ValueError, "`cosine_power`.*at least 0"),
         (lambda: Caricature("conv2", np.ones((9, 7, 3)), "1"), TypeError, "`cosine_power` must be a number"),
         (lambda: Caricature("conv2", np.ones((9, 8, 3))), ValueError, r"`image`.*Received: shape \(9, 8, 3\)"),
-        (lambda: FeatureInversion("conv2", None), ValueError, "`image` must be numbers. Received: None"),
+        (lambda: FeatureInversion("conv2", None), ValueError, "`image` must be numbers.*Received: None"),
         (lambda: FeatureInversion("conv2", np.full((9, 7, 3), np.inf)), ValueError, "`image` must be finite"),
         (lambda: FeatureInversion("conv2", np.ones((3, 9, 7, 3))), ValueError, "`image`.*3"),  # for two images
         (

@@ -54,10 +54,10 @@ CALLS = {
     "cam": lambda m, x: visualize_cam(m, "preds", 1, x, backprop_modifier="rectified"),
     "cam_with_losses": lambda m, x: visualize_cam_with_losses(m.inputs[0], maximisation(m), x, m.get_layer("conv2")),
     "activation": lambda m, x: visualize_activation(
-        m, "preds", 1, seed_input=x, max_iter=3, backprop_modifier="guided"
+        m, "preds", 1, seed_input=x, max_iter=3, backprop_modifier="guided", optimizer=keras.optimizers.Adam(0.01)
     ),
     "activation_with_losses": lambda m, x: visualize_activation_with_losses(
-        m.inputs[0], maximisation(m), seed_input=x, max_iter=1
+        m.inputs[0], maximisation(m), seed_input=x, max_iter=3, optimizer=keras.optimizers.Adam(0.01)
     ),
 }
 

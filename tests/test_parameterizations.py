@@ -374,7 +374,7 @@ def test_given_images_are_not_changed(rng):
         (lambda: MagnitudeConstrained(np.full((1, 4, 3), -1.0)), ValueError, "no negative numbers.*minimum of -1"),
         (lambda: MagnitudeConstrained([[[-2.0, 1.0]]]), ValueError, "no negative numbers.*minimum of -2"),
         (lambda: MagnitudeConstrained(np.full((1, 4, 3), np.nan)), ValueError, "`spectrum` must be finite"),
-        (lambda: MagnitudeConstrained("natural"), ValueError, "`spectrum` must be numbers. Received: 'natural'"),
+        (lambda: MagnitudeConstrained("natural"), ValueError, "`spectrum` must be numbers.*'natural'"),
         (lambda: MagnitudeConstrained(decorrelate="yes"), TypeError, "`decorrelate`"),
         (lambda: spectrum_of(np.zeros((0, 8, 8, 3))), ValueError, "`images` must have the shape"),
         (lambda: spectrum_of(np.zeros((8, 8))), ValueError, r"`images` must have the shape.*\(8, 8\)"),

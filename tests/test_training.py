@@ -208,7 +208,7 @@ def test_without_a_writer_there_are_the_files(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "arguments, error, words",
     [
-        ((np.zeros((2, 5)), {"x": vis.Saliency}, "."), ValueError, "`images` must be grey or RGB"),
+        ((np.zeros((2, 5)), {"x": vis.Saliency}, "."), ValueError, "`images` must be images, grey or RGB"),
         ((GOOD, vis.Saliency, "."), TypeError, "`explainers` must be a dict"),
         ((GOOD, {}, "."), TypeError, "`explainers` must be a dict"),
         ((GOOD, {"x": "grad-cam"}, "."), TypeError, r"`explainers\['x'\]` must be a class or a function"),
