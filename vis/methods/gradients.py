@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -92,10 +92,25 @@ class GradientExplainer(Explainer):
         def added(image, numbers, results):
             return part(image, numbers, self._flat(task, results))
 
+        return task.reduce(self._request(), samples, added, finish, **self._changed(change))
+
+    def gradients_at(self, task: Task, values: list[np.ndarray]) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
+        """Yields `(images, gradients)` for chunks of the samples with other values in place of their own."""
+
+        def given(images, numbers):
+            return [value[images] for value in values]
+
+        for images, _, results in task.rows(self._request(), quiet=True, **self._changed(given)):
+            yield images, self._flat(task, results)
+
+    def _request(self):
+        """Returns what is asked for where values are changed."""
         if self.site is None:
-            return task.reduce(INPUT_GRADIENTS, samples, added, finish, inputs=change)
-        request = Request(sites=(self.site,), gradients=True, change=Change(self.site, replaced))
-        return task.reduce(request, samples, added, finish, data=change)
+            return INPUT_GRADIENTS
+        return Request(sites=(self.site,), gradients=True, change=Change(self.site, replaced))
+
+    def _changed(self, change):
+        return {"inputs" if self.site is None else "data": change}
 
     def _flat(self, task, results):
         """Returns the gradients for all values; inputs of whole numbers, which have none, get zeros."""
@@ -378,12 +393,15 @@ class IntegratedGradients(GradientExplainer):
         """Returns the integrals times the differences to the baseline."""
         task = task.settled()
         values = self.values(task)
-        starts = self._baselines(task, values)
+        return self.integrals(task, values, self.baselines(task, values))
+
+    def integrals(self, task: Task, values: list[np.ndarray], starts: list[np.ndarray]) -> list[np.ndarray]:
+        """Returns the integrals from some values to others, times the differences; flat lists."""
         nodes, weights = np.polynomial.legendre.leggauss(self._steps)  # on [-1, 1]
         nodes, weights = ((nodes + 1) / 2).astype("float32"), weights / 2
 
         def between(images, numbers):
-            return [_between(start[images], value[images], nodes[numbers]) for start, value in zip(starts, values)]
+            return [straight(start[images], value[images], nodes[numbers]) for start, value in zip(starts, values)]
 
         def part(image, numbers, gradients):
             return [np.einsum("r,r...->...", weights[numbers], gradient) for gradient in gradients]
@@ -393,22 +411,9 @@ class IntegratedGradients(GradientExplainer):
 
         return self.sums(task, self._steps, between, part, finish)
 
-    def _baselines(self, task, values):
-        given = self._baseline
-        several = isinstance(given, (list, tuple, dict)) and len(values) > 1
-        if not several:
-            flat = [given] * len(values)
-        elif isinstance(given, dict):
-            names = task.batch.pack([str(i) for i in range(len(values))])
-            if not isinstance(names, dict) or set(names) != set(given):
-                raise ValueError(
-                    f"`baseline` must have the structure of the inputs. Received: a dict with the keys {sorted(given)}."
-                )
-            flat = [given[key] for key in sorted(names, key=lambda key: int(names[key]))]
-        else:
-            flat = list(given)
-        if len(flat) != len(values):
-            raise ValueError(f"`baseline` must hold one entry for each of {len(values)} inputs. Received: {len(flat)}.")
+    def baselines(self, task: Task, values: list[np.ndarray]) -> list[np.ndarray]:
+        """Returns what the user's baseline is for each of the values, in their shapes."""
+        flat = per_input("baseline", self._baseline, task, len(values))
         for name, one, value in zip(task.batch.layout.names, flat, values):
             if one is None and self.site is None:
                 warn_of_far_zero(name, value)
@@ -418,7 +423,35 @@ class IntegratedGradients(GradientExplainer):
         ]
 
 
-def _between(start, value, position):
+def per_input(name: str, given: Any, task: Task, count: int) -> list:
+    """Returns what the user gave for each of several inputs, as a flat list; what is not in a structure is for all.
+
+    Args:
+        name: The argument's name, for messages.
+        given: A list, tuple or dict in the structure of the inputs, or one thing for all.
+        task: The task.
+        count: How many inputs there are.
+
+    Raises:
+        ValueError: The structure is another.
+    """
+    if not isinstance(given, (list, tuple, dict)) or count == 1:
+        return [given] * count
+    flat = list(given)
+    if isinstance(given, dict):
+        names = task.batch.pack([str(i) for i in range(count)])
+        if not isinstance(names, dict) or set(names) != set(given):
+            raise ValueError(
+                f"`{name}` must have the structure of the inputs. Received: a dict with the keys {sorted(given)}."
+            )
+        flat = [given[key] for key in sorted(names, key=lambda key: int(names[key]))]
+    if len(flat) != count:
+        raise ValueError(f"`{name}` must hold one entry for each of {count} inputs. Received: {len(flat)}.")
+    return flat
+
+
+def straight(start: np.ndarray, value: np.ndarray, position: np.ndarray) -> np.ndarray:
+    """Returns rows between `start` (position 0) and `value` (position 1); whole numbers stay as they are."""
     if value.dtype.kind != "f":
         return value
     position = position.reshape(-1, *[1] * (value.ndim - 1))

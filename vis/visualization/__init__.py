@@ -16,9 +16,12 @@ from vis.methods.cam import (
     XGradCAM,
 )
 from vis.methods.feature_visualization import FeatureVisualization
+from vis.methods.full_gradients import FullGrad
 from vis.methods.gradients import GradientTimesInput, IntegratedGradients, Saliency, SmoothGrad
 from vis.methods.layer_outputs import activations
+from vis.methods.paths import BlurIntegratedGradients, ExpectedGradients, GuidedIntegratedGradients
 from vis.methods.perturbation import RISE, Occlusion
+from vis.methods.regions import XRAI
 from vis.utils.formats import channel_axis as _channel_axis
 from vis.utils.heatmaps import heatmap
 from vis.utils.images import overlay
@@ -35,12 +38,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AblationCAM",
+    "BlurIntegratedGradients",
     "EigenCAM",
+    "ExpectedGradients",
     "FeatureVisualization",
+    "FullGrad",
     "GradCAM",
     "GradCAMPlusPlus",
     "GradientTimesInput",
     "GuidedGradCAM",
+    "GuidedIntegratedGradients",
     "HiResCAM",
     "IntegratedGradients",
     "LayerCAM",
@@ -50,6 +57,7 @@ __all__ = [
     "ScoreCAM",
     "SmoothGrad",
     "XGradCAM",
+    "XRAI",
     "activations",
     "get_num_filters",
     "heatmap",
