@@ -5,6 +5,7 @@ which rule. Both are data; `vis.engine.surrogates` installs them.
 """
 
 from vis.backprop_modifiers.composites import (
+    DIFFERENCES,
     Composite,
     EpsilonGammaBox,
     composite,
@@ -26,6 +27,7 @@ from vis.backprop_modifiers.models import (
 )
 from vis.backprop_modifiers.relevance_rules import (
     AlphaBeta,
+    Constant,
     Epsilon,
     Excitation,
     Flat,
@@ -36,12 +38,16 @@ from vis.backprop_modifiers.relevance_rules import (
     WSquare,
     ZBox,
     ZPlus,
+    floor,
+    nonzero,
 )
 
 __all__ = [
+    "DIFFERENCES",
     "REDIRECTED",
     "AlphaBeta",
     "Composite",
+    "Constant",
     "Epsilon",
     "EpsilonGammaBox",
     "Excitation",
@@ -58,11 +64,13 @@ __all__ = [
     "deconv",
     "get",
     "guided",
+    "floor",
     "installed",
     "is_relu_like",
     "modify",
     "modify_model_backprop",
     "name_of",
+    "nonzero",
     "places",
     "rectified",
     "relu",

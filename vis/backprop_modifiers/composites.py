@@ -10,12 +10,22 @@ from typing import TYPE_CHECKING, TypeGuard
 
 import keras
 
+from vis.backprop_modifiers.difference_rules import Midpoint, Rescale, RescaleMaximum, RescaleQuotient
 from vis.backprop_modifiers.gradient_rules import GUIDED, RECTIFIED, REDIRECTED, of_three
-from vis.backprop_modifiers.kinds import KINDS, is_activation, is_relu_like
+from vis.backprop_modifiers.kinds import (
+    KINDS,
+    is_activation,
+    is_made_of_others,
+    is_maximum,
+    is_relu_like,
+    parts,
+    passes_relevance,
+)
 from vis.backprop_modifiers.relevance_rules import (
     FIRST_LAYER_RULES,
     LINEAR_RULES,
     AlphaBeta,
+    Constant,
     Epsilon,
     Excitation,
     Flat,
@@ -55,10 +65,11 @@ class Composite:
     Args:
         pairs: Pairs `(what, rule)`. `what` is a layer class; `"dense"`, `"convolution"`, `"activation"`,
             `"normalization"`, `"attention"`, `"product"`, `"quotient"` (of two computed values), `"rescaling"`
-            (Rescaling, Normalization), `"first"` (the dense layers or convolutions that take the model's inputs);
+            (Rescaling, Normalization), `"gate"` (the recurrent activation of LSTM and GRU), `"first"` (the dense layers or convolutions that take the model's inputs);
             another string, a pattern of paths such as `"backbone/conv*"`; or a function `(path, operation) -> bool`.
             `rule` is a rule of this module or the name of one.
         name: What it is called in messages. Default `"composite"`.
+        may_match_nothing: Whether it is right that a model has no operation that matches. Default `False`: a warning.
 
     Raises:
         TypeError: A pair is of another kind.
@@ -74,6 +85,7 @@ class Composite:
 
     pairs: Sequence[tuple]
     name: str = "composite"
+    may_match_nothing: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.pairs, (list, tuple)) or not all(_is_pair(pair) for pair in self.pairs):
@@ -85,11 +97,12 @@ class Composite:
     def places(self, root: keras.Layer) -> list[tuple]:
         """Returns the operations that get a rule, as `(path, operation, kind, rule)`.
 
-        The kind is `"activation"` where a layer applies an activation function of its own, and `"call"` otherwise.
+        The kind is `"activation"` where a layer applies an activation function of its own,
+        `"recurrent_activation"` for that of its gates, and `"call"` otherwise.
         """
         found, first = [], first_linear_layers(root)
         for path, operation in walk(root):
-            for kind in ("call", "activation") if has_own_activation(operation) else ("call",):
+            for kind in parts(operation):
                 matches = [one for what, one in self.pairs if _matches(what, path, operation, kind, first)]
                 if matches:
                     found.append((path, operation, kind, matches[0]))
@@ -106,8 +119,29 @@ class Composite:
         hidden = [op.name for _, op in walk(root) if any(name in _FOREIGN_RELUS for name in foreign_modules(op))]
         if for_relus and hidden:
             warnings.warn(_words_hidden(self, hidden[0]), VisualizationWarning, stacklevel=5)
-        elif not found:
+        elif not found and not self.may_match_nothing:
             warnings.warn(_words_unchanged(self, root, for_relus), VisualizationWarning, stacklevel=5)
+
+    def gaps(self, root: keras.Layer) -> list[tuple]:
+        """Returns, as `(path, operation)`, what gets no rule and whose own gradient does not pass relevance rightly.
+
+        Layers made of other layers are looked into; what their own code does between these cannot be seen.
+        """
+        ruled = {(id(operation), kind) for _, operation, kind, _ in self.places(root)}
+
+        def is_gap(operation):
+            ends = has_own_activation(operation) and is_activation(operation, "activation")
+            if ends and (id(operation), "activation") not in ruled:
+                return True
+            return (id(operation), "call") not in ruled and not passes_relevance(operation)
+
+        return [(path, op) for path, op in walk(root) if not is_made_of_others(op) and is_gap(op)]
+
+    @property
+    def of_first_layer(self) -> str | None:
+        """The name of a rule that is no gradient, as it shares relevance by more than the values of the input."""
+        names = [one.name for _, one in self.pairs if isinstance(one, tuple(FIRST_LAYER_RULES))]
+        return names[0] if names else None
 
     @property
     def relevance(self) -> bool:
@@ -153,6 +187,8 @@ def _is_pair(pair):
 def _matches(what, path, operation, kind, first):
     if what is is_relu_like:
         return is_relu_like(operation, kind)
+    if what == "gate" or kind == "recurrent_activation":
+        return what == "gate" and kind == "recurrent_activation"
     if what == "activation" or kind == "activation":
         return what == "activation" and is_activation(operation, kind)
     if what == "first":
@@ -177,6 +213,7 @@ _RELEVANCE_RULES |= {one.name: one for one in (Flat(), WSquare())}
 
 # What all composites of relevance share; what comes before them counts first.
 _REST = (
+    ("gate", Constant()),
     ("activation", Identity()),
     ("normalization", Identity()),
     ("rescaling", Identity()),
@@ -349,3 +386,15 @@ def _is_rule(value: object) -> TypeGuard[BackwardRule]:
 
 
 _COMPOSITES = {name: Composite([*pairs, *_REST], name) for name, pairs in _PAIRS.items()}
+
+# DeepLIFT: what is linear keeps its own gradient, which is its multiplier.
+DIFFERENCES = Composite(
+    [
+        ("activation", Rescale()),
+        (is_maximum, RescaleMaximum()),
+        ("product", Midpoint()),
+        ("quotient", RescaleQuotient()),
+    ],
+    "differences",
+    may_match_nothing=True,
+)

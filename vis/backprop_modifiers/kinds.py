@@ -51,12 +51,14 @@ _LINEAR_LAYERS = (
         for n in (1, 2, 3)
     ),
 )
+_CELLS = (keras.layers.LSTMCell, keras.layers.GRUCell, keras.layers.SimpleRNNCell)  # with rules for activations
 _LINEAR_OPERATIONS = (
     *("Add", "Subtract", "Negative", "Mean", "Sum", "Max", "Amax", "Amin", "Min", "Maximum", "Minimum"),
     *("Reshape", "Transpose", "Squeeze", "ExpandDims", "Concatenate", "Stack", "Split", "Moveaxis", "Swapaxes"),
     *("Pad", "Tile", "Repeat", "Roll", "Flip", "GetItem", "Take", "Ravel", "BroadcastTo", "Cast", "Identity", "Copy"),
-    *("AveragePool", "MaxPool", "Resize", "StopGradient", "Where", "Rot90", "TakeAlongAxis", "Slice", "Unstack"),
+    *("AveragePool", "MaxPool", "Resize", "StopGradient", "Where", "Rot90", "Softmax", "TakeAlongAxis", "Slice", "Unstack"),
 )
+_MAXIMA = tuple(getattr(keras.layers, f"{area}MaxPooling{n}D") for area in ("", "Global") for n in (1, 2, 3))
 _PRODUCT_OPERATIONS = ("Multiply", "Matmul", "Einsum", "Dot", "Tensordot")
 _QUOTIENT_OPERATIONS = ("Divide", "TrueDivide")
 
@@ -77,6 +79,11 @@ def _named(function, names):
     if isinstance(function, keras.Layer):  # found by itself, on the walk
         return False
     return getattr(function, "__name__", None) in names
+
+
+def is_maximum(path: str, operation: Operation) -> bool:
+    """Tells whether each output of an operation is the largest of several inputs."""
+    return isinstance(operation, _MAXIMA) or _is_operation(operation, ("MaxPool", "Max", "Amax"))
 
 
 def is_activation(operation: Operation, kind: str = "call") -> bool:
@@ -107,21 +114,26 @@ KINDS = {
 }
 
 
+def parts(operation: Operation) -> tuple[str, ...]:
+    """Returns the parts of an operation that get rules: its call, its own activation, and that of its gates."""
+    own = ("call", "activation") if has_own_activation(operation) else ("call",)
+    return (*own, "recurrent_activation") if callable(getattr(operation, "recurrent_activation", None)) else own
+
+
 def passes_relevance(operation: Operation) -> bool:
     """Tells whether the own gradient of an operation passes relevance on rightly.
 
     It does where each output is a sum of inputs times constants, or one of the inputs, as in max pooling. What holds
     other layers is asked for these.
     """
-    if has_own_activation(operation):
-        return False
     if isinstance(operation, keras.Layer):
-        is_known = isinstance(operation, (*_LINEAR_LAYERS, *LINEAR, *CONVOLUTIONS))
-        return is_known or (isinstance(operation, keras.layers.Activation) and _named(operation.activation, ("linear",)))
+        known = (*_LINEAR_LAYERS, *LINEAR, *CONVOLUTIONS, *_CELLS, keras.layers.Softmax)
+        named = isinstance(operation, keras.layers.Activation) and _named(operation.activation, ("linear", "softmax"))
+        return isinstance(operation, known) or named
     scaled = _is_operation(operation, _PRODUCT_OPERATIONS + _QUOTIENT_OPERATIONS) and len(producers(operation)) == 1
     return scaled or _is_operation(operation, _LINEAR_OPERATIONS)
 
 
-def holds_layers(operation: Operation) -> bool:
-    """Tells whether an operation is made of others, which are looked at by themselves."""
-    return bool(children(operation))
+def is_made_of_others(operation: Operation) -> bool:
+    """Tells whether an operation is made of layers, which are looked at by themselves; attention multiplies its own."""
+    return bool(children(operation)) and "Attention" not in type(operation).__name__

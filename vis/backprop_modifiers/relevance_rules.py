@@ -28,6 +28,16 @@ _FLOORS = {"float16": 2.0**-10}
 _FLOOR = 1e-12
 
 
+def floor(dtype: str) -> float:
+    """Returns what stands for a value of a dtype that is nearer to 0.
+
+    Examples:
+        >>> floor("float32")
+        1e-12
+    """
+    return _FLOORS.get(dtype, _FLOOR)
+
+
 def nonzero(x: Tensor) -> Tensor:
     """Returns a tensor whose values are kept from 0: the number that relevance is divided by to make a gradient.
 
@@ -35,8 +45,8 @@ def nonzero(x: Tensor) -> Tensor:
         >>> bool(nonzero(ops.convert_to_tensor(0.0)) > 0)
         True
     """
-    floor = _FLOORS.get(keras.backend.standardize_dtype(x.dtype), _FLOOR)
-    return ops.where(ops.absolute(x) < floor, ops.cast(ops.where(x < 0, -floor, floor), x.dtype), x)
+    least = floor(keras.backend.standardize_dtype(x.dtype))
+    return ops.where(ops.absolute(x) < least, ops.cast(ops.where(x < 0, -least, least), x.dtype), x)
 
 
 def with_value(y: Tensor, surrogate: Tensor) -> Tensor:
@@ -126,6 +136,26 @@ class Half:
         factors = [x for x in tree.flatten(args) if ops.is_tensor(x)]
         parts = [x * ops.stop_gradient(nonzero(y) / nonzero(x)) for x in factors]
         return with_value(y, sum(parts[1:], parts[0]) / len(parts))
+
+
+@dataclasses.dataclass(frozen=True)
+class Constant:
+    """An operation counts as a constant and gets no relevance; for the gates of recurrent layers.
+
+    What a gate lets through takes all of the product's relevance.
+
+    Source: Arras et al. 2017, "Explaining Recurrent Neural Network Predictions in Sentiment Analysis", section 3.1.
+
+    Examples:
+        >>> float(Constant().surrogate(ops.sigmoid, None, ops.convert_to_tensor(0.0)))
+        0.5
+    """
+
+    name = "constant"
+
+    def surrogate(self, call: Callable, operation: Operation | None, *args: Any, **kwargs: Any) -> Tensor:
+        """Returns the value without a gradient."""
+        return ops.stop_gradient(call(*args, **kwargs))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -251,6 +251,13 @@ class Network:
         with surgery(), shadowed(), installed(model, self._composite), _noted(model, notes), tapped(taps):
             return layout.call(model, inputs)
 
+    def rules(self, layout, inputs) -> list:
+        """Runs the model once; returns the operations that ran with a rule, see `vis.engine.surrogates.installed`."""
+        log = []
+        with surgery(), shadowed(), installed(self.model, self._composite, log):
+            layout.call(self.model, inputs)
+        return log
+
     def outputs(self, layout, inputs, taps=(), notes=None):
         """Runs the model.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vis.backprop_modifiers import floor
 from vis.engine.masking import read_fill, warn_of_far_zero
 from vis.engine.network import replaced
 from vis.engine.requests import INPUT_GRADIENTS, Change, Request, gradients_at, outputs_at
@@ -36,6 +37,7 @@ class GradientExplainer(Explainer):
         logits: See `vis.methods.explainer.Explainer`.
     """
 
+    takes_first_layer_rules = False  # those that give relevance, but no gradient
     default_call = 0  # of a shared `input_layer`: the first, as embeddings may be called again to make the logits
 
     def __init__(
@@ -51,6 +53,9 @@ class GradientExplainer(Explainer):
 
     def explain(self, task: Task) -> Maps:
         """Returns the attributions, in the structure of the inputs; see `Explainer.explain`."""
+        rules = self.evaluator.composite
+        if rules is not None and rules.of_first_layer and self.site is None and not self.takes_first_layer_rules:
+            raise ValueError(_words_no_gradient(type(self).__name__, rules))
         flat = self.attributions(task)
         return task.batch.pack(flat) if self.site is None else flat[0]
 
@@ -131,6 +136,14 @@ class GradientExplainer(Explainer):
         return self.site is not None or task.batch.is_float(index)
 
 
+def _words_no_gradient(name, rules):
+    return (
+        f"Rule {rules.of_first_layer!r} shares relevance by more than the values of the input, so that it is no "
+        f"gradient. Received: composite {rules.name!r} for {name}. Take one without it, such as 'epsilon-plus', or "
+        "`vis.LRP(model, composite)`."
+    )
+
+
 class Saliency(GradientExplainer):
     """The gradient of the score with respect to the input.
 
@@ -208,15 +221,25 @@ class GradientTimesInput(GradientExplainer):
         [[3.0, 4.0, 3.0]]
     """
 
+    takes_first_layer_rules = True
+
     def attributions(self, task: Task) -> list[np.ndarray]:
         """Returns the gradients times the values."""
-        return gathered(
-            task.count,
-            (
-                (images, [g * v for g, v in zip(gradients, values)])
-                for images, gradients, values in self.gradients(task)
-            ),
-        )
+        rules, network = self.evaluator.composite, self.evaluator.network
+        least = floor("float16" if network.is_half else "float32") if rules is not None and rules.relevance else 0.0
+
+        def products(gradients, values):
+            return [g * _at_least(v, least) for g, v in zip(gradients, values)]
+
+        found = self.gradients(task)
+        return gathered(task.count, ((images, products(gradients, values)) for images, gradients, values in found))
+
+
+def _at_least(values, least):
+    """Returns values kept from 0, as the rules of relevance keep them."""
+    if not least:
+        return values
+    return np.where(np.abs(values) < least, np.where(values < 0, -least, least), values).astype("float32")
 
 
 _STATISTICS = {
@@ -413,14 +436,26 @@ class IntegratedGradients(GradientExplainer):
 
     def baselines(self, task: Task, values: list[np.ndarray]) -> list[np.ndarray]:
         """Returns what the user's baseline is for each of the values, in their shapes."""
-        flat = per_input("baseline", self._baseline, task, len(values))
-        for name, one, value in zip(task.batch.layout.names, flat, values):
-            if one is None and self.site is None:
-                warn_of_far_zero(name, value)
-        return [
-            read_fill(0.0 if one is None else one, value) if self.is_changeable(task, i) else value
-            for i, (one, value) in enumerate(zip(flat, values))
-        ]
+        return read_baselines(self, task, values, self._baseline)
+
+
+def read_baselines(explainer: GradientExplainer, task: Task, values: list[np.ndarray], given: Any) -> list[np.ndarray]:
+    """Returns what a user's baseline is for each of the values, in their shapes; whole numbers are their own.
+
+    Args:
+        explainer: The explainer.
+        task: The task.
+        values: What is attributed to, as `values` gives it.
+        given: The baseline: a number, an array, or a list or dict of those for several inputs; `None` for zeros.
+    """
+    flat = per_input("baseline", given, task, len(values))
+    for name, one, value in zip(task.batch.layout.names, flat, values):
+        if one is None and explainer.site is None:
+            warn_of_far_zero(name, value)
+    return [
+        read_fill(0.0 if one is None else one, value) if explainer.is_changeable(task, i) else value
+        for i, (one, value) in enumerate(zip(flat, values))
+    ]
 
 
 def per_input(name: str, given: Any, task: Task, count: int) -> list:
