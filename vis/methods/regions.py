@@ -207,25 +207,27 @@ def felzenszwalb_masks(image: np.ndarray) -> tuple[np.ndarray, int]:
     if (height, width) != (_SIDE, _SIDE):
         scaled = resize(scaled[None], (_SIDE, _SIDE))[0]
     rows, columns = (((np.arange(size) + 0.5) * _SIDE / size).astype(int) for size in (height, width))
-    found = []
+    radius, found = round(_DILATION * min(height, width) / _SIDE), []
     for scale in _SCALES:
         options = {"scale": scale, "sigma": _SMOOTHING, "min_size": _LEAST_SEGMENT}
-        labels = segmentation.felzenszwalb(scaled.astype("float64"), **options)[rows[:, None], columns]
-        found.extend(labels == one for one in np.unique(labels))
-    size = min(height, width) / _SIDE
-    masks = _widened(np.stack(found), round(_DILATION * size))
+        labels = segmentation.felzenszwalb(scaled.astype("float64"), **options)
+        found.append(widened(labels[rows[:, None], columns], radius))
+    masks = np.concatenate(found)
     return masks.reshape(len(masks), -1), max(1, round(_LEAST_GAIN * height * width / _SIDE**2))
 
 
-def _widened(masks, radius):
-    """Widens masks `(segments, H, W)` by a number of pixels, in a circle."""
-    if not radius:
-        return masks
+def widened(labels: np.ndarray, radius: int) -> np.ndarray:
+    """Returns the segments `(H, W)` of an image as masks `(segments, H, W)`, widened by a circle of a radius."""
     from scipy import ndimage  # slow to import
 
     steps = np.arange(-radius, radius + 1)
     circle = steps[:, None] ** 2 + steps**2 <= radius**2
-    return np.stack([ndimage.binary_dilation(mask, circle) for mask in masks])
+    boxes = [(i, box) for i, box in enumerate(ndimage.find_objects(labels + 1)) if box is not None]
+    masks = np.zeros((len(boxes), *labels.shape), bool)
+    for mask, (label, box) in zip(masks, boxes):  # only around the segment, which is small
+        around = tuple(slice(max(0, side.start - radius), side.stop + radius) for side in box)
+        mask[around] = ndimage.binary_dilation(labels[around] == label, circle)
+    return masks
 
 
 def ranked(shares: np.ndarray, masks: np.ndarray, least: int) -> np.ndarray:
