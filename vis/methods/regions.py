@@ -43,7 +43,7 @@ class XRAI(PerturbationExplainer):
     Args:
         model: Any built or callable Keras model. Not changed.
         segments: Default `None`: those of Felzenszwalb's method at six scales, each widened by 5 pixels, which needs
-            the package scikit-image (`pip install "keras-vis[segments]"`) and an image with two spatial axes. Or whole
+            the package scikit-image (the extra `segments`) and an image with two spatial axes. Or whole
             numbers from 0 on, the segment of each position, `(*spatial)` or `(N, *spatial)`; or masks of True and
             False, `(segments, *spatial)`, which may overlap.
         steps: How many gradients from each baseline, at least 1. Default 50.
@@ -186,7 +186,7 @@ def import_segmentation():
     except ImportError:
         raise ImportError(
             "The segments of an image are found by the package scikit-image, which is not installed. Install it, "
-            '`pip install "keras-vis[segments]"`, or give `segments=`, the segment of each position.'
+            "`pip install scikit-image`, or give `segments=`, the segment of each position."
         ) from None
     return segmentation
 
