@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -175,7 +175,7 @@ def _read_segments(segments):
     return array
 
 
-def import_segmentation():
+def import_segmentation() -> Any:
     """Returns scikit-image's `segmentation`.
 
     Raises:
