@@ -267,7 +267,7 @@ def test_every_explainer_has_a_name():
     from vis.methods.explainer import Explainer
 
     known = {value for value in vars(vis).values() if isinstance(value, type) and issubclass(value, Explainer)}
-    assert set(METHODS.values()) == known
+    assert set(METHODS.values()) == known - {vis.ExpectedGradients}  # it needs usual inputs beside the picture
 
 
 def test_the_module_runs():

@@ -66,7 +66,7 @@ EXPLAINERS = {
     "GradientTimesInput": vis.GradientTimesInput,
     "SmoothGrad": lambda m: vis.SmoothGrad(m, num_samples=2),
     "IntegratedGradients": lambda m: vis.IntegratedGradients(m, steps=2, input_layer="conv2"),
-    "ExpectedGradients": lambda m: vis.ExpectedGradients(m, np.zeros((2, 9, 7, 3)), num_samples=2),
+    "ExpectedGradients": lambda m: vis.ExpectedGradients(m, np.zeros((2, 9, 7, 3)), num_samples=2, seed=0),
     "BlurIntegratedGradients": lambda m: vis.BlurIntegratedGradients(m, steps=2),
     "GuidedIntegratedGradients": lambda m: vis.GuidedIntegratedGradients(m, steps=2),
     "FullGrad": vis.FullGrad,

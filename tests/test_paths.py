@@ -173,7 +173,7 @@ def test_backgrounds_of_several_inputs_that_do_not_fit():
 
 def diffused(x, variance):
     """Lets whole pixels spread in many small steps, mirrored at the ends: the heat equation."""
-    x, count = x.astype("float64"), max(20, int(np.ceil(variance / 0.05)))
+    x, count = x.astype("float64"), max(100, int(np.ceil(variance / 0.02)))
     for _ in range(count):
         change = np.zeros_like(x)
         for axis in (0, 1):

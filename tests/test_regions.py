@@ -138,7 +138,9 @@ def test_without_scikit_image_the_package_is_named(monkeypatch):
         return own(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", missing)
-    with pytest.raises(ImportError, match=r"scikit-image, which is not installed.*keras-vis\[segments\].*`segments=`"):
+    with pytest.raises(
+        ImportError, match=r"scikit-image, which is not installed.*`pip install scikit-image`, or give `segments=`"
+    ):
         vis.XRAI(small_cnn())(drawn(1, 9, 7, 3), 1)
 
 

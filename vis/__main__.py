@@ -318,7 +318,7 @@ def main(arguments=None) -> int:
     try:
         with own_warnings_in_one_line():
             options.run(options)
-    except (ValueError, TypeError, FloatingPointError, OSError) as error:
+    except (ValueError, TypeError, FloatingPointError, OSError, ImportError) as error:
         warn("error", error)
         return 2
     return 0

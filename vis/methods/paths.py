@@ -371,9 +371,10 @@ class GuidedIntegratedGradients(IntegratedGradients):
 
     Examples:
         >>> import keras
-        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Lambda(lambda x: x**2)])
-        >>> GuidedIntegratedGradients(model, steps=1000)(np.array([[3.0, 1.0]]), target=0).round(1).tolist()
-        [[9.0, 0.0]]
+        >>> square = keras.layers.Lambda(lambda x: keras.ops.sum(x**2, axis=-1, keepdims=True))
+        >>> model = keras.Sequential([keras.Input((2,)), square])
+        >>> GuidedIntegratedGradients(model)(np.array([[3.0, 1.0]])).round().tolist()
+        [[9.0, 1.0]]
     """
 
     def __init__(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -43,7 +43,7 @@ class XRAI(PerturbationExplainer):
     Args:
         model: Any built or callable Keras model. Not changed.
         segments: Default `None`: those of Felzenszwalb's method at six scales, each widened by 5 pixels, which needs
-            the package scikit-image (`pip install "keras-vis[segments]"`) and an image with two spatial axes. Or whole
+            the package scikit-image (the extra `segments`) and an image with two spatial axes. Or whole
             numbers from 0 on, the segment of each position, `(*spatial)` or `(N, *spatial)`; or masks of True and
             False, `(segments, *spatial)`, which may overlap.
         steps: How many gradients from each baseline, at least 1. Default 50.
@@ -175,7 +175,7 @@ def _read_segments(segments):
     return array
 
 
-def import_segmentation():
+def import_segmentation() -> Any:
     """Returns scikit-image's `segmentation`.
 
     Raises:
@@ -186,7 +186,7 @@ def import_segmentation():
     except ImportError:
         raise ImportError(
             "The segments of an image are found by the package scikit-image, which is not installed. Install it, "
-            '`pip install "keras-vis[segments]"`, or give `segments=`, the segment of each position.'
+            "`pip install scikit-image`, or give `segments=`, the segment of each position."
         ) from None
     return segmentation
 
@@ -207,25 +207,27 @@ def felzenszwalb_masks(image: np.ndarray) -> tuple[np.ndarray, int]:
     if (height, width) != (_SIDE, _SIDE):
         scaled = resize(scaled[None], (_SIDE, _SIDE))[0]
     rows, columns = (((np.arange(size) + 0.5) * _SIDE / size).astype(int) for size in (height, width))
-    found = []
+    radius, found = round(_DILATION * min(height, width) / _SIDE), []
     for scale in _SCALES:
         options = {"scale": scale, "sigma": _SMOOTHING, "min_size": _LEAST_SEGMENT}
-        labels = segmentation.felzenszwalb(scaled.astype("float64"), **options)[rows[:, None], columns]
-        found.extend(labels == one for one in np.unique(labels))
-    size = min(height, width) / _SIDE
-    masks = _widened(np.stack(found), round(_DILATION * size))
+        labels = segmentation.felzenszwalb(scaled.astype("float64"), **options)
+        found.append(widened(labels[rows[:, None], columns], radius))
+    masks = np.concatenate(found)
     return masks.reshape(len(masks), -1), max(1, round(_LEAST_GAIN * height * width / _SIDE**2))
 
 
-def _widened(masks, radius):
-    """Widens masks `(segments, H, W)` by a number of pixels, in a circle."""
-    if not radius:
-        return masks
+def widened(labels: np.ndarray, radius: int) -> np.ndarray:
+    """Returns the segments `(H, W)` of an image as masks `(segments, H, W)`, widened by a circle of a radius."""
     from scipy import ndimage  # slow to import
 
     steps = np.arange(-radius, radius + 1)
     circle = steps[:, None] ** 2 + steps**2 <= radius**2
-    return np.stack([ndimage.binary_dilation(mask, circle) for mask in masks])
+    boxes = [(i, box) for i, box in enumerate(ndimage.find_objects(labels + 1)) if box is not None]
+    masks = np.zeros((len(boxes), *labels.shape), bool)
+    for mask, (label, box) in zip(masks, boxes):  # only around the segment, which is small
+        around = tuple(slice(max(0, side.start - radius), side.stop + radius) for side in box)
+        mask[around] = ndimage.binary_dilation(labels[around] == label, circle)
+    return masks
 
 
 def ranked(shares: np.ndarray, masks: np.ndarray, least: int) -> np.ndarray:
