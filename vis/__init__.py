@@ -3,10 +3,12 @@
 from vis import backend  # noqa: F401 - first of all: it says which backends there are
 from vis.training import ExplanationLogger
 from vis.visualization import (
+    LRP,
     RISE,
     XRAI,
     AblationCAM,
     BlurIntegratedGradients,
+    DeepLIFT,
     EigenCAM,
     ExpectedGradients,
     FeatureVisualization,
@@ -39,6 +41,7 @@ __version__ = "1.0.0.dev0"
 __all__ = [
     "AblationCAM",
     "BlurIntegratedGradients",
+    "DeepLIFT",
     "EigenCAM",
     "ExplanationLogger",
     "ExpectedGradients",
@@ -51,6 +54,7 @@ __all__ = [
     "GuidedIntegratedGradients",
     "HiResCAM",
     "IntegratedGradients",
+    "LRP",
     "LayerCAM",
     "Occlusion",
     "RISE",

@@ -75,6 +75,7 @@ def _redirect(x, y, upstream):
 
 REDIRECTED = Rule("redirected", _redirect)
 
+
 def of_three(function: Callable) -> Rule:
     """Returns a function `(x, y, upstream) -> gradient` as a rule that replaces an activation's derivative.
 

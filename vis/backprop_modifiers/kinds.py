@@ -56,7 +56,18 @@ _LINEAR_OPERATIONS = (
     *("Add", "Subtract", "Negative", "Mean", "Sum", "Max", "Amax", "Amin", "Min", "Maximum", "Minimum"),
     *("Reshape", "Transpose", "Squeeze", "ExpandDims", "Concatenate", "Stack", "Split", "Moveaxis", "Swapaxes"),
     *("Pad", "Tile", "Repeat", "Roll", "Flip", "GetItem", "Take", "Ravel", "BroadcastTo", "Cast", "Identity", "Copy"),
-    *("AveragePool", "MaxPool", "Resize", "StopGradient", "Where", "Rot90", "Softmax", "TakeAlongAxis", "Slice", "Unstack"),
+    *(
+        "AveragePool",
+        "MaxPool",
+        "Resize",
+        "StopGradient",
+        "Where",
+        "Rot90",
+        "Softmax",
+        "TakeAlongAxis",
+        "Slice",
+        "Unstack",
+    ),
 )
 _MAXIMA = tuple(getattr(keras.layers, f"{area}MaxPooling{n}D") for area in ("", "Global") for n in (1, 2, 3))
 _PRODUCT_OPERATIONS = ("Multiply", "Matmul", "Einsum", "Dot", "Tensordot")

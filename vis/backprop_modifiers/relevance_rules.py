@@ -91,7 +91,7 @@ def _check_map(rule, call, operation):
         name = getattr(operation, "name", operation)
         raise ValueError(
             f"Rule {rule.name!r} is for linear layers, which have a kernel: Dense, EinsumDense and convolutions. "
-            f"Received: {name!r} ({type(operation).__name__}). Choose other operations for it, such as \"dense\" or "
+            f'Received: {name!r} ({type(operation).__name__}). Choose other operations for it, such as "dense" or '
             '"convolution".'
         )
 

@@ -16,7 +16,6 @@ from vis.engine.graph import walk
 from vis.engine.linear import (
     CONVOLUTIONS,
     LINEAR,
-    SEPARABLE,
     affine,
     channels_of,
     fits_inputs,
@@ -73,8 +72,8 @@ def installed_for_good(model, composite, custom_objects=None):
         linear = [path for path, op, kind, _ in composite.places(model) if _is_linear(op, kind)]
         if linear:
             raise ValueError(
-                f"A copy cannot hold a rule of a linear layer beside a BatchNormalization. Received: {composite.name!r}, "
-                f"which has one for {linear[0]!r}. Give it to an explainer instead: "
+                "A copy cannot hold a rule of a linear layer beside a BatchNormalization. Received: "
+                f"{composite.name!r}, which has one for {linear[0]!r}. Give it to an explainer instead: "
                 "`vis.GradientTimesInput(model, backprop_modifier=...)`, or `vis.LRP(model, ...)`."
             )
     copied = copy_model(model, custom_objects)
@@ -109,7 +108,7 @@ class _Notes(dict):
 
     def linear(self, tensor):
         """Returns the rule and the map of the linear layer that put a tensor out, or two times `None`."""
-        _, *found = self.get(id(tensor), ())  or (None,)
+        _, *found = self.get(id(tensor), ()) or (None,)
         return found if len(found) == 2 else (None, None)
 
     def plain(self, tensor, layer):

@@ -141,8 +141,8 @@ def _words_gaps(gaps):
     names = ", ".join(f"{path!r} ({type(operation).__name__})" for path, operation in gaps[:4])
     more = f" and {len(gaps) - 4} more" if len(gaps) > 4 else ""
     return (
-        f"These operations are not linear and have no rule: {names:.200}{more}. Their own gradient is used, so relevance "
-        "may be lost or counted twice there. Give them rules by a Composite; `explainer.rules(inputs)` lists all."
+        f"These operations are not linear and have no rule: {names:.200}{more}. Their own gradient is used, so "
+        "relevance may be lost or counted twice there. Give them rules by a Composite; `explainer.rules(inputs)` lists all."
     )
 
 

@@ -22,6 +22,7 @@ from vis.methods.layer_outputs import activations
 from vis.methods.paths import BlurIntegratedGradients, ExpectedGradients, GuidedIntegratedGradients
 from vis.methods.perturbation import RISE, Occlusion
 from vis.methods.regions import XRAI
+from vis.methods.relevance import LRP, DeepLIFT
 from vis.utils.formats import channel_axis as _channel_axis
 from vis.utils.heatmaps import heatmap
 from vis.utils.images import overlay
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AblationCAM",
     "BlurIntegratedGradients",
+    "DeepLIFT",
     "EigenCAM",
     "ExpectedGradients",
     "FeatureVisualization",
@@ -50,6 +52,7 @@ __all__ = [
     "GuidedIntegratedGradients",
     "HiResCAM",
     "IntegratedGradients",
+    "LRP",
     "LayerCAM",
     "Occlusion",
     "RISE",
