@@ -65,7 +65,8 @@ class Composite:
         pairs: Pairs `(what, rule)`. `what` is a layer class; `"dense"`, `"convolution"`, `"activation"`,
             `"normalization"`, `"attention"`, `"product"`, `"quotient"` (of two computed values), `"rescaling"`
             (Rescaling, Normalization), `"gate"` (the recurrent activation of LSTM and GRU), `"first"` (the
-            dense layers or convolutions that take the model's inputs); another string, a pattern of paths such as `"backbone/conv*"`; or a function `(path, operation) -> bool`.
+            dense layers or convolutions that take the model's inputs); another string, a pattern of paths such as
+            `"backbone/conv*"`; or a function `(path, operation) -> bool`.
             `rule` is a rule of this module or the name of one.
         name: What it is called in messages. Default `"composite"`.
         may_match_nothing: Whether it is right that a model has no operation that matches. Default `False`: a warning.

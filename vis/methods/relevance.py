@@ -142,7 +142,8 @@ def _words_gaps(gaps):
     more = f" and {len(gaps) - 4} more" if len(gaps) > 4 else ""
     return (
         f"These operations are not linear and have no rule: {names:.200}{more}. Their own gradient is used, so "
-        "relevance may be lost or counted twice there. Give them rules by a Composite; `explainer.rules(inputs)` lists all."
+        "relevance may be lost or counted twice there. Give them rules by a Composite; `explainer.rules(inputs)` lists "
+        "all."
     )
 
 
