@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -246,7 +246,7 @@ class BlurIntegratedGradients(GradientExplainer):
         values = self.values(task)
         blurs = [_Diffusion(value, axes) for value, axes in zip(values, self._axes(task, values))]
         scales, weights = _scales(self._steps)
-        latest = {}  # blurred rows of the chunk that is being evaluated
+        latest: dict[Any, Any] = {}  # blurred rows of the chunk that is being evaluated
 
         def blurred(images, numbers):
             rows = [blur.at(images, self._variance(blur) * scales[numbers]) for blur in blurs]
@@ -390,8 +390,15 @@ class GuidedIntegratedGradients(IntegratedGradients):
         output_layer: LayerLike | None = None,
         logits: bool = True,
     ) -> None:
-        own = {"input_layer": input_layer, "output_layer": output_layer, "logits": logits}
-        super().__init__(model, steps, baseline, backprop_modifier=backprop_modifier, **own)
+        super().__init__(
+            model,
+            steps,
+            baseline,
+            backprop_modifier=backprop_modifier,
+            input_layer=input_layer,
+            output_layer=output_layer,
+            logits=logits,
+        )
         self._fraction = check_fraction("fraction", fraction)
         self._max_distance = check_nonnegative("max_distance", max_distance)
         if max_distance > 1:
