@@ -111,7 +111,7 @@ def backward_rules(model: keras.Model, images: np.ndarray) -> None:
     rules = Composite(
         [
             ("activation", Identity()),
-            ("backbone/conv*", Half(epsilon=1e-4)),
+            ("backbone/conv*", Half()),
             (keras.layers.Dense, "guided"),
             (lambda path, operation: path == "head", Epsilon()),
         ]

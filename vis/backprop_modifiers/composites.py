@@ -6,7 +6,7 @@ import dataclasses
 import fnmatch
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import keras
 
@@ -140,16 +140,16 @@ class Composite:
     @property
     def of_first_layer(self) -> str | None:
         """The name of a rule that is no gradient, as it shares relevance by more than the values of the input."""
-        names = [one.name for _, one in self.pairs if isinstance(one, tuple(FIRST_LAYER_RULES))]
+        names = [one.name for _, one in self.pairs if isinstance(one, FIRST_LAYER_RULES)]
         return names[0] if names else None
 
     @property
     def relevance(self) -> bool:
         """Whether linear layers have rules, so that value x gradient is relevance."""
-        return any(isinstance(one, tuple(LINEAR_RULES)) for _, one in self.pairs)
+        return any(isinstance(one, LINEAR_RULES) for _, one in self.pairs)
 
     def __str__(self) -> str:
-        rows = [(_word(what), str(one) if isinstance(one, tuple(LINEAR_RULES)) else name_of(one)) for what, one in self]
+        rows = [(_word(what), str(one) if isinstance(one, LINEAR_RULES) else name_of(one)) for what, one in self]
         width = max(len(what) for what, _ in rows)
         return "\n".join([self.name, *(f"  {what:<{width}}  {one}" for what, one in rows)])
 
@@ -206,10 +206,11 @@ _GRADIENT_RULES = {
     "deconv": RECTIFIED,
 }
 
-_RELEVANCE_RULES = {
-    one.name: one for one in (Identity(), Half(), Numerator(), Epsilon(), ZPlus(), Excitation(), AlphaBeta(), Gamma())
+_RELEVANCE_RULES: dict[str, Any] = {
+    **{"identity": Identity(), "half": Half(), "numerator": Numerator(), "constant": Constant()},
+    **{"epsilon": Epsilon(), "z-plus": ZPlus(), "excitation": Excitation(), "alpha-beta": AlphaBeta()},
+    **{"gamma": Gamma(), "flat": Flat(), "w-square": WSquare()},
 }
-_RELEVANCE_RULES |= {one.name: one for one in (Flat(), WSquare())}
 
 # What all composites of relevance share; what comes before them counts first.
 _REST = (
@@ -221,7 +222,7 @@ _REST = (
     ("quotient", Numerator()),
 )
 
-_PAIRS = {
+_PAIRS: dict[str, list[tuple[str, Any]]] = {
     "epsilon": [("convolution", Epsilon()), ("dense", Epsilon())],
     "epsilon-plus": [("convolution", ZPlus()), ("dense", Epsilon())],
     "epsilon-plus-flat": [("first", Flat()), ("convolution", ZPlus()), ("dense", Epsilon())],
@@ -317,12 +318,12 @@ def composite(identifier: RuleLike | None) -> Composite | None:
     found = rule(identifier)
     if found is None or isinstance(found, Composite):
         return found
-    if isinstance(found, tuple(FIRST_LAYER_RULES)):
+    if isinstance(found, FIRST_LAYER_RULES):
         raise ValueError(
             f"Rule {found.name!r} is for the first layer alone. Say what the others get: "
             '`Composite([("first", rule), ("convolution", ZPlus()), ("dense", Epsilon())])`.'
         )
-    if isinstance(found, tuple(LINEAR_RULES)):
+    if isinstance(found, LINEAR_RULES):
         return Composite([("convolution", found), ("dense", found), *_REST], name_of(found))
     return Composite([(is_relu_like, found)], name_of(found))
 

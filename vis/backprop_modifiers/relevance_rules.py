@@ -8,7 +8,7 @@ and is linear (sums, reshapes, means, padding) passes relevance on rightly by it
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from keras import Operation
     from numpy.typing import ArrayLike
 
+    from vis.engine.linear import LinearMap
     from vis.utils.types import Tensor
 
 # What stands for a value nearer to 0 than this. Half precision holds nothing smaller whose quotients stay finite.
@@ -245,7 +246,7 @@ class ZPlus:
     def __post_init__(self) -> None:
         _check_epsilon(self.epsilon)
 
-    def surrogate(self, call: Callable, operation: Operation | None, x: Tensor) -> Tensor:
+    def surrogate(self, call: LinearMap, operation: Operation | None, x: Tensor) -> Tensor:
         """Returns `call(x)`, with the gradient of the parts that raise it."""
         _check_map(self, call, operation)
         return _shared(call(x), _share(_raising(call, x), self.epsilon))
@@ -283,7 +284,7 @@ class Excitation:
     def __post_init__(self) -> None:
         _check_epsilon(self.epsilon)
 
-    def surrogate(self, call: Callable, operation: Operation | None, x: Tensor) -> Tensor:
+    def surrogate(self, call: LinearMap, operation: Operation | None, x: Tensor) -> Tensor:
         """Returns `call(x)`, with the gradient of the parts that excite it."""
         _check_map(self, call, operation)
         return _shared(call(x), _share(call.changed(_positive(x), _positive), self.epsilon))
@@ -322,7 +323,7 @@ class AlphaBeta:
                 f"{alpha - beta}. Usual are (2, 1) and (1, 0)."
             )
 
-    def surrogate(self, call: Callable, operation: Operation | None, x: Tensor) -> Tensor:
+    def surrogate(self, call: LinearMap, operation: Operation | None, x: Tensor) -> Tensor:
         """Returns `call(x)`, with the gradient of both shares."""
         _check_map(self, call, operation)
         share = self.alpha * _share(_raising(call, x), self.epsilon)
@@ -360,7 +361,7 @@ class Gamma:
         _check_epsilon(self.epsilon)
         check_nonnegative("gamma", self.gamma)
 
-    def surrogate(self, call: Callable, operation: Operation | None, x: Tensor) -> Tensor:
+    def surrogate(self, call: LinearMap, operation: Operation | None, x: Tensor) -> Tensor:
         """Returns `call(x)`, with the gradient of the share that belongs to the sign of the output."""
         _check_map(self, call, operation)
         y, high, low = call(x), _positive(x), _negative(x)
@@ -379,12 +380,12 @@ class _FirstLayerRule:
 
     epsilon: float
 
-    def surrogate(self, call: Callable, operation: Operation | None, x: Tensor) -> Tensor:
+    def surrogate(self, call: LinearMap, operation: Operation | None, x: Tensor) -> Tensor:
         """Returns `call(x)`, with the gradient relevance / x."""
         _check_map(self, call, operation)
         return _shared(call(x), _share(self.whole(call, x), self.epsilon))
 
-    def whole(self, call: Callable, x: Tensor) -> Tensor:
+    def whole(self, call: LinearMap, x: Tensor) -> Tensor:
         """Returns what the shares sum to."""
         raise NotImplementedError(f"{type(self).__name__} must define `whole(call, x)`.")
 
@@ -420,9 +421,9 @@ class Flat(_FirstLayerRule):
     def __post_init__(self) -> None:
         _check_epsilon(self.epsilon)
 
-    def whole(self, call: Callable, x: Tensor) -> Tensor:
+    def whole(self, call: LinearMap, x: Tensor) -> Tensor:
         """Returns the number of inputs that each output sees."""
-        return call.changed(_in_place_of(x, ops.ones_like(x)), ops.ones_like)  # type: ignore[attr-defined]
+        return call.changed(_in_place_of(x, ops.ones_like(x)), ops.ones_like)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -449,10 +450,10 @@ class WSquare(_FirstLayerRule):
     def __post_init__(self) -> None:
         _check_epsilon(self.epsilon)
 
-    def whole(self, call: Callable, x: Tensor) -> Tensor:
+    def whole(self, call: LinearMap, x: Tensor) -> Tensor:
         """Returns the sums of the squared weights."""
         ones = _in_place_of(x, ops.ones_like(x))
-        return call.changed(ones, ops.square, ops.square)  # type: ignore[attr-defined]
+        return call.changed(ones, ops.square, ops.square)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -491,14 +492,14 @@ class ZBox(_FirstLayerRule):
         object.__setattr__(self, "low", low)
         object.__setattr__(self, "high", high)
 
-    def whole(self, call: Callable, x: Tensor) -> Tensor:
+    def whole(self, call: LinearMap, x: Tensor) -> Tensor:
         """Returns the sum of what the inputs add to an output beyond what the bounds would."""
-        form = getattr(call.layer, "data_format", None)  # type: ignore[attr-defined]
+        form = getattr(call.layer, "data_format", None)
         low, high = (_in_place_of(x, _bound(name, getattr(self, name), x, form)) for name in ("low", "high"))
         own = _in_place_of(x, x)
-        whole = call.changed(own, _same, _same)  # type: ignore[attr-defined]
+        whole = call.changed(own, _same, _same)
         for bound, part in ((low, _positive), (high, _negative)):
-            whole = whole - call.changed(bound, part, part)  # type: ignore[attr-defined]
+            whole = whole - call.changed(bound, part, part)
         return whole
 
 
@@ -530,5 +531,5 @@ def _bound(name, value, x, form):
     return ops.reshape(bound, [-1 if i == axis else 1 for i in range(len(x.shape))])
 
 
-FIRST_LAYER_RULES: Sequence[type] = (Flat, WSquare, ZBox)
-LINEAR_RULES: Sequence[type] = (Epsilon, ZPlus, Excitation, AlphaBeta, Gamma, *FIRST_LAYER_RULES)
+FIRST_LAYER_RULES = (Flat, WSquare, ZBox)
+LINEAR_RULES = (Epsilon, ZPlus, Excitation, AlphaBeta, Gamma, *FIRST_LAYER_RULES)

@@ -79,12 +79,12 @@ class LRP(GradientTimesInput):
         output_layer: LayerLike | None = None,
         logits: bool = True,
     ) -> None:
-        self._options = {"output_layer": output_layer, "logits": logits}
         rules = _relevance_composite(composite)
-        super().__init__(model, rules, input_layer=input_layer, **self._options)
+        super().__init__(model, rules, input_layer=input_layer, output_layer=output_layer, logits=logits)
+        self._rules, self._output_layer, self._logits = rules, output_layer, logits
 
     def __repr__(self) -> str:
-        return f"LRP({self.model.name!r}, {self.evaluator.composite.name!r})"
+        return f"LRP({self.model.name!r}, {self._rules.name!r})"
 
     def at(self, layer: LayerLike) -> Self:
         """Returns the explainer that gives the relevance of a layer's units instead of the inputs'.
@@ -104,7 +104,9 @@ class LRP(GradientTimesInput):
             >>> LRP(keras.Sequential(layers)).at("fc")(np.ones((1, 2))).shape
             (1, 3)
         """
-        return type(self)(self.model, self.evaluator.composite, input_layer=layer, **self._options)
+        return type(self)(
+            self.model, self._rules, input_layer=layer, output_layer=self._output_layer, logits=self._logits
+        )
 
     def explain(self, task: Task) -> Maps:
         """Returns the relevance, in the structure of the inputs; see `Explainer.explain`."""
@@ -112,7 +114,7 @@ class LRP(GradientTimesInput):
         return super().explain(task)
 
     def _tell_gaps(self):
-        rules, model = self.evaluator.composite, self.model
+        rules, model = self._rules, self.model
         if not self.evaluator.is_first_time("gaps"):
             return
         if not rules.places(model):
@@ -129,10 +131,10 @@ def _relevance_composite(identifier) -> Composite:
     if identifier is None:
         raise TypeError("`composite` must be the name of a composite, a composite or a rule. Received: None.")
     found = composite(identifier)
-    if not found.relevance:
+    if found is None or not found.relevance:
         raise ValueError(
-            f"`composite` must have a rule for linear layers, such as 'epsilon-plus' has. Received: {found.name!r}, "
-            f"which has none. For gradients that it changes: `vis.Saliency(model, backprop_modifier=...)`."
+            "`composite` must have a rule for linear layers, such as 'epsilon-plus' has. Received: "
+            f"{identifier!r:.80}, which has none. For gradients that it changes: `vis.Saliency(model, backprop_modifier=...)`."
         )
     return found
 
