@@ -172,7 +172,7 @@ def _linear(rule, layer, notes, call, x, *args, **kwargs):
         one = one.preceded_by(affine(normalization)[0], source)
     y = rule.surrogate(one, layer, one.x)
     if value is not None:  # two maps, one after the other, differ from the layer by rounding
-        y = value + (y - keras.ops.stop_gradient(y))
+        y = keras.ops.stop_gradient(value) + (y - keras.ops.stop_gradient(y))
     return layer.activation(y) if ends else notes.keep(y, rule, one)
 
 

@@ -134,7 +134,8 @@ def _relevance_composite(identifier) -> Composite:
     if found is None or not found.relevance:
         raise ValueError(
             "`composite` must have a rule for linear layers, such as 'epsilon-plus' has. Received: "
-            f"{identifier!r:.80}, which has none. For gradients that it changes: `vis.Saliency(model, backprop_modifier=...)`."
+            f"{identifier!r:.80}, which has none. For gradients that it changes: "
+            "`vis.Saliency(model, backprop_modifier=...)`."
         )
     return found
 
