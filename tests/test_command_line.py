@@ -1,9 +1,11 @@
-"""`python -m vis` for a saved model and a picture."""
+"""`python -m vis` and `keras-vis` for a saved model and a picture."""
 
 import argparse
+import os
 import struct
 import subprocess
 import sys
+import tomllib
 import zlib
 
 import keras
@@ -12,7 +14,13 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
-from vis.__main__ import GROUND, METHODS, STRIP, filters, labelled_grid, main, picture_for
+import vis
+from vis import plotting
+from vis.__main__ import filters, main, quiet
+from vis.commands import METHODS
+from vis.commands.explain import is_end, scores, words_score, write_above
+from vis.commands.maximize import GROUND, STRIP, labelled_grid
+from vis.commands.shared import names_for, picture_for
 from vis.utils import utils
 
 L = keras.layers
@@ -136,7 +144,7 @@ def test_the_output_is_no_file_that_is_read(folder, tmp_path, capsys, read, link
     assert given.read_bytes() == before
 
 
-@pytest.mark.filterwarnings("default")
+@pytest.mark.filterwarnings("default:The attribution is flat")
 def test_warnings_are_one_line(folder, tmp_path, capsys):
     arguments = [str(folder / "model.keras"), str(folder / "photo.png"), "--output", str(tmp_path / "map.png")]
     Image.fromarray(np.zeros((16, 16, 3), "uint8")).save(tmp_path / "black.png")
@@ -188,7 +196,6 @@ def test_a_picture_that_is_too_large_is_a_sentence(tmp_path, capsys):
         (["explain", "vector.keras", "photo.png"], "one picture"),
         (["explain", "model.keras", "model.keras"], "picture"),
         (["explain", "model.keras", "photo.png", "--target", "7"], "out of range"),
-        (["explain", "model.keras", "photo.png", "--method", "magic"], "grad-cam"),
         (["explain", "model.keras", "photo.png", "--method", "rise", "--layer", "conv"], "--layer"),
         (["explain", "model.keras", "photo.png", "--input-range", "1", "0"], "input_range"),
         (["explain", "model.keras", "photo.png", "--input-range", "-1e300", "1e300"], "float32"),
@@ -208,11 +215,28 @@ def test_errors_are_one_line(folder, monkeypatch, capsys, arguments, words):
     assert not list(folder.glob("*explanation*")) and not list(folder.glob("*filters*"))
 
 
-def test_too_many_filters(folder, monkeypatch, capsys):
-    monkeypatch.chdir(folder)
-    with pytest.raises(SystemExit):
-        main(["maximize", "model.keras", "--layer", "conv", "--filters", "0:1000000000000"])
-    assert "must be 1024 at most" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        ([], "explain | layers | maximize"),
+        (["explian"], "invalid choice: 'explian'"),
+        (["explain", "model.keras"], "picture"),
+        (["explain", "model.keras", "photo.png", "--method", "magic"], "'saliency', 'gradient-times-input', 'smooth"),
+        (["explain", "model.keras", "photo.png", "--method", "gradcam"], "Did you mean: 'grad-cam'"),
+        (["explain", "model.keras", "photo.png", "--out", "map.png"], "--out map.png"),  # no option for another
+        (["explain", "model.keras", "photo.png", "--size", "16"], "--size"),
+        (["layers", "model.keras", "--layer", "conv"], "--layer conv"),
+        (["maximize", "model.keras", "--layer", "conv", "--filters", "0:1000000000000"], "must be 1024 at most"),
+        (["maximize", "model.keras", "--layer", "conv", "--filters", "a\x1b[2J"], r"a\x1b[2J"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_wrong_usage_is_one_line(capsys, arguments, words):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    error = capsys.readouterr().err
+    assert ended.value.code == 2 and error.startswith("error: ") and error.count("\n") == 1 and len(error) < 420
+    assert words in error and "--help`." in error
 
 
 def test_models_that_end_in_scores_are_taken_as_they_are(folder, tmp_path):
@@ -263,13 +287,320 @@ def test_numbers_below_zero_are_no_options(folder, tmp_path, text):
 
 
 def test_every_explainer_has_a_name():
-    import vis
     from vis.methods.explainer import Explainer
 
-    known = {value for value in vars(vis).values() if isinstance(value, type) and issubclass(value, Explainer)}
-    assert set(METHODS.values()) == known - {vis.ExpectedGradients}  # it needs usual inputs beside the picture
+    named = {name: getattr(vis, name) for name in vis.__all__}
+    known = {name for name, one in named.items() if isinstance(one, type) and issubclass(one, Explainer)}
+    assert set(METHODS.values()) == known - {"ExpectedGradients"}  # it needs usual inputs beside the picture
 
 
-def test_the_module_runs():
-    done = subprocess.run([sys.executable, "-m", "vis", "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert "explain" in done.stdout
+@pytest.fixture
+def titles(monkeypatch):
+    """The words that are written above pictures."""
+    figures = []
+    draw = plotting.show_attribution
+
+    def note(*arguments):
+        figures.append(draw(*arguments))
+        return figures[-1]
+
+    monkeypatch.setattr(plotting, "show_attribution", note)
+    return lambda: [text.get_text() for figure in figures for text in figure.texts]
+
+
+def explain(folder, tmp_path, *more, model="model.keras"):
+    """Runs `explain` on the photograph, and returns the exit status."""
+    return main(
+        ["explain", str(folder / model), str(folder / "photo.png"), "--output", str(tmp_path / "map.png"), *more]
+    )
+
+
+@pytest.mark.parametrize("target", ["1", "dog", "DOG"])
+def test_names_and_probabilities_are_written_into_pictures(folder, tmp_path, capsys, titles, target):
+    (tmp_path / "names.txt").write_bytes("\ufeffcat\r\ndog\r\n$\u03b1$ bird\r\n\r\n".encode())
+    assert explain(folder, tmp_path, "--labels", str(tmp_path / "names.txt"), "--target", target) == 0
+    _, batch = picture_for(keras.saving.load_model(folder / "model.keras"), folder / "photo.png", (0, 1))
+    model = keras.saving.load_model(folder / "model.keras")
+    probability = f"probability {float(keras.ops.convert_to_numpy(model(batch))[0, 1]):.3g}"
+    assert titles() == [f"dog (1): {probability}"]
+    assert f'grad-cam of class 1, "dog" ({probability}): wrote' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "text, target, words",
+    [
+        (b"cat\ndog\n", "0", "a name for each of 3 classes, one a line. Received: 2 in"),
+        (b"cat\nd\xffg\nbird", "0", "must be a text file in UTF-8"),
+        (None, "0", "names.txt' ([Errno 2]"),
+        (b"cat\ndog\nbird", "dok", "no class is called 'dok'. Did you mean: 'dog'?"),
+        (b"cat\ndog\nbird", "", "no class is called ''. Choose one of: 'cat', 'dog', 'bird'."),
+        (b"crane\ndog\nCrane", "crane", "'crane' is the name of 2 classes. Give an index: [0, 2]."),
+        (b"cat\ndog\nbird", "3", "out of range"),
+        (b"cat\ndog\nbird", "-1", "out of range"),
+    ],
+)
+def test_wrong_names_are_one_line(folder, tmp_path, capsys, text, target, words):
+    if text is not None:
+        (tmp_path / "names.txt").write_bytes(text)
+    assert explain(folder, tmp_path, "--labels", str(tmp_path / "names.txt"), "--target", target) == 2
+    error = capsys.readouterr().err
+    assert words in error and error.count("\n") == 1 and not (tmp_path / "map.png").exists()
+
+
+def test_a_name_needs_names(folder, tmp_path, capsys):
+    assert explain(folder, tmp_path, "--target", "dog") == 2
+    assert "by --labels FILE" in capsys.readouterr().err
+
+
+def test_names_of_imagenet_are_found_for_a_thousand_classes(tmp_path, folder, capsys, titles):
+    model = keras.Sequential([keras.Input((8, 8, 3)), L.Conv2D(2, 3, name="conv"), L.Flatten(), L.Dense(1000)])
+    model.save(tmp_path / "thousand.keras")
+    arguments = [str(tmp_path / "thousand.keras"), str(folder / "photo.png"), "--output", str(tmp_path / "a.png")]
+    arguments += ["--method", "saliency"]
+    assert main(["explain", *arguments, "--target", "Tabby cat"]) == 0
+    assert titles()[0].startswith("tabby cat (281): output ")  # no probability: there is no softmax
+    assert 'class 281, "tabby cat" of ImageNet (output ' in capsys.readouterr().out
+    assert main(["explain", *arguments, "--target", "tabby"]) == 2
+    assert "Did you mean: 'tabby cat'?" in capsys.readouterr().err
+
+
+def test_names_of_imagenet_are_for_the_ends_of_models():
+    assert names_for(1000)[281] == "tabby cat" and names_for(999) is None and names_for(1000, is_end=False) is None
+    inputs = keras.Input((4,))
+    hidden = L.Dense(1000, name="hidden")(inputs)
+    model = keras.Model(inputs, L.Dense(1000, name="end")(hidden))
+    assert is_end(model, None) and is_end(model, "end") and is_end(model, -1) and not is_end(model, "hidden")
+
+
+@pytest.mark.parametrize(
+    "units, target, is_probability, words",
+    [
+        ([0.25, 0.75], 0, True, "probability 0.25"),
+        ([0.25, 0.75], 1, False, "output 0.75"),
+        ([0.75], 1, True, "probability 0.75"),
+        ([0.75], 0, True, "probability 0.25"),
+        ([-3.0], 0, False, "the one output, for class 1, is -3"),
+    ],
+)
+def test_scores_are_worded(units, target, is_probability, words):
+    assert words_score(np.array(units), target, is_probability) == words
+
+
+@pytest.mark.parametrize(
+    "activation, expected", [("softmax", True), ("sigmoid", True), ("log_softmax", False), ("relu", False)]
+)
+def test_what_is_a_probability(activation, expected):
+    model = keras.Sequential([keras.Input((4,)), L.Dense(3, activation=activation)])
+    units, is_probability = scores(model, None, np.ones((1, 4), "float32"))
+    assert is_probability == expected
+    np.testing.assert_allclose(units, keras.ops.convert_to_numpy(model(np.ones((1, 4))))[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (32, 8), (8, 32)])
+def test_words_above_a_picture_are_not_cut_off(shape):
+    figure = plotting.show_attribution(np.zeros(shape), np.eye(*shape))
+    write_above(figure, "tights for gymnastics, a one-piece leotard, or a $port jersey (639): probability 0.00123")
+    plotting.rendered(figure)
+    (text,) = figure.texts
+    box, (width, height) = text.get_window_extent(), figure.get_size_inches() * figure.dpi
+    assert 0 <= box.x0 and box.x1 <= width and box.y1 <= height
+    tops = [axis.title.get_window_extent().y1 for axis in figure.axes]
+    assert max(tops) <= box.y0  # nor over the words below
+    assert " ".join(text.get_text().split("\n")).endswith("or a $port jersey (639): probability 0.00123")
+
+
+@pytest.fixture(scope="module")
+def several(folder):
+    """A model with several outputs, one of them in a nested model."""
+    inputs = keras.Input((16, 16, 3))
+    pooled = L.GlobalAveragePooling2D()(L.Conv2D(4, 3, name="conv")(inputs))
+    head = keras.Sequential([keras.Input((4,)), L.Dense(3, "softmax", name="species")], name="head")
+    outputs = [head(pooled), L.Dense(1, "sigmoid", name="indoors")(pooled), L.Dense(2, name="pose")(pooled)]
+    keras.Model(inputs, outputs, name="several").save(folder / "several.keras")
+    return folder
+
+
+def test_of_several_outputs_one_must_be_chosen(several, tmp_path, capsys):
+    assert explain(several, tmp_path, model="several.keras") == 2
+    error = capsys.readouterr().err
+    assert "the model's 3 outputs" in error and "Choose one of: 'head/species', 'indoors', 'pose'." in error
+
+
+@pytest.mark.parametrize(
+    "name, target, words",
+    [
+        ("head/species", "2", "class 2 (probability 0."),
+        ("species", "2", "class 2 (probability 0."),
+        ("indoors", "1", "class 1 (probability 0."),
+        ("-1", "0", "class 0 (output "),
+    ],
+)
+def test_every_output_can_be_chosen(several, tmp_path, capsys, name, target, words):
+    options = ["--method", "saliency", "--output-layer", name, "--target", target]
+    assert explain(several, tmp_path, *options, model="several.keras") == 0
+    assert words in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "name, words", [("nothing", "no layer named 'nothing'"), ("pose", "has 2 classes: choose from 0 to 1")]
+)
+def test_wrong_outputs_are_one_line(several, tmp_path, capsys, name, words):
+    assert explain(several, tmp_path, "--output-layer", name, "--target", "5", model="several.keras") == 2
+    error = capsys.readouterr().err
+    assert words in error and error.count("\n") == 1
+
+
+def of_input(height, width):
+    return keras.Sequential(
+        [keras.Input((height, width, 3)), L.Conv2D(4, 3, name="conv"), L.GlobalAveragePooling2D(), L.Dense(3)]
+    )
+
+
+@pytest.mark.parametrize(
+    "own, asked, expected",
+    [
+        ((None, None), None, (20, 30)),  # the picture's own
+        ((None, None), (8, 12), (8, 12)),
+        ((None, 12), (8, 12), (8, 12)),
+        ((16, 16), None, (16, 16)),
+        ((16, 16), (16, 16), (16, 16)),
+    ],
+)
+def test_sizes(folder, own, asked, expected):
+    picture, batch = picture_for(of_input(*own), folder / "photo.png", (0, 1), asked)
+    assert picture.shape == (*expected, 3) and batch.shape == (1, *expected, 3)
+
+
+@pytest.mark.parametrize(
+    "own, asked, words",
+    [
+        ((16, 16), ("32", "16"), "of the size 16 16. Received: 32 16. Leave it out"),
+        ((None, 12), ("8", "16"), "of the size any 12. Received: 8 16."),
+        ((None, 12), None, "--size HEIGHT WIDTH must be given"),
+        ((None, None), ("0", "8"), "two numbers of pixels, 1 or more. Received: 0 8."),
+        ((None, None), ("-2", "8"), "Received: -2 8."),
+    ],
+)
+def test_wrong_sizes_are_one_line(folder, tmp_path, capsys, own, asked, words):
+    of_input(*own).save(tmp_path / "model.keras")
+    arguments = [str(tmp_path / "model.keras"), str(folder / "photo.png"), "--output", str(tmp_path / "map.png")]
+    assert main(["explain", *arguments, *(["--size", *asked] if asked else [])]) == 2
+    error = capsys.readouterr().err
+    assert words in error and error.count("\n") == 1
+
+
+def test_explain_at_a_size(folder, tmp_path, capsys):
+    of_input(None, None).save(tmp_path / "any.keras")
+    arguments = [str(tmp_path / "any.keras"), str(folder / "photo.png"), "--output", str(tmp_path / "map.png")]
+    assert main(["explain", *arguments, "--size", "8", "12", "--layer", "conv"]) == 0
+    assert (tmp_path / "map.png").exists()
+
+
+def test_maximize_at_a_size(tmp_path, capsys):
+    of_input(None, None).save(tmp_path / "any.keras")
+    arguments = [str(tmp_path / "any.keras"), "--layer", "conv", "--steps", "2", "--output", str(tmp_path / "a.png")]
+    assert main(["maximize", *arguments]) == 2
+    assert "--size HEIGHT WIDTH must be given" in capsys.readouterr().err
+    assert main(["maximize", *arguments, "--size", "64", "128"]) == 0
+    assert np.asarray(Image.open(tmp_path / "a.png")).shape[:2] == (64 + STRIP, 128)
+
+
+class Doubled(L.Layer):
+    """A layer that Keras does not know."""
+
+    def call(self, inputs):
+        return 2 * inputs
+
+
+def test_what_is_not_loaded_is_said(folder, tmp_path, capsys):
+    keras.Sequential([keras.Input((8, 8, 3)), Doubled(), L.Flatten(), L.Dense(2)]).save(tmp_path / "own.keras")
+    assert main(["layers", str(tmp_path / "own.keras")]) == 2
+    error = capsys.readouterr().err
+    assert "uses the class 'Doubled'" in error and "custom_objects=" in error and len(error) < 420
+    assert main(["layers", str(folder / "unsafe.keras")]) == 2
+    error = capsys.readouterr().err
+    assert "safe mode does not run" in error and "`safe_mode=False`" in error and len(error) < 420
+
+
+@pytest.mark.parametrize(
+    "error, status, words",
+    [
+        (ValueError("no"), 2, "error: no\n"),
+        (RuntimeError("a\nb"), 1, "error: RuntimeError: a b\n"),
+        (MemoryError(), 1, "error: MemoryError:\n"),
+        (
+            OSError(28, "No space left on device", "map.png"),
+            1,
+            "error: [Errno 28] No space left on device: 'map.png'\n",
+        ),
+        (FloatingPointError("NaN"), 1, "error: NaN\n"),
+        (KeyboardInterrupt(), 130, "error: stopped\n"),
+    ],
+)
+def test_whatever_fails_is_one_line(monkeypatch, capsys, error, status, words):
+    def fail(options):
+        raise error
+
+    monkeypatch.setattr("vis.commands.layers.run", fail)
+    assert main(["layers", "model.keras"]) == status
+    assert capsys.readouterr().err == words
+
+
+@pytest.mark.parametrize("level", [None, "0"])
+def test_what_the_framework_says_of_itself_is_hidden_unless_it_is_asked_for(monkeypatch, capfd, level):
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "set, so that it is as before afterwards")
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL")
+    if level is not None:
+        monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", level)
+    with pytest.raises(ImportError), quiet():
+        os.write(2, b"a chip was found")
+        raise ImportError
+    os.write(2, b", and the work begins")
+    assert capfd.readouterr().err == (
+        ", and the work begins" if level is None else "a chip was found, and the work begins"
+    )
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["explain", "--help"]])
+def test_help_loads_no_framework(arguments):
+    code = (
+        "import contextlib, sys\nfrom vis.__main__ import main\n"
+        f"with contextlib.suppress(SystemExit): main({arguments})\n"
+        "sys.exit(sum(name in sys.modules for name in ('keras', 'numpy', 'tensorflow', 'jax', 'torch')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout
+    assert arguments[-1] != "--version" or done.stdout == f"keras-vis {vis.__version__}\n"
+
+
+def test_the_module_runs_without_noise(folder):
+    """All of it, and what reads its output ends before it, as `head` does."""
+    environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    for is_read in (True, False):
+        done = subprocess.Popen(
+            [sys.executable, "-m", "vis", "layers", str(folder / "model.keras")],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        if not is_read:
+            done.stdout.close()
+            done.stdout = None
+        out, error = done.communicate()
+        assert error == "" and done.returncode == (0 if is_read else 1)
+        assert not is_read or out.startswith("layer ")
+
+
+def test_the_script_is_the_module():
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    assert scripts == {"keras-vis": f"vis.__main__:{main.__name__}"}
+
+
+@pytest.mark.parametrize("called, prog", [("/bin/keras-vis", "keras-vis"), ("/x/vis/__main__.py", "python -m vis")])
+def test_the_help_says_how_it_was_called(monkeypatch, capsys, called, prog):
+    monkeypatch.setattr(sys, "argv", [called, "layers"])
+    with pytest.raises(SystemExit):
+        main()
+    assert f"See `{prog} layers --help`" in capsys.readouterr().err

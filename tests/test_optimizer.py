@@ -421,7 +421,7 @@ def test_a_loss_that_is_not_symbolic(dense):
         ({"grad_modifier": 3}, TypeError, "name or a callable"),
         ({"input_modifiers": [3]}, TypeError, "`pre` and `post`"),
         ({"optimizer": "adam"}, TypeError, "must be a Keras optimizer"),
-        ({"seed_input": np.zeros((1, 3))}, ValueError, "shape \\(1, 3\\), expected: \\(N, 2\\)"),
+        ({"seed_input": np.zeros((1, 3))}, ValueError, "\\(N, 2\\).*Received: shape \\(1, 3\\)"),
         ({"seed_input": np.zeros((1, 1, 2))}, ValueError, "Received: shape \\(1, 1, 2\\)"),
         ({"seed_input": np.array([np.nan, 1])}, ValueError, "1 values that are NaN or infinite"),
         ({"seed_input": np.array(["a", "b"])}, ValueError, "must be numbers"),

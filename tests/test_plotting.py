@@ -197,7 +197,7 @@ WRONG = [
     (plotting.overlay, (RGB, HEAT, "jet", 2), "alpha"),
     (plotting.show_attribution, (RGB, RGB[None]), "attribution"),
     (plotting.show_attribution, (RGB, np.full((6, 8), np.inf)), "finite"),
-    (plotting.show_attribution, (RGB[None, None], HEAT), "images"),
+    (plotting.show_attribution, (RGB[None, None], HEAT), r"`image` must be one image.*`image\[0\]`"),
     (plotting.gallery, (RGB[None], {"a": np.zeros((2, 6, 8))}), "columns"),
     (plotting.gallery, (RGB[None], {"a": HEAT[None]}, ["a", "b"]), "labels"),
     (plotting.gallery, (np.zeros((0, 6, 8)), {"a": HEAT[None]}), "images"),
@@ -221,6 +221,38 @@ WRONG = [
 def test_wrong_input_is_named(function, arguments, words):
     with pytest.raises(ValueError, match=words):
         function(*arguments)
+
+
+@pytest.mark.parametrize("image", [RGB[None], np.stack([RGB] * 3), np.zeros((5, 6, 8))], ids=lambda a: str(a.shape))
+def test_one_image_is_asked_for_where_one_is_shown(image):
+    with pytest.raises(ValueError, match=r"`image` must be one image, grey or RGB: \(H, W\).*`image\[0\]`") as caught:
+        plotting.show_attribution(image, HEAT)
+    assert "(N, H, W" not in str(caught.value) and f"Received: shape {image.shape}" in str(caught.value)
+    plotting.show_attribution(image[0], HEAT)
+
+
+def test_images_are_asked_for_where_several_are_shown():
+    with pytest.raises(
+        ValueError, match=r"`images` must be images.*\(N, H, W\).*Received: shape \(6, 8\).*`images\[None\]`"
+    ):
+        plotting.gallery(HEAT, {"a": HEAT[None]})
+    plotting.gallery(HEAT[None], {"a": HEAT[None]})
+
+
+@pytest.mark.parametrize(
+    "attribution, words",
+    [
+        (np.zeros((1, 6, 8, 3)), r"`attribution\[0\]`"),
+        (np.zeros((5, 3, 4)), r"resized: give `vis.heatmap\(attribution\[None\]\)\[0\]`|`attribution\[0\]`"),
+        (np.zeros((3, 4, 3)), r"with channels is not resized: give `vis.heatmap\(attribution\[None\]\)\[0\]`"),
+        (np.zeros(8), "one for each sample"),
+        (np.zeros((8, 6)), "rows and columns as the image"),
+    ],
+)
+def test_an_attribution_is_told_by_its_shape(attribution, words):
+    with pytest.raises(ValueError, match="`attribution` must .*" + words) as caught:
+        plotting.show_attribution(RGB, attribution)
+    assert ("batch axis" in str(caught.value)) is (attribution.shape in [(1, 6, 8, 3)])
 
 
 def test_wrong_kinds_are_named():

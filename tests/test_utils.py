@@ -372,8 +372,9 @@ def test_bgr2rgb():
     "value, shape, words",
     [
         (np.zeros((5, 5)), (None, 4, 4, 1), "must have the shape \\(N, 4, 4, 1\\)"),
-        (np.zeros((4, 4, 3)), (None, 4, 4, 1), "Received: shape \\(4, 4, 3\\), expected: \\(N, 4, 4, 1\\)"),
-        (np.zeros((1, 5, 4, 1)), (None, 4, 4, 1), "Check the image size"),
+        (np.zeros((4, 4, 3)), (None, 4, 4, 1), "\\(N, 4, 4, 1\\).*Received: shape \\(4, 4, 3\\). Make RGB images grey"),
+        (np.zeros((1, 5, 4, 1)), (None, 4, 4, 1), "Resize the images"),
+        (np.zeros((1, 4, 5, 1)), (None, 5, 4, 1), "Check the image size"),
         (np.full((4, 4, 1), np.inf), (None, 4, 4, 1), "NaN or infinite"),
         (None, (None, 2), "must be numbers"),
         (np.array([1 + 2j, 0]), (None, 2), "must be numbers"),

@@ -499,7 +499,8 @@ def test_subclassed_models(rng):
                 function(twin, "preds", 1, x, backprop_modifier=modifier),
                 atol=1e-5,
             )
-    image = visualize_activation(model, "conv", 1, seed_input=x[0], input_range=(0.0, 1.0), max_iter=3)
+    adam = keras.optimizers.Adam(0.01)  # a step of RMSProp is far too wide for such a seed, and is warned of
+    image = visualize_activation(model, "conv", 1, None, x[0], (0.0, 1.0), max_iter=3, optimizer=adam)
     assert image.shape == (9, 7, 3)
 
 
@@ -610,7 +611,9 @@ def test_own_losses(rng):
     expected = (kernel @ (2 * (x.ravel() @ kernel + bias))).reshape(3, 2, 1)
     got = visualize_saliency_with_losses(model.inputs[0], [(loss, 1)], x, grad_modifier=None, keepdims=True)
     np.testing.assert_allclose(got, min_max(expected), atol=1e-5)
-    image = visualize_activation_with_losses(model.inputs[0], [(loss, 1)], seed_input=x, max_iter=4)
+    image = visualize_activation_with_losses(
+        model.inputs[0], [(loss, 1)], None, x, max_iter=4, optimizer=keras.optimizers.Adam(0.01)
+    )
     assert image.shape == (3, 2, 1) and image.dtype == np.uint8
 
 

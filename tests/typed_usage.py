@@ -50,6 +50,8 @@ def ways_to_name_a_target(model: keras.Model, images: np.ndarray, mask: np.ndarr
     explainer(images)
     explainer(images, 3)
     explainer(images, target=[0, 2])
+    explainer(images, target="tabby cat")
+    explainer(images, target=["tabby cat", "espresso"])
     explainer(images, target=[[0, 1], [2]])
     explainer(images, target=range(2))
     explainer(images, target=np.array([0, 2]))
@@ -229,7 +231,7 @@ def wrong_uses(model: keras.Model, images: np.ndarray) -> None:
     vis.GradCAM(model, 0.5)  # type: ignore[arg-type]
     vis.GradCAM(model, ("conv1", "conv2"))  # type: ignore[arg-type]
     vis.GradCAM(model, upsample=None)  # type: ignore[arg-type]
-    vis.Saliency(model)(images, target="cat")  # type: ignore[arg-type]
+    vis.Saliency(model)(images, target=1.5)  # type: ignore[arg-type]
     vis.Saliency(model)(images, batch_size=None)  # type: ignore[arg-type]
     vis.Saliency(model)(None)  # type: ignore[arg-type]
     vis.Saliency(model, 3)  # type: ignore[arg-type]

@@ -1,40 +1,44 @@
 """Look inside Keras models: attribution maps and activation maximisation on Keras 3."""
 
-from vis import backend  # noqa: F401 - first of all: it says which backends there are
-from vis.training import ExplanationLogger
-from vis.visualization import (
-    LRP,
-    RISE,
-    XRAI,
-    AblationCAM,
-    BlurIntegratedGradients,
-    DeepLIFT,
-    EigenCAM,
-    ExpectedGradients,
-    FeatureVisualization,
-    FullGrad,
-    GradCAM,
-    GradCAMPlusPlus,
-    GradientTimesInput,
-    GuidedGradCAM,
-    GuidedIntegratedGradients,
-    HiResCAM,
-    IntegratedGradients,
-    LayerCAM,
-    Occlusion,
-    Saliency,
-    ScoreCAM,
-    SmoothGrad,
-    XGradCAM,
-    heatmap,
-    overlay,
-    visualize_activation,
-    visualize_activation_with_losses,
-    visualize_cam,
-    visualize_cam_with_losses,
-    visualize_saliency,
-    visualize_saliency_with_losses,
-)
+import importlib
+import pkgutil
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # when the package runs, each is imported once it is asked for, see the end
+    from vis.training import ExplanationLogger
+    from vis.visualization import (
+        LRP,
+        RISE,
+        XRAI,
+        AblationCAM,
+        BlurIntegratedGradients,
+        DeepLIFT,
+        EigenCAM,
+        ExpectedGradients,
+        FeatureVisualization,
+        FullGrad,
+        GradCAM,
+        GradCAMPlusPlus,
+        GradientTimesInput,
+        GuidedGradCAM,
+        GuidedIntegratedGradients,
+        HiResCAM,
+        IntegratedGradients,
+        LayerCAM,
+        Occlusion,
+        Saliency,
+        ScoreCAM,
+        SmoothGrad,
+        XGradCAM,
+        heatmap,
+        overlay,
+        visualize_activation,
+        visualize_activation_with_losses,
+        visualize_cam,
+        visualize_cam_with_losses,
+        visualize_saliency,
+        visualize_saliency_with_losses,
+    )
 
 __version__ = "1.0.0.dev0"
 
@@ -43,8 +47,8 @@ __all__ = [
     "BlurIntegratedGradients",
     "DeepLIFT",
     "EigenCAM",
-    "ExplanationLogger",
     "ExpectedGradients",
+    "ExplanationLogger",
     "FeatureVisualization",
     "FullGrad",
     "GradCAM",
@@ -72,3 +76,26 @@ __all__ = [
     "visualize_saliency",
     "visualize_saliency_with_losses",
 ]
+
+_HOMES = ("vis.visualization", "vis.training")  # the modules that the names above are taken from
+
+if not TYPE_CHECKING:  # type checkers would take any name for one of the package
+
+    def __getattr__(name):
+        """Imports a name or a module of the package when it is first asked for: a framework takes seconds to load."""
+        if name in __all__:
+            importlib.import_module("vis.backend")  # first of all: it says which backends there are
+            homes = map(importlib.import_module, _HOMES)
+            globals()[name] = next(getattr(home, name) for home in homes if hasattr(home, name))
+            return globals()[name]
+        if name in _modules():
+            return importlib.import_module(f"vis.{name}")
+        raise AttributeError(f"module 'vis' has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted({*globals(), *__all__, *_modules()})
+
+
+def _modules():
+    return [module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")]

@@ -12,7 +12,7 @@ import numpy as np
 from vis.utils.files import check_writable, gif_frame, write_gif
 from vis.utils.images import deprocess_input, to_bytes
 from vis.utils.utils import draw_text
-from vis.utils.validation import check_count, check_flag, check_input_range
+from vis.utils.validation import check_count, check_flag, check_input_range, shown, words_error
 
 if TYPE_CHECKING:
     import os
@@ -134,7 +134,8 @@ class GifGenerator(OptimizerCallback):
             check_writable(self.path)
         except OSError as error:
             raise ValueError(
-                f"`path` must be a file that can be written. Received: {str(self.path)!r} ({error}). "
+                f"`path` must be a file that can be written. Received: {shown(str(self.path), 150)} "
+                f"({words_error(error, 120)}). "
                 "Create its folder first."
             ) from error
         self._frames: list = []

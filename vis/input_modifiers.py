@@ -15,7 +15,7 @@ from keras import ops, tree
 
 from vis.utils.formats import along_axis
 from vis.utils.images import generator
-from vis.utils.validation import check_count, check_nonnegative, check_number, is_integer, listify
+from vis.utils.validation import check_count, check_nonnegative, check_number, is_integer, listify, shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -161,7 +161,7 @@ class Jitter(Transform):
         if values.dtype.kind not in "iuf" or values.ndim != 1 or not np.isfinite(values).all() or (values < 0).any():
             raise ValueError(
                 "`jitter` must be a number, or one for each spatial axis, none negative. "
-                f"Received: jitter={jitter!r}. Below 1 it is a fraction of the axis, else pixels."
+                f"Received: jitter={shown(jitter)}. Below 1 it is a fraction of the axis, else pixels."
             )
         self.jitter = values.astype("float64")
         self._data_format = data_format
@@ -201,7 +201,7 @@ class Jitter(Transform):
         if len(values) != len(sizes):
             raise ValueError(
                 f"`jitter` must be one number or one for each of the {len(sizes)} spatial axes. "
-                f"Received: {len(values)} numbers, {values.tolist()}."
+                f"Received: {len(values)} numbers, {shown(values.tolist())}."
             )
         return [int(v * size if v < 1 else v) for v, size in zip(values, sizes)]
 
@@ -362,7 +362,7 @@ class Flip(Transform):
     def __init__(self, axis: int = -1, seed: int | None = None) -> None:
         super().__init__(seed)
         if not is_integer(axis):
-            raise TypeError(f"`axis` must be an integer. Received: axis={axis!r}.")
+            raise TypeError(f"`axis` must be an integer. Received: axis={shown(axis)}.")
         self._axis = axis
 
     def draw(self, generator: np.random.Generator, shape: tuple[int, ...]) -> list:
@@ -513,7 +513,7 @@ class Compose(Transform):
             if not isinstance(transform, Transform):
                 raise TypeError(
                     "`transforms` must hold transforms, such as `vis.input_modifiers.Jitter(8)`. Received: "
-                    f"{transform!r}. A modifier with only `pre` and `post` is for `Optimizer.minimize`."
+                    f"{shown(transform)}. A modifier with only `pre` and `post` is for `Optimizer.minimize`."
                 )
 
     def spatial(self, sizes: Sequence[int]) -> list[int]:

@@ -21,7 +21,7 @@ from keras import ops
 
 from vis.utils.formats import channel_axis, channels_last, data_format
 from vis.utils.outputs import layer_output
-from vis.utils.validation import check_index, check_nonnegative, check_numeric, is_integer, listify, printable
+from vis.utils.validation import check_index, check_nonnegative, check_numeric, is_integer, listify, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -261,7 +261,7 @@ class Neuron(_LayerLoss):
 
     def __init__(self, layer: LayerName, channel: Index, position: Indices | None = None) -> None:
         if not is_integer(channel):
-            raise TypeError(f"`channel` must be an integer. Received: {channel!r}.")
+            raise TypeError(f"`channel` must be an integer. Received: {shown(channel)}.")
         self.channel = channel
         self.position = None if position is None else _read_position(position)
         super().__init__(layer, channel, *([] if self.position is None else [tuple(self.position)]))
@@ -275,7 +275,7 @@ class Neuron(_LayerLoss):
         if len(place) != len(spatial):
             raise ValueError(
                 f"`position` must have one index for each of {len(spatial)} spatial axes of {_words(self.layer)}, with "
-                f"output shape {shape}. Received: {tuple(place)}."
+                f"output shape {shape}. Received: {shown(tuple(place))}."
             )
         if None in spatial:
             raise ValueError(
@@ -297,7 +297,7 @@ class Neuron(_LayerLoss):
 def _read_position(position):
     position = listify(position)
     if not all(is_integer(i) for i in position):
-        raise TypeError(f"`position` must hold one integer for each spatial axis. Received: {position!r}.")
+        raise TypeError(f"`position` must hold one integer for each spatial axis. Received: {shown(position)}.")
     return position
 
 
@@ -421,7 +421,7 @@ class Interpolation(_LayerLoss):
     def __init__(self, layer: LayerName, first: Index, second: Index) -> None:
         for name, index in (("first", first), ("second", second)):
             if not is_integer(index):
-                raise TypeError(f"`{name}` must be an integer. Received: {index!r}.")
+                raise TypeError(f"`{name}` must be an integer. Received: {shown(index)}.")
         super().__init__(layer, first, second)
         self.first, self.second = first, second
 
@@ -552,10 +552,10 @@ def _read_indices(filter_indices):
     if not all(is_integer(i) for i in indices):
         raise TypeError(
             "`filter_indices` must be an integer, a sequence of integers, or None for all filters. "
-            f"Received: {filter_indices!r}."
+            f"Received: {shown(filter_indices)}."
         )
     return indices
 
 
 def _words(layer):
-    return f"layer '{printable(getattr(layer, 'name', layer))}'"
+    return f"layer {shown(getattr(layer, 'name', layer))}"

@@ -21,7 +21,10 @@ from vis.utils.validation import (
     check_fraction,
     check_nonnegative,
     check_numeric,
+    listed,
     pick,
+    shown,
+    words_error,
 )
 
 if TYPE_CHECKING:
@@ -36,6 +39,7 @@ UNSIGNED = "inferno"  # both can be told apart by the colour-blind, and in print
 SIGNED = "RdBu_r"
 _MOST_CURVES = 64
 _ASPECTS = (0.5, 6)  # of a panel; pictures beyond them keep their own, in a panel of these
+_MOST_CHANNELS = 4  # of what is taken for one attribution with channels, in messages
 _MOST_INCHES = 20  # of a picture's height
 _FAR = 0.2  # of the highest strength: maps whose lowest is no less are far from zero
 
@@ -74,7 +78,7 @@ def overlay(images: ArrayLike, maps: ArrayLike, cmap: str | Colormap = "jet", al
             f"`maps` must be (H, W) for one image. Received: {heat.shape}. Make a map of its channels with "
             "`vis.heatmap`."
         )
-    pictures = as_pictures(images, single)
+    pictures = _pictures("images", images, single)
     if len(pictures) != len(heat):
         raise ValueError(f"`images` and `maps` must be as many. Received: {len(pictures)} and {len(heat)}.")
     size = pictures.shape[1:3]
@@ -107,18 +111,31 @@ def as_pictures(images: ArrayLike, single: bool = False) -> np.ndarray:
         >>> as_pictures(np.array([[[0, 255]]], "uint8"))[0, 0, 1].tolist()
         [1.0, 1.0, 1.0]
     """
-    array = check_numeric("images", images)
+    return _pictures("images", images, single)
+
+
+def _pictures(name, images, single):
+    array = check_numeric(name, images)
     array = array[None] if single else array
     if array.ndim == 4 and array.shape[-1] not in (1, 3, 4) and array.shape[1] in (1, 3, 4):
         array = np.moveaxis(array, 1, -1)
     array = array[..., None] if array.ndim == 3 else array
     if array.ndim != 4 or array.shape[-1] not in (1, 3, 4) or not array.size:
+        axes = "H, W" if single else "N, H, W"
         raise ValueError(
-            "`images` must be grey or RGB: (N, H, W), (N, H, W, 1) or (N, H, W, 3), channels first too"
-            f"{', without N for one' if single else ''}. Received: shape {np.shape(images)}."
+            f"`{name}` must be {'one image' if single else 'images'}, grey or RGB: ({axes}), ({axes}, 1) or ({axes}, "
+            f"3), channels first too. Received: shape {array.shape[single:]}. {_words_axes(name, array, single)}"
         )
     array = np.repeat(array, 3, axis=-1) if array.shape[-1] == 1 else array[..., :3]
     return np.stack([_in_unit_range(one, _is_bytes(images)) for one in array])
+
+
+def _words_axes(name, array, single):
+    if single and array.ndim > 3:
+        return f"Of a batch give one, `{name}[0]`; of many channels choose those to show."
+    if not single and array.ndim == 2:
+        return f"Add a batch axis to the one image: `{name}[None]`."
+    return "Choose the channels to show, or average them."
 
 
 def _is_bytes(images):
@@ -151,10 +168,10 @@ def _colour_map(cmap):
         return cmap
     if not isinstance(cmap, str):
         raise TypeError(
-            f"A colour map must be a name, such as 'viridis', or a Matplotlib `Colormap`. Received: {cmap!r}."
+            f"A colour map must be a name, such as 'viridis', or a Matplotlib `Colormap`. Received: {shown(cmap)}."
         )
     if cmap not in matplotlib.colormaps:
-        raise ValueError(f"There is no colour map named {cmap!r}. Try 'inferno', 'viridis', 'RdBu_r' or 'jet'.")
+        raise ValueError(f"There is no colour map named {shown(cmap)}. Try 'inferno', 'viridis', 'RdBu_r' or 'jet'.")
     return matplotlib.colormaps[cmap]
 
 
@@ -194,7 +211,7 @@ def show_attribution(
         >>> len(show_attribution(np.zeros((8, 8)), np.eye(8)).axes)
         6
     """
-    picture = as_pictures(image, single=True)[0]
+    picture = _pictures("image", image, single=True)[0]
     values = _attribution_of(picture, attribution)
     low = _lowest(values)
     strength, signed = _scaled_strength(values, low), _scaled(values, "signed")
@@ -223,12 +240,20 @@ def _attribution_of(picture, attribution):
         values = np.moveaxis(values, 0, -1)
     if values.ndim not in (2, 3) or not values.size or (values.ndim == 3 and values.shape[:2] != size):
         raise ValueError(
-            f"`attribution` must have the shape (H, W) or that of the image, {size} with channels. Received: shape "
-            f"{np.shape(attribution)}. Give one sample, without the batch axis."
+            f"`attribution` must be of one image of size {size}: (H, W), or {size} with channels. Received: shape "
+            f"{values.shape}. {_words_attribution(values.shape)}"
         )
     if values.ndim == 2 and values.shape == size[::-1] != size:
         raise ValueError(f"`attribution` must have rows and columns as the image, {size}. Received: {values.shape}.")
     return values if values.ndim == 3 else resize(values[None], size)[0]
+
+
+def _words_attribution(shape):
+    if len(shape) > 2 and (len(shape) == 4 or shape[-1] > _MOST_CHANNELS):
+        return "Give one sample, without the batch axis: `attribution[0]`."
+    if len(shape) == 3:
+        return "One with channels is not resized: give `vis.heatmap(attribution[None])[0]`, (H, W) of any size."
+    return "Explainers give such arrays, one for each sample."
 
 
 def _lowest(values):
@@ -297,29 +322,32 @@ def gallery(
     """
     pictures = as_pictures(images)
     if not isinstance(columns, dict) or not columns:
-        raise TypeError(f"`columns` must be a dict {{name: maps}}, not empty. Received: {columns!r:.80}.")
+        raise TypeError(f"`columns` must be a dict {{name: maps}}, not empty. Received: {shown(columns)}.")
     if not 0.1 <= check_nonnegative("size", size) <= _MOST_INCHES:
         raise ValueError(f"`size` must be from 0.1 to {_MOST_INCHES} inches. Received: {size}.")
     for name in (cmap, signed_cmap):
         _colour_map(name)
     if titles is not None and not (isinstance(titles, dict) and set(titles) <= set(columns)):
-        raise ValueError(f"`titles` must be a dict whose names are columns, {list(columns)}. Received: {titles!r:.80}.")
+        raise ValueError(
+            f"`titles` must be a dict whose names are columns, {listed(columns)}. Received: {shown(titles)}."
+        )
     labels = _one_each("labels", labels, len(pictures))
+    read = {name: _column(f"columns[{shown(name, 40)}]", maps, pictures) for name, maps in columns.items()}
     figure, axes = _figure(len(pictures), 1 + len(columns), pictures.shape[2] / pictures.shape[1], size)
     for axis, picture, label in zip(axes[:, 0], pictures, labels):
         _draw(axis, picture, None)
         axis.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=10, parse_math=False)
     axes[0, 0].set_title("image", fontsize=10)
     for column, (name, maps) in zip(axes.T[1:], columns.items()):
-        own = _one_each(f"columns[{name!r}]", check_numeric(f"columns[{name!r}]", maps), len(pictures))
         drawn = None
-        if _is_bytes(maps) and np.shape(maps)[-1] == 3:
-            for axis, picture in zip(column, as_pictures(maps)):
+        if _is_colour(maps):
+            for axis, picture in zip(column, read[name]):
                 _draw(axis, picture, None)
         else:
-            attributions = [_attribution_of(*pair) for pair in zip(pictures, own)]
-            drawn, words = _draw_column(column, attributions, cmap, signed_cmap)
-        for axis, number in zip(column, _one_each(f"titles[{name!r}]", (titles or {}).get(name), len(pictures))):
+            drawn, words = _draw_column(column, read[name], cmap, signed_cmap)
+        for axis, number in zip(
+            column, _one_each(f"titles[{shown(name, 40)}]", (titles or {}).get(name), len(pictures))
+        ):
             above = str(number or "") if isinstance(number, (str, type(None))) else f"{number:.3g}"
             axis.set_title(above, fontsize=8, parse_math=False)
         column[0].set_title(f"{name}\n{column[0].get_title()}".strip(), fontsize=10, parse_math=False)
@@ -327,6 +355,16 @@ def gallery(
             bar = figure.colorbar(drawn, ax=list(column), location="bottom", fraction=0.03, pad=0.02)
             bar.set_label(words, fontsize=8)
     return figure
+
+
+def _is_colour(maps):
+    return _is_bytes(maps) and np.shape(maps)[-1] == 3
+
+
+def _column(name, maps, pictures):
+    """Returns what a column shows: attributions, or pictures for uint8 RGB."""
+    own = _one_each(name, check_numeric(name, maps), len(pictures))
+    return as_pictures(maps) if _is_colour(maps) else [_attribution_of(*pair) for pair in zip(pictures, own)]
 
 
 def _draw_column(axes, attributions, cmap, signed_cmap):
@@ -348,7 +386,7 @@ def _one_each(name, values, count):
     if values is None:
         return [""] * count
     if isinstance(values, str) or np.ndim(values) == 0 or len(values) != count:
-        raise ValueError(f"`{name}` must be a list with one entry for each of {count}. Received: {values!r:.80}.")
+        raise ValueError(f"`{name}` must be a list with one entry for each of {count}. Received: {shown(values)}.")
     return list(values)
 
 
@@ -456,7 +494,7 @@ def show_text(tokens: Sequence[str | bytes], attribution: ArrayLike, signed_cmap
 def _words_of(tokens):
     given = None if isinstance(tokens, (str, bytes)) or not hasattr(tokens, "__iter__") else list(tokens)
     if given is None or any(np.ndim(one) if hasattr(one, "ndim") else isinstance(one, (list, tuple)) for one in given):
-        raise ValueError(f"`tokens` must be a list of words, one for each token. Received: {tokens!r:.80}.")
+        raise ValueError(f"`tokens` must be a list of words, one for each token. Received: {shown(tokens)}.")
     return [
         one.decode("utf-8", "backslashreplace")
         if isinstance(one, bytes)
@@ -503,8 +541,8 @@ def show_volume(
     grey, values = (_without_channels(name, v) for name, v in (("volume", volume), ("attribution", attribution)))
     if grey.shape != values.shape:
         raise ValueError(
-            f"`attribution` must have the volume's shape, {grey.shape}. Received: {values.shape}. Give one sample, "
-            "without the batch axis."
+            f"`attribution` must have the volume's shape, {grey.shape}. Received: {values.shape}. Give what was "
+            "explained, or resize the one to the other."
         )
     depth = len(grey)
     chosen = np.unique(np.linspace(0, depth - 1, check_count("slices", slices, 1)).round().astype(int))
@@ -581,9 +619,9 @@ def save_gif(frames: Sequence[ArrayLike] | np.ndarray, path: str | os.PathLike, 
     if not 0.01 <= check_nonnegative("fps", fps) <= 100:
         raise ValueError(f"`fps` must be from 0.01 to 100 frames a second. Received: {fps}.")
     if not str(path).lower().endswith(".gif"):
-        raise ValueError(f"`path` must end in '.gif'. Received: {path!r}.")
+        raise ValueError(f"`path` must end in '.gif'. Received: {shown(path)}.")
     if not hasattr(frames, "__len__"):
-        raise ValueError(f"`frames` must be a list of images. Received: {frames!r}.")
+        raise ValueError(f"`frames` must be a list of images. Received: {shown(frames)}.")
     frames = frames if hasattr(frames, "shape") else [np.asarray(frame) for frame in frames]
     if not len(frames):
         raise ValueError("`frames` must hold one image at least. Received: none.")
@@ -593,7 +631,9 @@ def save_gif(frames: Sequence[ArrayLike] | np.ndarray, path: str | os.PathLike, 
     try:
         write_gif(path, pictures, 10 * round(100 / fps))
     except OSError as error:
-        raise ValueError(f"`path` must be a file that can be written. Received: {str(path)!r} ({error}).") from error
+        raise ValueError(
+            f"`path` must be a file that can be written. Received: {shown(str(path), 150)} ({words_error(error, 150)})."
+        ) from error
 
 
 def show(image: ArrayLike, attribution: ArrayLike, **options: Any) -> None:

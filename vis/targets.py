@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from keras import ops
 
-from vis.utils.validation import check_flag, check_numeric, is_integer
+from vis.utils.validation import check_flag, check_numeric, is_integer, shown
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from vis.utils.types import Index, Indices
+
+
+_LARGEST = 2**31
 
 
 class Target:
@@ -46,7 +49,7 @@ class Target:
 
     def __init__(self, function: Callable, *arrays: ArrayLike) -> None:
         if not callable(function):
-            raise TypeError(f"`function` must be a function of the model's outputs. Received: {function!r:.80}.")
+            raise TypeError(f"`function` must be a function of the model's outputs. Received: {shown(function)}.")
         self.function = function
         self._arrays = [_read_array(f"arrays[{i}]", array) for i, array in enumerate(arrays)]
 
@@ -119,7 +122,7 @@ class Contrast:
     def __init__(self, one: Indices, other: Indices) -> None:
         self.one, self.other = _read_classes("one", one), _read_classes("other", other)
         if np.any(np.asarray(self.one) == np.asarray(self.other)):
-            raise ValueError(f"`one` and `other` must be different classes. Received: {one!r:.80} and {other!r:.80}.")
+            raise ValueError(f"`one` and `other` must be different classes. Received: {shown(one)} and {shown(other)}.")
 
     def __repr__(self) -> str:
         return f"Contrast({self.one!r}, {self.other!r})"
@@ -129,7 +132,9 @@ def _read_classes(name, value):
     classes = value.tolist() if hasattr(value, "tolist") else value
     several = list(classes) if isinstance(classes, (list, tuple, range)) else [classes]
     if not several or not all(is_integer(one) for one in several):
-        raise TypeError(f"`{name}` must be a class index, or one for each sample. Received: {value!r:.80}.")
+        raise TypeError(f"`{name}` must be a class index, or one for each sample. Received: {shown(value)}.")
+    if any(abs(one) >= _LARGEST for one in several):
+        raise ValueError(f"`{name}` must hold indices that 32 bits can hold. Received: {shown(value)}.")
     return several if isinstance(classes, (list, tuple, range)) else classes
 
 
@@ -229,7 +234,7 @@ class Region(_ForAll):
     def __init__(self, mask: ArrayLike, channel: Index | None = None) -> None:
         array = check_numeric("mask", mask)
         if channel is not None and not is_integer(channel):
-            raise TypeError(f"`channel` must be an integer. Received: {channel!r}.")
+            raise TypeError(f"`channel` must be an integer. Received: {shown(channel)}.")
         if array.ndim < 2 or (array < 0).any() or not array.reshape(len(array), -1).any(axis=1).all():
             raise ValueError(
                 "`mask` must be (N, *spatial) of weights of at least 0, some of each sample's above 0. Received: shape "

@@ -13,7 +13,7 @@ import numpy as np
 from vis import backend, plotting
 from vis.methods.explainer import Explainer
 from vis.utils.files import whole_file, write_gif
-from vis.utils.validation import VisualizationWarning, check_count
+from vis.utils.validation import VisualizationWarning, check_count, shown, words_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -164,7 +164,7 @@ class ExplanationLogger(keras.callbacks.Callback):
     def _write(self, epoch):
         from PIL import Image
 
-        found = {name: self._guarded(lambda n=name: self._map(n), f"of {name!r}") for name in self._makers}
+        found = {name: self._guarded(lambda n=name: self._map(n), f"of {shown(name)}") for name in self._makers}
         maps = {name: own for name, own in found.items() if own is not None}
         if not maps:
             return
@@ -187,9 +187,9 @@ class ExplanationLogger(keras.callbacks.Callback):
 def _one_each(name, values, count):
     """Returns values, if there is one for each image; a number or a function is one for all."""
     if isinstance(values, str) or (name == "labels" and values is not None and not hasattr(values, "__len__")):
-        raise TypeError(f"`{name}` must hold one entry for each of {count} images. Received: {values!r:.80}.")
+        raise TypeError(f"`{name}` must hold one entry for each of {count} images. Received: {shown(values)}.")
     if hasattr(values, "__len__") and getattr(values, "ndim", 1) and len(values) != count:
-        raise ValueError(f"`{name}` must hold one entry for each of {count} images. Received: {values!r:.80}.")
+        raise ValueError(f"`{name}` must hold one entry for each of {count} images. Received: {shown(values)}.")
     return values
 
 
@@ -197,13 +197,13 @@ def _check_makers(explainers):
     if not isinstance(explainers, dict) or not explainers:
         raise TypeError(
             "`explainers` must be a dict from names to classes or functions of the model, such as "
-            f"{{'Grad-CAM': vis.GradCAM}}. Received: {explainers!r:.80}."
+            f"{{'Grad-CAM': vis.GradCAM}}. Received: {shown(explainers)}."
         )
     for name, make in explainers.items():
         if not callable(make) or isinstance(make, Explainer):
             raise TypeError(
-                f"`explainers[{name!r}]` must be a class or a function of the model, such as `vis.GradCAM` or "
-                f"`lambda model: vis.GradCAM(model, 'conv2')`. Received: {make!r:.80}."
+                f"`explainers[{shown(name)}]` must be a class or a function of the model, such as `vis.GradCAM` or "
+                f"`lambda model: vis.GradCAM(model, 'conv2')`. Received: {shown(make)}."
             )
     return dict(explainers)
 
@@ -212,13 +212,15 @@ def _check_epochs(epochs):
     if epochs is None:
         return None
     if isinstance(epochs, str) or not hasattr(epochs, "__iter__"):
-        raise TypeError(f"`epochs` must be a list, set or range, such as `range(0, 101, 10)`. Received: {epochs!r}.")
+        raise TypeError(
+            f"`epochs` must be a list, set or range, such as `range(0, 101, 10)`. Received: {shown(epochs)}."
+        )
     return {check_count("epochs", epoch) for epoch in epochs}
 
 
 def _path(name, folder):
     if not isinstance(folder, (str, os.PathLike)):
-        raise TypeError(f"`{name}` must be the path of a folder. Received: {folder!r}.")
+        raise TypeError(f"`{name}` must be the path of a folder. Received: {shown(folder)}.")
     return pathlib.Path(folder)
 
 
@@ -228,7 +230,10 @@ def _made(name, folder):
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ValueError(f"`{name}` must be one that can be written. Received: {str(folder)!r} ({error}).") from error
+        raise ValueError(
+            f"`{name}` must be one that can be written. Received: {shown(str(folder), 150)} "
+            f"({words_error(error, 150)})."
+        ) from error
     return folder
 
 

@@ -42,7 +42,7 @@ from vis.engine.graph import walk
 from vis.engine.linear import first_linear_layers
 from vis.engine.surrogates import has_own_activation
 from vis.utils.formats import foreign_modules
-from vis.utils.validation import VisualizationWarning, pick
+from vis.utils.validation import VisualizationWarning, pick, shown
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -89,7 +89,7 @@ class Composite:
 
     def __post_init__(self) -> None:
         if not isinstance(self.pairs, (list, tuple)) or not all(_is_pair(pair) for pair in self.pairs):
-            raise TypeError(f"`pairs` must be a list of pairs (what, rule). Received: {self.pairs!r:.80}.")
+            raise TypeError(f"`pairs` must be a list of pairs (what, rule). Received: {shown(self.pairs)}.")
         if not self.pairs:
             raise ValueError("`pairs` must hold at least one pair (what, rule). Received: none.")
         object.__setattr__(self, "pairs", tuple((what, _rule_of_pair(one)) for what, one in self.pairs))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from keras import ops
 
 from vis import backend
+from vis.utils.validation import shown
 
 if TYPE_CHECKING:
     from keras import Operation
@@ -87,6 +88,6 @@ def of_three(function: Callable) -> Rule:
     except TypeError as error:
         raise TypeError(
             "A backward rule must take (x, y, upstream): the activation's input, its output and the gradient that "
-            f"arrives. Received: {function!r}, which does not take three arguments."
+            f"arrives. Received: {shown(function)}, which does not take three arguments."
         ) from error
     return Rule(getattr(function, "__name__", "rule"), function)

@@ -8,13 +8,13 @@ from keras import ops
 from vis.engine.graph import walk
 from vis.engine.taps import shadowed
 from vis.utils.internals import producer
-from vis.utils.validation import VisualizationWarning
+from vis.utils.validation import VisualizationWarning, shown
 
 
 def require_graph(model, purpose: str) -> None:
     """Raises a `ValueError` unless `model` is a built Functional or Sequential model."""
     if not isinstance(model, keras.Model):
-        raise TypeError(f"`model` must be a Keras 3 model. Received: {model!r} ({type(model).__name__}).")
+        raise TypeError(f"`model` must be a Keras 3 model. Received: {shown(model)} ({type(model).__name__}).")
     if not isinstance(model, (keras.Function, keras.Sequential)):
         raise ValueError(
             f"{purpose} needs a Functional or Sequential model: the layers of a subclassed one cannot be copied. "

@@ -6,6 +6,7 @@ modifiers and optimizers that only Python knows are run step by step.
 
 import contextlib
 import dataclasses
+import warnings
 
 import keras
 import numpy as np
@@ -14,7 +15,7 @@ from keras import ops
 from vis import grad_modifiers
 from vis.input_modifiers import Transform
 from vis.utils.images import EPSILON, deprocess_input, random_array
-from vis.utils.validation import check_count, check_input_range, listify
+from vis.utils.validation import VisualizationWarning, check_count, check_input_range, listify, shown
 
 _DECAY = 0.95
 _FEW_STEPS = 10  # up to so many, compiling the loop costs more than it saves
@@ -68,6 +69,7 @@ class Options:
     callbacks: object = None
     optimizer: object = None
     seed: int | None = None
+    tells: bool = False  # whether to say that no step was better than the seed input
 
 
 def minimize(energy, losses, weights, input_range, options):
@@ -94,7 +96,17 @@ def minimize(energy, losses, weights, input_range, options):
             best, grads, value = descent.step_by_step(x, steps, modifiers, modify, options.optimizer)
         else:
             best, grads, value = descent.in_chunks(x, steps, modify)
+        if options.tells and options.seed_input is not None and descent.stayed:
+            warnings.warn(_words_stayed(steps), VisualizationWarning, stacklevel=4)
     return deprocess_input(best[0], input_range), grads, value
+
+
+def _words_stayed(steps):
+    return (
+        f"None of the {steps} steps was better than `seed_input`, so the image is the seed itself. Try smaller steps, "
+        "`optimizer=keras.optimizers.Adam(0.01)` for inputs around 0 to 1 (the default moves each value by 1 to 4.5), "
+        "lower weights of the regularizers, or more steps by `max_iter`; `verbose=True` shows the losses."
+    )
 
 
 @contextlib.contextmanager
@@ -105,13 +117,13 @@ def ended(callbacks):
         if isinstance(watcher, type) or not (hasattr(watcher, "callback") and hasattr(watcher, "on_end")):
             raise TypeError(
                 "`callbacks` must hold objects with `callback` and `on_end`, such as `vis.callbacks.Print()`. "
-                f"Received: {watcher!r}."
+                f"Received: {shown(watcher)}."
             )
     try:
         yield watchers
     except BaseException as error:
         for late in _end(watchers):
-            error.add_note(f"Then `on_end` of a callback failed as well: {late!r}")
+            error.add_note(f"Then `on_end` of a callback failed as well: {shown(late)}")
         raise
     for late in _end(watchers):
         raise late
@@ -141,7 +153,7 @@ def _check_modifiers(input_modifiers):
         if isinstance(modifier, type) or not (hasattr(modifier, "pre") and hasattr(modifier, "post")):
             raise TypeError(
                 "`input_modifiers` must hold objects with `pre` and `post`, such as `vis.input_modifiers.Jitter()`. "
-                f"Received: {modifier!r}."
+                f"Received: {shown(modifier)}."
             )
     return modifiers
 
@@ -157,7 +169,7 @@ def _check_optimizer(optimizer):
     if optimizer is not None and not isinstance(optimizer, keras.optimizers.Optimizer):
         raise TypeError(
             "`optimizer` must be a Keras optimizer, such as `keras.optimizers.Adam(0.05)`, or None for RMSProp as in "
-            f"keras-vis. Received: {optimizer!r}."
+            f"keras-vis. Received: {shown(optimizer)}."
         )
 
 
@@ -169,6 +181,7 @@ class _Descent:
         self._names = [loss.name for loss in losses]
         self._watchers = watchers
         self._moves = energy.is_of_input
+        self.stayed = False  # whether the input moved and never became better than where it started
 
     def step_by_step(self, x, steps, modifiers, modify, optimizer):
         """Evaluates compiled, and does the rest in Python."""
@@ -183,6 +196,7 @@ class _Descent:
             self._report(i, terms.sum(axis=1), grads, value)
             if loss < best_loss:
                 best, best_loss = x.copy(), loss
+                self.stayed = self._moves and i == 0
             if self._moves:
                 x = update(x, grads)
             for modifier in reversed(modifiers):
@@ -202,7 +216,9 @@ class _Descent:
             count = min(length, steps - start)
             state, last, records = loop(arguments, self._weights, *state, np.int32(count))
             self._replay(start, count, records)
-        return ops.convert_to_numpy(state[3]), *(ops.convert_to_numpy(tensor) for tensor in last)
+        best = ops.convert_to_numpy(state[3])
+        self.stayed = self._moves and np.array_equal(best, x)
+        return best, *(ops.convert_to_numpy(tensor) for tensor in last)
 
     def _make_loop(self, modify, recording, length):
         energy, moves, terms_count = self._energy, self._moves, len(self._names)

@@ -19,6 +19,7 @@ from vis.engine.taps import shadowed, surgery
 from vis.utils.formats import channels_in_place, channels_last
 from vis.utils.images import EPSILON
 from vis.utils.outputs import layer_output
+from vis.utils.validation import shown
 
 
 class Energy:
@@ -220,14 +221,14 @@ def check_losses(losses, name="losses"):
         ValueError: No loss is left, or a weight is not finite.
     """
     if not isinstance(losses, (tuple, list)):
-        raise TypeError(f"`{name}` must be a list of pairs (Loss, weight). Received: {losses!r}.")
+        raise TypeError(f"`{name}` must be a list of pairs (Loss, weight). Received: {shown(losses)}.")
     pairs = []
     for pair in losses:
         if not isinstance(pair, (tuple, list)) or len(pair) != 2 or not _is_loss(pair[0]):
-            raise TypeError(f"`{name}` must be a list of pairs (Loss, weight). Received an item: {pair!r}.")
+            raise TypeError(f"`{name}` must be a list of pairs (Loss, weight). Received an item: {shown(pair)}.")
         loss, weight = pair
         if weight is not None and not isinstance(weight, numbers.Real):
-            raise TypeError(f"The weight of {loss.name!r} must be a number. Received: {weight!r}.")
+            raise TypeError(f"The weight of {loss.name!r} must be a number. Received: {shown(weight)}.")
         if weight is not None and not np.isfinite(weight):
             raise ValueError(f"The weight of {loss.name!r} must be a finite number. Received: {weight}.")
         if weight:
@@ -271,7 +272,7 @@ def one_tensor(name, tensor):
         tensor = tensor[0]
     if not _is_tensor(tensor):
         raise TypeError(
-            f"`{name}` must be one symbolic tensor, such as `model.inputs[0]`. Received: {tensor!r}. "
+            f"`{name}` must be one symbolic tensor, such as `model.inputs[0]`. Received: {shown(tensor)}. "
             "Of a model with several inputs, fix the others in a Functional model around it."
         )
     return tensor
@@ -299,7 +300,8 @@ def _found(source, model):
         return source
     if model is None:
         raise ValueError(
-            f"A layer can only be given by name, path or index where the model is known. Received: {source!r}. Give "
+            f"A layer can only be given by name, path or index where the model is known. Received: {shown(source)}. "
+            "Give "
             "the layer object, or pass the model itself instead of its input tensor."
         )
     return find_layer(model, source)
@@ -312,7 +314,7 @@ def _symbols(loss):
     if not _is_tensor(built):
         raise TypeError(
             f"`build_loss` of {loss.name!r} must return a symbolic tensor, made with `keras.ops` from `layer.output` "
-            f"or `model.inputs[0]`. Received: {built!r}."
+            f"or `model.inputs[0]`. Received: {shown(built)}."
         )
     return [built]
 

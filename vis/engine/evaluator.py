@@ -12,14 +12,14 @@ from keras import ops, tree
 
 from vis import backend
 from vis.engine.goals import read_goal
-from vis.engine.inputs import read_inputs
+from vis.engine.inputs import are_bytes, read_inputs, takes_numbers_as_they_are
 from vis.engine.memory import Memory
 from vis.engine.network import Network, mixed_rows
 from vis.engine.requests import is_pair, site
 from vis.engine.survey import keeps_rows, survey
 from vis.engine.tasks import Task
 from vis.utils.outputs import layer_output
-from vis.utils.validation import VisualizationWarning, check_count
+from vis.utils.validation import VisualizationWarning, check_count, shown
 
 
 class Evaluator:
@@ -46,7 +46,7 @@ class Evaluator:
 
     def __init__(self, model, output_layer=None, logits=True, composite=None, site_layer=None, site_call=-1):
         if not isinstance(model, keras.Layer):
-            raise TypeError(f"`model` must be a Keras 3 model. Received: {model!r} ({type(model).__name__}).")
+            raise TypeError(f"`model` must be a Keras 3 model. Received: {shown(model)} ({type(model).__name__}).")
         self._model = model
         self._logits, self.composite = logits, composite
         self._layers = {"output": (output_layer, -1), "site": (site_layer, site_call)}
@@ -111,9 +111,18 @@ class Evaluator:
         """
         batch_size = check_count("batch_size", batch_size, 1)
         batch = self.ready(read_inputs(self.model, inputs))
+        self._tell_of_bytes(batch)
         goal = read_goal(target, batch.count, lambda: self.units(batch), self._words_output())
         self._check_goal(batch, goal)
         return Task(self, batch, goal, batch.layout.fixed_size or batch_size, verbose)
+
+    def _tell_of_bytes(self, batch):
+        """Says once that inputs look like pictures as files hold them, which nothing in the model scales."""
+        if "bytes" in self._told or not any(are_bytes(batch, i) for i in range(len(batch.arrays))):
+            return
+        if self.memory.once("as they are", lambda: takes_numbers_as_they_are(self.model)):
+            self._told.add("bytes")
+            warnings.warn(_words_bytes(self.model.name), VisualizationWarning, stacklevel=4)
 
     def ready(self, batch):
         """Makes sure that the model is built and its layers found, and forgets what is outdated; returns the batch."""
@@ -211,6 +220,14 @@ class Evaluator:
             if calls > 1 and self.is_first_time(name):
                 words = _words_calls(at.layer(self.model).name, calls, at.call % calls)
                 warnings.warn(words, VisualizationWarning, stacklevel=2)
+
+
+def _words_bytes(model):
+    return (
+        f"`inputs` are whole numbers up to 255, as files hold pictures, and nothing in model {model!r} scales them. Do "
+        "what was done in training: `keras.applications.<module>.preprocess_input(images)` for its models, such as "
+        "`keras.applications.resnet50`, or `images / 255`. If it was trained on such numbers, all is well."
+    )
 
 
 def _words_probable(what):

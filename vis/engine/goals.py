@@ -11,7 +11,8 @@ from keras import ops, tree
 
 from vis import backend
 from vis.targets import Contrast, Target
-from vis.utils.validation import check_unmasked, is_integer, listify
+from vis.utils.labels import class_index
+from vis.utils.validation import check_unmasked, is_integer, listify, shown
 
 
 class _UnitsFormula:
@@ -121,7 +122,8 @@ def read_goal(target, count, units, what):
     """Returns the goal meant by the user's `target`.
 
     Args:
-        target: `None`, an int, N ints, N lists of ints, a function, or a target of `vis.targets`.
+        target: `None`, an int, N ints, N lists of ints, names in their place, a function, or a target of
+            `vis.targets`.
         count: The number of samples, N.
         units: Function without arguments that returns the number of output units.
         what: Words for the explained output.
@@ -129,7 +131,7 @@ def read_goal(target, count, units, what):
     Raises:
         ValueError: An index is out of range, there are more or fewer targets than samples, or a row
             looks like a one-hot label.
-        TypeError: `target` is of another kind.
+        TypeError: `target` is of another kind, or a name where the names are not known.
     """
     if isinstance(target, type):
         raise TypeError(
@@ -143,10 +145,11 @@ def read_goal(target, count, units, what):
     if isinstance(target, Contrast):
         one, other = (read_goal(classes, count, units, what) for classes in (target.one, target.other))
         return Units(one.weights - other.weights)
-    if isinstance(target, (str, bytes, dict)) or not _is_plain(target):
+    target = _without_names(target, units, what)
+    if isinstance(target, (bytes, dict)) or not _is_plain(target):
         raise TypeError(
             "`target` must be None, a class index, one index or list of indices for each sample, or a function of the "
-            f"outputs. Received: {target!r} ({type(target).__name__})."
+            f"outputs. Received: {shown(target)} ({type(target).__name__})."
         )
     size = units()
     weights = np.zeros((count, size), "float32")
@@ -163,6 +166,17 @@ def read_goal(target, count, units, what):
                 "`lambda outputs: keras.ops.sum(outputs, axis=-1)`."
             )
     return Units(weights)
+
+
+def _without_names(target, units, what):
+    """Returns a target with the indices of classes in the place of their names."""
+    if isinstance(target, str):
+        return class_index(target, max(units(), 2), what)
+    if isinstance(target, np.ndarray) and target.dtype.kind == "U":
+        target = target.tolist()
+    if isinstance(target, (list, tuple)):
+        return [_without_names(one, units, what) for one in target]
+    return target
 
 
 def _is_plain(target):
@@ -198,11 +212,11 @@ def _indices_of_samples(target, count):
 def _unit(index, size, what):
     """Returns `(position, sign)` of a class index; a single unit stands for class 1."""
     if not is_integer(index):
-        raise TypeError(f"`target` must hold integers. Received: {index!r} ({type(index).__name__}).")
+        raise TypeError(f"`target` must hold integers. Received: {shown(index)} ({type(index).__name__}).")
     classes = max(size, 2)
     if not 0 <= index < classes:
         raise ValueError(
-            f"`target` is out of range. Received: {index}, but {what} has {classes} classes: "
+            f"`target` is out of range. Received: {shown(index)}, but {what} has {classes} classes: "
             f"choose from 0 to {classes - 1}."
         )
     return (int(index), 1.0) if size > 1 else (0, 1.0 if index == 1 else -1.0)

@@ -9,7 +9,7 @@ import keras
 
 from vis.engine.taps import surgery
 from vis.utils.internals import children, consumers, keep_consumers, producer, producers
-from vis.utils.validation import is_integer, near_names
+from vis.utils.validation import is_integer, listed, near_names, shown
 
 if TYPE_CHECKING:
     from vis.utils.types import LayerName
@@ -66,6 +66,8 @@ def find_layer(model: keras.Model, layer: LayerName) -> keras.Layer:
         >>> find_layer(model, "fc") is find_layer(model, -1)
         True
     """
+    if not isinstance(model, keras.Layer):
+        raise TypeError(f"`model` must be a Keras 3 model. Received: {shown(model)} ({type(model).__name__}).")
     if is_integer(layer):
         return model.layers[layer_index(model, layer)]
     if isinstance(layer, str):
@@ -83,7 +85,7 @@ def find_layer(model: keras.Model, layer: LayerName) -> keras.Layer:
         )
     raise TypeError(
         "`layer` must be a layer's name, path or index, or the layer itself. "
-        f"Received: {layer!r} ({type(layer).__name__})."
+        f"Received: {shown(layer)} ({type(layer).__name__})."
     )
 
 
@@ -92,7 +94,7 @@ def layer_index(model, index) -> int:
     count = len(model.layers)
     if not -count <= index < count:
         raise ValueError(
-            f"The layer index is out of range. Received: {index}, but model {model.name!r} has {count} layers: "
+            f"The layer index is out of range. Received: {shown(index)}, but model {model.name!r} has {count} layers: "
             f"choose from {-count} to {count - 1}."
         )
     return index % count
@@ -108,10 +110,10 @@ def _by_name(model, name):
         return matches[0]
     if matches:
         paths = [path for path, _ in found if path.endswith("/" + name)]
-        raise ValueError(f"Layer name {name!r} is ambiguous. Choose one of: {', '.join(map(repr, paths))}.")
+        raise ValueError(f"Layer name {shown(name)} is ambiguous. Choose one of: {listed(paths)}.")
     found = layers(model)
     names = [path for path, _ in found] + [layer.name for _, layer in found]
-    raise ValueError(f"Model {model.name!r} has no layer named {name!r}. {near_names(name, names)}")
+    raise ValueError(f"Model {model.name!r} has no layer named {shown(name)}. {near_names(name, names)}")
 
 
 def fingerprint(model) -> list:

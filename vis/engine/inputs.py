@@ -6,13 +6,15 @@ from collections.abc import Callable
 
 import keras
 import numpy as np
-from keras import tree
+from keras import layers, tree
 
 from vis import backend
-from vis.engine.graph import walk
+from vis.engine.graph import has_graph, walk
 from vis.utils.contexts import Again
 from vis.utils.formats import input_data_format, stated_format
-from vis.utils.validation import check_numeric, is_integer, words_error, words_shape
+from vis.utils.hints import fits, is_dataset, is_picture, wrong_kind
+from vis.utils.internals import consumers, producer
+from vis.utils.validation import check_numeric, cut, is_integer, listed, shown, words_error, words_mend, words_shape
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,20 +117,68 @@ def read_inputs(model, inputs) -> Batch:
     Raises:
         ValueError: Something is not numbers, not finite, empty, or of another shape than the
             model takes.
+        TypeError: They are a data set.
     """
+    if is_dataset(inputs):  # before several arrays are looked for in it
+        raise wrong_kind("inputs", inputs)
     own = list(getattr(model, "inputs", None) or [])
     if not own:
         return _of_unknown_shape(model, inputs)
     values, names, pack = _in_order(model, own, inputs)
+    formats = [input_data_format(tensor) for tensor in own]
     arrays = [
-        _read(name, value, tuple(tensor.shape), keras.backend.standardize_dtype(tensor.dtype))
-        for name, value, tensor in zip(names, values, own)
+        _read(name, value, tuple(tensor.shape), keras.backend.standardize_dtype(tensor.dtype), form)
+        for name, value, tensor, form in zip(names, values, own, formats)
     ]
     nest = _nest(model)
     known = all(size is not None for tensor in own for size in tensor.shape[1:])
-    formats = [input_data_format(tensor) for tensor in own]
     fixed = next((tensor.shape[0] for tensor in own if tensor.shape[0] is not None), None)
     return _of_one_length(Batch(arrays, formats, pack, Layout(nest, names, known, fixed)))
+
+
+# Layers that hand numbers on as they are, and those that no longer do.
+_NEUTRAL = (
+    *(layers.InputLayer, layers.ZeroPadding2D, layers.Cropping2D, layers.Resizing, layers.Reshape, layers.Permute),
+    *(layers.Flatten, layers.Dropout, layers.SpatialDropout2D, layers.GaussianNoise, layers.Identity),
+    *(layers.RandomFlip, layers.RandomRotation, layers.RandomTranslation, layers.RandomZoom, layers.RandomCrop),
+)
+_LINEAR = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D, layers.Dense)
+
+
+def takes_numbers_as_they_are(model) -> bool:
+    """Tells whether a model's inputs go into convolutions or dense layers with nothing before that could scale them.
+
+    Where it is not known, as in a model without a graph or with layers of the user's own, they do not.
+    """
+    ends = [end for tensor in getattr(model, "inputs", None) or [] for end in _first_layers(tensor)]
+    return bool(ends) and all(isinstance(end, _LINEAR) for end in ends)
+
+
+def _first_layers(tensor):
+    """Returns the first operations on an input that are not neutral, in nested models too."""
+    found, queue, seen = [], consumers(producer(tensor)), set()
+    while queue:
+        operation = queue.pop()
+        if id(operation) in seen:
+            continue
+        seen.add(id(operation))
+        if isinstance(operation, _NEUTRAL):
+            queue += consumers(operation)
+        elif has_graph(operation):
+            found += [one for inner in operation.inputs for one in _first_layers(inner)]
+        else:
+            found.append(operation)
+    return found
+
+
+def are_bytes(batch, index) -> bool:
+    """Tells whether an input of floats holds pictures as files do: grey or RGB, whole numbers from 0 to 255."""
+    array = batch.arrays[index]
+    axis = 1 if batch.formats[index] == "channels_first" else -1
+    if array.ndim != 4 or not batch.is_float(index) or array.shape[axis] not in (1, 3):
+        return False
+    within = array.min() >= 0 and 1 < array.max() <= 255
+    return bool(within and all((one == np.round(one)).all() for one in array))  # the first is enough as a rule
 
 
 def single_layout(model, shape) -> Layout:
@@ -161,8 +211,8 @@ def _of_unknown_shape(model, inputs):
     values = tree.flatten(inputs) if several else [inputs]
     names = [f"inputs ({i})" for i in range(len(values))] if several else ["inputs"]
     shape = None if several else model_input_shape(model)
-    arrays = [_read(name, value, shape, _dtype_of(value)) for name, value in zip(names, values)]
-    form = model_input_format(model) if len(arrays) == 1 else keras.config.image_data_format()
+    form = model_input_format(model) if len(values) == 1 else keras.config.image_data_format()
+    arrays = [_read(name, value, shape, _dtype_of(value), form) for name, value in zip(names, values)]
     nest = tree.map_structure(lambda _: 0, inputs) if several else 0
     pack = functools.partial(tree.pack_sequence_as, nest)
     return _of_one_length(Batch(arrays, [form] * len(arrays), pack, Layout(nest, names, False)))
@@ -194,8 +244,8 @@ def named_input(model, batch, name) -> int:
     index = name if is_integer(name) else names.get(name)
     if index not in range(len(batch.arrays)):
         raise ValueError(
-            f"`input_name` must be one of the model's inputs. Received: {name!r}. Choose from {sorted(names)}, or a "
-            f"number from 0 to {len(batch.arrays) - 1}."
+            f"`input_name` must be one of the model's inputs. Received: {shown(name)}. Choose from "
+            f"{listed(sorted(names))}, or a number from 0 to {len(batch.arrays) - 1}."
         )
     return index
 
@@ -213,7 +263,7 @@ def _in_order(model, own, inputs):
         return [inputs], ["inputs"], _first
     if not listed or len(inputs) != len(own):
         came = f"{len(inputs)} of them" if listed else f"{type(inputs).__name__} of shape {np.shape(inputs)}"
-        takes = ", ".join(f"{tensor.name!r} {words_shape(tensor.shape)}" for tensor in own)
+        takes = cut(", ".join(f"{tensor.name!r} {words_shape(tensor.shape)}" for tensor in own), 150)
         raise ValueError(
             f"`inputs` must be a list, tuple or dict of {len(own)} arrays, as model {model.name!r} takes {takes}. "
             f"Received: {came}."
@@ -226,20 +276,24 @@ def _keys(model, own, inputs):
     keys = tree.flatten({key: key for key in nest}) if isinstance(nest, dict) else [tensor.name for tensor in own]
     if set(keys) != set(inputs):
         raise ValueError(
-            f"`inputs` must have the keys {sorted(keys)}, one for each input of model {model.name!r}. "
-            f"Received: {sorted(map(str, inputs))}."
+            f"`inputs` must have the keys [{listed(sorted(keys))}], one for each input of model {model.name!r}. "
+            f"Received: [{listed(sorted(map(str, inputs)), 100)}]."
         )
     return keys
 
 
-def _read(name, value, shape, dtype):
-    if shape is None and not hasattr(value, "shape") and not isinstance(value, (list, tuple)):
-        raise ValueError(f"`{name}` must be numbers, as an array or a list. Received: {value!r}.")
+def _read(name, value, shape, dtype, form):
+    wrong = wrong_kind(name, value, shape, form)
+    if wrong is not None:
+        raise wrong
+    is_array = isinstance(value, (list, tuple)) or hasattr(value, "shape") or is_picture(value)
+    if shape is None and not is_array:
+        raise ValueError(f"`{name}` must be numbers, as an array or a list. Received: {shown(value)}.")
     if isinstance(value, dict):
         raise ValueError(f"`{name}` must be an array. Received: a dict.")
     array = check_numeric(name, value)
     if shape is not None:
-        _check_shape(name, array.shape, shape)
+        _check_shape(name, value, array.shape, shape, form)
     if array.ndim < 1 or array.size == 0:
         raise ValueError(f"`{name}` must hold at least one sample. Received: shape {array.shape}.")
     if keras.backend.is_float_dtype(dtype):
@@ -249,18 +303,12 @@ def _read(name, value, shape, dtype):
     return array.astype(dtype if dtype != "int64" else "int32")
 
 
-def _check_shape(name, given, shape):
-    fits = len(given) == len(shape) and all(s is None or g == s for g, s in zip(given[1:], shape[1:]))
-    if fits:
-        return
-    hint = "Check the size, the number of channels and their position."
-    if len(given) == len(shape) - 1 and all(s is None or g == s for g, s in zip(given, shape[1:])):
-        hint = f"One sample without a batch axis? Add a batch axis: `{name}[None]`."
-    elif len(given) == len(shape) and len(shape) > 2 and shape[1:] == (*given[-1:], *given[1:-1]):
-        hint = f"The model wants the channels first: `np.moveaxis({name}, -1, 1)`."
-    elif len(given) == len(shape) and len(shape) > 2 and shape[1:] == (*given[2:], given[1]):
-        hint = f"The model wants the channels last: `np.moveaxis({name}, 1, -1)`."
-    raise ValueError(f"`{name}` must have the shape {words_shape(shape)}. Received: shape {given}. {hint}")
+def _check_shape(name, value, given, shape, form):
+    if not fits(given, shape):
+        raise ValueError(
+            f"`{name}` must have the shape {words_shape(shape)}. Received: shape {cut(str(given))}. "
+            f"{words_mend(name, value, shape, form)}"
+        )
 
 
 def _of_one_length(batch):

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from vis.engine.inputs import Batch
-from vis.utils.validation import VisualizationWarning, check_numeric
+from vis.utils.validation import VisualizationWarning, check_numeric, shown
 
 _FAR = 10  # of 0 from all values: times their own range
 _BLUR = 1 / 16  # of the size along each axis, the standard deviation of the Gaussian
@@ -208,10 +208,10 @@ def _fitting(baseline, dtype):
 
 def _named_fill(name, values, form):
     if name not in ("mean", "blur"):
-        raise ValueError(f"`baseline` must be a number, an array, 'mean' or 'blur'. Received: {name!r}.")
+        raise ValueError(f"`baseline` must be a number, an array, 'mean' or 'blur'. Received: {shown(name)}.")
     if values.ndim < 3:
         raise ValueError(
-            f"`baseline={name!r}` needs positions and channels, an input of rank 3 or more. Received: shape "
+            f"`baseline={shown(name)}` needs positions and channels, an input of rank 3 or more. Received: shape "
             f"{values.shape}. Give a number or an array."
         )
     axes = tuple(range(2, values.ndim) if form == "channels_first" else range(1, values.ndim - 1))

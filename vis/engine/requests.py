@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable
 
 from vis.engine.graph import find_layer, operations
-from vis.utils.validation import is_integer
+from vis.utils.validation import is_integer, shown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Request:
             if not isinstance(one, Site):
                 raise TypeError(
                     "A site is one call of a layer, made by `vis.engine.requests.site(model, layer)`. "
-                    f"Received: {one!r}."
+                    f"Received: {shown(one)}."
                 )
 
 

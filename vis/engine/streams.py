@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 
+from vis.utils.validation import cut, words_error
+
 
 def batches(dataset, inputs, verbose, function):
     """Applies a function to the inputs of every batch of a data set.
@@ -42,14 +44,14 @@ def _results(dataset, inputs, verbose, function):
             break
         except Exception as error:  # the user's data set, it may raise anything
             raise ValueError(
-                f"Batch {number} of the data set could not be read: {type(error).__name__}: {error}"
+                f"Batch {number} of the data set could not be read: {type(error).__name__}: {words_error(error)}"
             ) from error
         try:
             result = function(_inputs_of(item, inputs))
         except Exception as error:  # the user's model, too, may raise anything
             kinds = (FloatingPointError, TypeError, ValueError)
             kind = next((kind for kind in kinds if isinstance(error, kind)), RuntimeError)
-            raise kind(f"Batch {number} of the data set: {error}") from error
+            raise kind(cut(f"Batch {number} of the data set: {error}", 399)) from error
         yield result
         number += 1
         if bar is not None:

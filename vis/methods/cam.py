@@ -23,7 +23,7 @@ from vis.methods.explainer import Explainer, check_finite
 from vis.methods.gradients import Saliency
 from vis.utils.images import resize
 from vis.utils.outputs import known_shape
-from vis.utils.validation import VisualizationWarning, check_count, check_flag, words_shape
+from vis.utils.validation import VisualizationWarning, check_count, check_flag, shown, words_shape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,7 +69,7 @@ class ClassActivationMap(Explainer):
         reshape: str | None = None,
     ) -> None:
         if reshape not in (None, "tokens"):
-            raise ValueError(f'`reshape` must be None or "tokens". Received: {reshape!r}.')
+            raise ValueError(f'`reshape` must be None or "tokens". Received: {shown(reshape)}.')
         self._upsample, self._reshape = check_flag("upsample", upsample), reshape
         super().__init__(model, output_layer, logits, backprop_modifier, layer)
 
@@ -536,7 +536,8 @@ class EigenCAM(ClassActivationMap):
     ) -> None:
         if backprop_modifier is not None:
             raise ValueError(
-                f"EigenCAM takes no gradient, so `backprop_modifier` must be None. Received: {backprop_modifier!r}."
+                "EigenCAM takes no gradient, so `backprop_modifier` must be None. Received: "
+                f"{shown(backprop_modifier)}."
             )
         super().__init__(model, layer, None, upsample, output_layer=output_layer, logits=logits, reshape=reshape)
 

@@ -13,7 +13,7 @@ from vis.engine.graph import walk
 from vis.engine.inputs import read_inputs
 from vis.engine.streams import batches
 from vis.targets import Target
-from vis.utils.validation import check_count, check_flag
+from vis.utils.validation import check_count, check_flag, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -93,7 +93,9 @@ class Explainer:
                 of arrays. Finite numbers. Not changed.
             target: What is explained. `None`: for each sample the class with the highest score.
                 An int: that class. N ints: one for each sample. N lists of ints: the sum of
-                those classes. Or a target of `vis.targets`, or a function `f(outputs) -> (N,)` made of
+                those classes. In place of an int, the name of one of the 1,000 ImageNet classes
+                (`vis.utils.utils.lookup_imagenet_labels`), if the model has that many outputs.
+                Or a target of `vis.targets`, or a function `f(outputs) -> (N,)` made of
                 `keras.ops`, which gets the rows that are evaluated at once (keep one function: each new one
                 is compiled). A single output unit is class 1, its negative class 0. For outputs with
                 positions, the mean over the positions.
@@ -105,8 +107,12 @@ class Explainer:
 
         Raises:
             ValueError: An argument has a wrong value; the message says how to fix it.
-            TypeError: An argument is of the wrong kind.
+            TypeError: An argument is of the wrong kind, such as a data set (see `stream`).
             FloatingPointError: The model makes NaN or infinite values of finite inputs.
+
+        Warns:
+            VisualizationWarning: Once: the inputs are pictures of whole numbers up to 255, which the model's first
+                layer takes as they are.
         """
         task = self.evaluator.task(inputs, target, batch_size, verbose)
         maps = self.explain(task)
@@ -126,7 +132,7 @@ class Explainer:
             dataset: A `tf.data.Dataset`, a `keras.utils.PyDataset`, a PyTorch `DataLoader`, or any
                 iterable of batches. A batch is the inputs, or a tuple whose first item is the
                 inputs (labels and weights are not used).
-            target: `None`, an int or a function, see `__call__`.
+            target: `None`, an int, a name or a function, see `__call__`.
             batch_size: How many evaluations of the model run at once. Default 32.
             verbose: 1 for a progress bar. Default 0.
 
@@ -141,7 +147,7 @@ class Explainer:
         if not (target is None or callable(target) or (np.ndim(target) == 0 and not isinstance(target, Target))):
             raise TypeError(
                 "`target` of a stream must be None, one class index or a function of the outputs. "
-                f"Received: {target!r:.80}. For a class of its own for each sample, call the explainer on each batch."
+                f"Received: {shown(target)}. For a class of its own for each sample, call the explainer on each batch."
             )
         return batches(dataset, len(getattr(self.model, "inputs", None) or [0]), verbose, self._on(target, batch_size))
 

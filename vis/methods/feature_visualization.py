@@ -22,7 +22,7 @@ from vis.parameterizations import Fourier, Parameterization, Pixels
 from vis.utils.contexts import ProcessLock
 from vis.utils.formats import channels_in_place
 from vis.utils.seeds import fresh_seed
-from vis.utils.validation import VisualizationWarning, check_count, check_input_range, listify
+from vis.utils.validation import VisualizationWarning, check_count, check_input_range, listify, shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,7 +102,7 @@ class FeatureVisualization:
         input_range: tuple[float, float] = (0, 1),
     ) -> None:
         if not isinstance(model, keras.Model):
-            raise TypeError(f"`model` must be a Keras 3 model. Received: {model!r} ({type(model).__name__}).")
+            raise TypeError(f"`model` must be a Keras 3 model. Received: {shown(model)} ({type(model).__name__}).")
         if not model.built:
             raise ValueError(
                 f"`model` must be built. Received: {model.name!r}, which is not. Call it on a sample first."
@@ -110,7 +110,7 @@ class FeatureVisualization:
         if not isinstance(loss, Loss):
             raise TypeError(
                 "`loss` must be a loss of `vis.losses`, such as `ActivationMaximization(layer, 3)`, or a sum of some. "
-                f"Received: {loss!r}."
+                f"Received: {shown(loss)}."
             )
         self._model = model
         self._formula = str(loss)
@@ -243,7 +243,7 @@ class FeatureVisualization:
             if self._running:
                 raise RuntimeError(
                     "A callback must not call the FeatureVisualization that calls it, whose images are not finished. "
-                    f"Received: a call of {self!r} within a call of it. Make another FeatureVisualization for the "
+                    f"Received: a call of {shown(self)} within a call of it. Make another FeatureVisualization for the "
                     "callback, or call this one afterwards."
                 )
         return lock
@@ -395,7 +395,7 @@ def _read_regularizers(regularizers):
     for loss in losses:
         if not hasattr(loss, "value"):
             raise TypeError(
-                f"A regularizer must define `value`, as those of `vis.regularizers` do. Received: {loss!r}."
+                f"A regularizer must define `value`, as those of `vis.regularizers` do. Received: {shown(loss)}."
             )
     return losses, weights
 
@@ -406,7 +406,7 @@ def _read_parameterization(parameterization, axes):
     if not isinstance(parameterization, Parameterization):
         raise TypeError(
             "`parameterization` must be one of `vis.parameterizations`, such as `Fourier()`. Received: "
-            f"{parameterization!r}."
+            f"{shown(parameterization)}."
         )
     return parameterization
 
@@ -422,6 +422,7 @@ def _read_optimizer(optimizer):
         return keras.optimizers.Adam(_LEARNING_RATE)
     if not isinstance(optimizer, keras.optimizers.Optimizer):
         raise TypeError(
-            f"`optimizer` must be a Keras optimizer, such as `keras.optimizers.Adam(0.05)`. Received: {optimizer!r}."
+            "`optimizer` must be a Keras optimizer, such as `keras.optimizers.Adam(0.05)`. Received: "
+            f"{shown(optimizer)}."
         )
     return optimizer

@@ -15,7 +15,7 @@ from vis.engine.tasks import gathered
 from vis.methods.explainer import Explainer
 from vis.utils.formats import data_format
 from vis.utils.seeds import fresh_seed
-from vis.utils.validation import check_count, check_nonnegative, pick
+from vis.utils.validation import check_count, check_nonnegative, listed, pick
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -477,7 +477,7 @@ def per_input(name: str, given: Any, task: Task, count: int) -> list:
         names = task.batch.pack([str(i) for i in range(count)])
         if not isinstance(names, dict) or set(names) != set(given):
             raise ValueError(
-                f"`{name}` must have the structure of the inputs. Received: a dict with the keys {sorted(given)}."
+                f"`{name}` must have the structure of the inputs. Received: a dict with the keys {listed(given)}."
             )
         flat = [given[key] for key in sorted(names, key=lambda key: int(names[key]))]
     if len(flat) != count:

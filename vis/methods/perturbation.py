@@ -23,7 +23,7 @@ from vis.utils.images import read_between
 from vis.utils.internals import consumers, producer
 from vis.utils.outputs import known_shape
 from vis.utils.seeds import fresh_seed
-from vis.utils.validation import VisualizationWarning, check_count, check_fraction, is_integer
+from vis.utils.validation import VisualizationWarning, check_count, check_fraction, is_integer, shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,7 +69,7 @@ class PerturbationExplainer(Explainer):
     ) -> None:
         super().__init__(model, output_layer, logits)
         if not (input_name is None or isinstance(input_name, str) or is_integer(input_name)):
-            raise TypeError(f"`input_name` must be a name or a number. Received: {input_name!r}.")
+            raise TypeError(f"`input_name` must be a name or a number. Received: {shown(input_name)}.")
         self._input_name = input_name
 
     def perturbed(self, batch: Batch) -> int:
@@ -229,11 +229,12 @@ class Occlusion(PerturbationExplainer):
         stride = _per_axis("stride", self._stride, shape, [max(1, size // 2) for size in patch])
         if any(p > size for p, size in zip(patch, shape)):
             raise ValueError(
-                f"`patch` must not be larger than the input. Received: {patch} for an input of size {shape}."
+                f"`patch` must not be larger than the input. Received: {shown(patch)} for an input of size {shape}."
             )
         if any(s > p for s, p in zip(stride, patch)):
             raise ValueError(
-                f"`stride` must not be larger than `patch`, or positions are left out. Received: {stride} and {patch}."
+                f"`stride` must not be larger than `patch`, or positions are left out. Received: {shown(stride)} "
+                f"and {shown(patch)}."
             )
         return Windows(tuple(shape), tuple(patch), tuple(stride))
 
@@ -242,7 +243,7 @@ def _read_sizes(name, value):
     if value is None or is_integer(value):
         return value if value is None else check_count(name, value, 1)
     if not isinstance(value, (list, tuple)):
-        raise TypeError(f"`{name}` must be a whole number, or one for each spatial axis. Received: {value!r}.")
+        raise TypeError(f"`{name}` must be a whole number, or one for each spatial axis. Received: {shown(value)}.")
     return [check_count(name, one, 1) for one in value]
 
 
@@ -253,7 +254,8 @@ def _per_axis(name, value, shape, default):
         return [value] * len(shape)
     if len(value) != len(shape):
         raise ValueError(
-            f"`{name}` must have one number for each of {len(shape)} spatial axes, {shape}. Received: {tuple(value)}."
+            f"`{name}` must have one number for each of {len(shape)} spatial axes, {shape}. Received: "
+            f"{shown(tuple(value))}."
         )
     return value
 

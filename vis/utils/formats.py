@@ -11,6 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from vis.utils.hints import wrong_kind
 from vis.utils.images import interpolation
 from vis.utils.internals import children, consumers, producer, producers
 from vis.utils.validation import VisualizationWarning, check_input, check_unmasked
@@ -54,14 +55,14 @@ def channels_in_place(name, value, shape, form):
         form: The model's data format.
     """
     check_unmasked(name, value)  # before `asarray` takes the mask away
-    if shape is not None and len(shape) > 2 and form == "channels_first":
+    if shape is not None and len(shape) > 2 and form == "channels_first" and wrong_kind(name, value) is None:
         array = np.asarray(value)
         given = array.shape[-(len(shape) - 1) :]
         wanted = shape[1:]
         fits = all(w is None or g == w for g, w in zip(given, wanted))
         if not fits and len(given) == len(wanted) and given[-1] == wanted[0]:
             value = np.moveaxis(array, -1, array.ndim - len(wanted))
-    return check_input(name, value, shape)
+    return check_input(name, value, shape, form)
 
 
 def along_axis(matrix, tensor, axis):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vis.utils.validation import VisualizationWarning, check_nonnegative, check_numeric, is_integer, pick
+from vis.utils.validation import VisualizationWarning, check_nonnegative, check_numeric, cut, is_integer, pick, shown
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -99,7 +99,7 @@ def heatmap(
     flat = [i for i, one in enumerate(scaled) if one is None]
     if flat:
         warnings.warn(
-            f"The map of sample {', '.join(map(str, flat))} is flat. {WHY_FLAT}",
+            f"The map of sample {cut(', '.join(map(str, flat)), 50)} is flat. {WHY_FLAT}",
             VisualizationWarning,
             stacklevel=2,
         )
@@ -143,7 +143,7 @@ def _channel_axis(values, axis):
             -1 if values.ndim > 3 or (values.ndim == 3 and channels <= _FEW_CHANNELS and line >= 8 * channels) else None
         )
     if not is_integer(axis) or axis % values.ndim == 0 or not -values.ndim <= axis < values.ndim:
-        raise ValueError(f'`channel_axis` must be "auto", None or an axis after the first. Received: {axis!r}.')
+        raise ValueError(f'`channel_axis` must be "auto", None or an axis after the first. Received: {shown(axis)}.')
     return axis
 
 

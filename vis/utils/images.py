@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vis.utils.validation import check_count, check_input_range, check_numeric
+from vis.utils.validation import check_count, check_input_range, check_numeric, shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -113,7 +113,7 @@ def deprocess_input(input_array: ArrayLike, input_range: tuple[float, float] = (
         New float array of the same shape with values in `input_range`.
 
     Raises:
-        ValueError: `input_range` is not a rising pair of finite numbers.
+        ValueError: `input_range` is not a rising pair of finite numbers, or the array holds something else.
 
     Examples:
         >>> deprocess_input(np.zeros((2, 2)), (0.0, 1.0)).tolist()
@@ -121,6 +121,8 @@ def deprocess_input(input_array: ArrayLike, input_range: tuple[float, float] = (
     """
     low, high = check_input_range(input_range)
     array = np.array(input_array)
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"`input_array` must be numbers. Received: {shown(input_array)}.")
     array = array if array.dtype.kind == "f" else array.astype("float32")
     array = (array - array.mean()) / (array.std() + EPSILON)
     array = np.clip(0.1 * array + 0.5, 0, 1)

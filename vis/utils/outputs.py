@@ -1,6 +1,6 @@
 """What a model's graph says of a layer's output, without its being run."""
 
-from vis.utils.validation import printable
+from vis.utils.validation import shown
 
 
 def layer_output(layer):
@@ -15,7 +15,8 @@ def layer_output(layer):
         outputs = getattr(layer, "outputs", None) or []
         if len(outputs) != 1:
             raise ValueError(
-                f"{_words(layer)} has no symbolic output. Received: {layer!r}, expected: a layer of a built Functional "
+                f"{_words(layer)} has no symbolic output. Received: {shown(layer)}, expected: a layer of a built "
+                "Functional "
                 "or Sequential model. Build the model first (give it an `Input`), or pass the model itself instead of "
                 "its input tensor."
             ) from error
@@ -34,4 +35,4 @@ def known_shape(layer):
 
 
 def _words(layer):
-    return f"layer '{printable(getattr(layer, 'name', layer))}'"
+    return f"layer {shown(getattr(layer, 'name', layer))}"

@@ -46,7 +46,10 @@ Maps: TypeAlias = "np.ndarray | Any"
 For a model with several inputs some explainers return a list or dict of arrays, as the inputs are. `Any` stands for it.
 """
 
-Classes: TypeAlias = "Index | Sequence[Index] | Sequence[Sequence[Index]] | np.ndarray"
+Class: TypeAlias = "Index | str"
+"""A class: its index, or the name of one of the 1,000 ImageNet classes."""
+
+Classes: TypeAlias = "Class | Sequence[Class] | Sequence[Sequence[Class]] | np.ndarray"
 """A class, one for each sample, or for each sample several that are summed."""
 
 TargetLike: TypeAlias = "Classes | Target | Contrast | Callable[..., Tensor] | None"

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import functools
-import pathlib
+import os
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -22,10 +21,10 @@ from vis.utils.images import (
     stitch_images,
     to_bytes,
 )
-from vis.utils.validation import check_index, listify, near_names
+from vis.utils.labels import imagenet_labels
+from vis.utils.validation import check_index, listify, near_names, shown, words_error
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import ArrayLike
@@ -112,9 +111,9 @@ def get_identifier(identifier: str | Callable, module_globals: dict[str, Any], m
         if callable(found):
             return found
         names = [name for name, value in module_globals.items() if callable(value) and not name.startswith("_")]
-        raise ValueError(f"Unknown {module_name}: {identifier!r}. {near_names(identifier, names)}")
+        raise ValueError(f"Unknown {module_name}: {shown(identifier)}. {near_names(identifier, names)}")
     raise ValueError(
-        f"Could not interpret the {module_name} identifier. Received: {identifier!r} "
+        f"Could not interpret the {module_name} identifier. Received: {shown(identifier)} "
         f"({type(identifier).__name__}), expected: a name or a callable."
     )
 
@@ -231,7 +230,7 @@ def find_layer_idx(model: keras.Model, layer_name: str) -> int:
         return names.index(layer_name)
     nested = [path for path, _ in layers(model) if path.endswith("/" + str(layer_name))]
     hint = f"It is nested in another model: use the path {nested[0]!r}." if nested else near_names(layer_name, names)
-    raise ValueError(f"Model {model.name!r} has no layer named {layer_name!r}. {hint}")
+    raise ValueError(f"Model {model.name!r} has no layer named {shown(layer_name)}. {hint}")
 
 
 def get_img_shape(img: Tensor) -> tuple[int | None, ...]:
@@ -271,26 +270,32 @@ def load_img(
 
     Raises:
         ValueError: The file is missing, no picture or too large, or `target_size` is not a pair.
+        TypeError: `path` is no path.
     """
-    if target_size is not None and len(tuple(target_size)) != 2:
-        raise ValueError(f"`target_size` must be a pair (rows, cols). Received: {target_size!r}.")
+    if not isinstance(path, (str, bytes, os.PathLike)) and not hasattr(path, "read"):
+        raise TypeError(f"`path` must be the path of a picture. Received: {shown(path)}. For several, load each.")
+    if target_size is not None and (not hasattr(target_size, "__len__") or len(target_size) != 2):
+        raise ValueError(f"`target_size` must be a pair (rows, cols). Received: {shown(target_size)}.")
     from PIL import Image  # only where pictures are read
 
     try:
         with Image.open(path) as opened:
             if opened.mode[0] in "IF":  # which would be cut off, not scaled
                 raise ValueError(
-                    f"`path` must be a picture of 8 bits a channel. Received: {str(path)!r} of mode {opened.mode}. "
+                    f"`path` must be a picture of 8 bits a channel. Received: {shown(str(path), 150)} of mode "
+                    f"{opened.mode}. "
                     "Read it with imageio and scale it yourself."
                 )
             image = _upright(opened).convert("L" if grayscale else "RGB")
     except Image.DecompressionBombError as error:
         raise ValueError(
             f"`path` must be a picture of {2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6} million pixels at most. "
-            f"Received: {str(path)!r}, which has more. Make a smaller copy of it first."
+            f"Received: {shown(str(path), 150)}, which has more. Make a smaller copy of it first."
         ) from error
     except (OSError, SyntaxError) as error:  # the latter is how Pillow calls a broken PNG
-        raise ValueError(f"`path` must be a picture that can be read. Received: {str(path)!r} ({error}).") from error
+        raise ValueError(
+            f"`path` must be a picture that can be read. Received: {shown(str(path), 150)} ({words_error(error, 150)})."
+        ) from error
     if target_size is not None and image.size != (target_size[1], target_size[0]):
         image = image.resize((target_size[1], target_size[0]), Image.Resampling.BILINEAR)
     return np.array(image, dtype="uint8")
@@ -305,12 +310,6 @@ def _upright(image):
         return ImageOps.exif_transpose(image)
     except Exception:  # damaged data raise many kinds, and the pixels are well
         return image
-
-
-@functools.cache
-def _imagenet_labels():
-    text = (pathlib.Path(__file__).parent / "imagenet_labels.txt").read_text("utf-8")
-    return tuple(text.splitlines())
 
 
 def lookup_imagenet_labels(indices: Indices) -> list[str]:
@@ -330,7 +329,7 @@ def lookup_imagenet_labels(indices: Indices) -> list[str]:
         >>> lookup_imagenet_labels([281, 967])
         ['tabby cat', 'espresso']
     """
-    names = _imagenet_labels()
+    names = imagenet_labels()
     return [names[check_index("indices", index, len(names), "ImageNet")] for index in listify(indices)]
 
 

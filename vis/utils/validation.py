@@ -5,14 +5,22 @@ works on plain values and NumPy arrays, so any module may import it.
 """
 
 import difflib
+import itertools
 import math
 import numbers
 import re
+import reprlib
 from typing import Any
 
 import numpy as np
 
+from vis.utils.hints import fits, mend, wrong_kind
+
 _LARGEST = 1e38  # float32 ends at 3.4e38, and the width of a range must fit too
+_MOST_NAMES = 150  # characters of names that a message lists
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxtuple, _SHORT.maxdict = 3, 10, 10, 6
+_SHORT.maxstring = _SHORT.maxother = 200
 
 
 class VisualizationWarning(UserWarning):
@@ -53,14 +61,40 @@ def words_error(error, most=180) -> str:
     return text if len(text) <= most else text[: most - 3] + "..."
 
 
+def cut(text: str, most: int = 80) -> str:
+    """Returns text, shortened to a number of characters."""
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
+def shown(value, most: int = 80) -> str:
+    """Words a value of the user's, in one line of a few characters: an array by its shape, what is long cut.
+
+    Examples:
+        >>> shown("cat"), shown(np.zeros((2, 3))), shown(list(range(10**6)), 20)
+        ("'cat'", 'ndarray of shape (2, 3)', '[0, 1, 2, 3, 4, 5...')
+    """
+    try:
+        shape = getattr(value, "shape", None)
+        if isinstance(shape, tuple) and shape and hasattr(value, "dtype"):
+            return cut(f"{type(value).__name__} of shape {tuple(shape)}", most)
+        text = printable(" ".join(_SHORT.repr(value).split()))
+    except Exception:  # a `__repr__` of the user's own, or a number of too many digits
+        text = type(value).__name__
+    return cut(text, most)
+
+
+def listed(names, most: int = _MOST_NAMES) -> str:
+    """Words names one after the other, as many as there is room for."""
+    words = [shown(name, 60) for name in itertools.islice(names, most)]
+    kept = [word for i, word in enumerate(words) if i == 0 or len(", ".join(words[: i + 1])) <= most]
+    return ", ".join(kept) + (", ..." if len(kept) < len(words) or len(words) == most else "")
+
+
 def near_names(name: str, names) -> str:
     """Words the names that come closest to `name`, or all of them if few."""
     names = list(dict.fromkeys(names))
-    near = difflib.get_close_matches(str(name), names, n=5, cutoff=0.5)
-    if near:
-        return "Did you mean: " + ", ".join(repr(n) for n in near) + "?"
-    shown = ", ".join(repr(n) for n in names[:20])
-    return f"Choose one of: {shown}{', ...' if len(names) > 20 else ''}."
+    near = difflib.get_close_matches(str(name)[:200], names, n=5, cutoff=0.5)
+    return f"Did you mean: {listed(near)}?" if near else f"Choose one of: {listed(names)}."
 
 
 def pick(argument: str, identifier, table: dict):
@@ -68,10 +102,10 @@ def pick(argument: str, identifier, table: dict):
     if not isinstance(identifier, str):
         raise TypeError(
             f"`{argument}` must be a name or a callable. "
-            f"Received: {identifier!r} ({type(identifier).__name__}). {near_names('', table)}"
+            f"Received: {shown(identifier)} ({type(identifier).__name__}). {near_names('', table)}"
         )
     if identifier not in table:
-        raise ValueError(f"Unknown {argument}: {identifier!r}. {near_names(identifier, table)}")
+        raise ValueError(f"Unknown {argument}: {shown(identifier)}. {near_names(identifier, table)}")
     return table[identifier]
 
 
@@ -83,51 +117,58 @@ def is_integer(value) -> bool:
 def check_count(name: str, value, minimum: int = 0) -> int:
     """Returns `value` as an int of at least `minimum`, or raises."""
     if not is_integer(value):
-        raise TypeError(f"`{name}` must be an integer. Received: {name}={value!r} ({type(value).__name__}).")
+        raise TypeError(f"`{name}` must be an integer. Received: {name}={shown(value)} ({type(value).__name__}).")
     if value < minimum:
-        raise ValueError(f"`{name}` must be at least {minimum}. Received: {name}={value}.")
+        raise ValueError(f"`{name}` must be at least {minimum}. Received: {name}={shown(value)}.")
     return int(value)
 
 
 def check_flag(name: str, value) -> bool:
     """Returns `value` as a bool, or raises if it is none."""
     if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"`{name}` must be True or False. Received: {name}={value!r} ({type(value).__name__}).")
+        raise TypeError(f"`{name}` must be True or False. Received: {name}={shown(value)} ({type(value).__name__}).")
     return bool(value)
+
+
+def _is_finite(value):
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond any float
+        return False
 
 
 def check_number(name: str, value) -> float:
     """Returns `value` as a finite float, or raises."""
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
-        raise TypeError(f"`{name}` must be a number. Received: {name}={value!r} ({type(value).__name__}).")
-    if not math.isfinite(value):
-        raise ValueError(f"`{name}` must be a finite number. Received: {name}={value}.")
+        raise TypeError(f"`{name}` must be a number. Received: {name}={shown(value)} ({type(value).__name__}).")
+    if not _is_finite(value):
+        raise ValueError(f"`{name}` must be a finite number. Received: {name}={shown(value)}.")
     return float(value)
 
 
 def check_nonnegative(name: str, value) -> float:
     """Returns `value` as a finite float of at least 0, or raises."""
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
-        raise TypeError(f"`{name}` must be a number. Received: {name}={value!r} ({type(value).__name__}).")
-    if not math.isfinite(value) or value < 0:
-        raise ValueError(f"`{name}` must be a finite number of at least 0. Received: {name}={value}.")
+        raise TypeError(f"`{name}` must be a number. Received: {name}={shown(value)} ({type(value).__name__}).")
+    if not _is_finite(value) or value < 0:
+        raise ValueError(f"`{name}` must be a finite number of at least 0. Received: {name}={shown(value)}.")
     return float(value)
 
 
 def check_fraction(name: str, value) -> float:
     """Returns `value` as a float in (0, 1], or raises."""
     if check_nonnegative(name, value) == 0 or value > 1:
-        raise ValueError(f"`{name}` must be in (0, 1]. Received: {name}={value}.")
+        raise ValueError(f"`{name}` must be in (0, 1]. Received: {name}={shown(value)}.")
     return float(value)
 
 
 def check_index(name: str, value, size: int, what: str) -> int:
     """Returns `value` as an index in [0, size), counting from the end if negative."""
     if not is_integer(value):
-        raise TypeError(f"`{name}` must hold integers. Received: {value!r} ({type(value).__name__}).")
+        raise TypeError(f"`{name}` must hold integers. Received: {shown(value)} ({type(value).__name__}).")
     if not -size <= value < size:
         raise ValueError(
-            f"`{name}` is out of range. Received: {value}, but {what} has {size}: choose from 0 to {size - 1}."
+            f"`{name}` is out of range. Received: {shown(value)}, but {what} has {size}: choose from 0 to {size - 1}."
         )
     return int(value) % size
 
@@ -144,12 +185,12 @@ def check_input_range(input_range) -> tuple:
     if valid and not (abs(low) < _LARGEST and abs(high) < _LARGEST and np.float32(low) < np.float32(high)):
         raise ValueError(
             "`input_range` must be two numbers that float32 can hold and tell apart, up to 1e38. Received: "
-            f"input_range={input_range!r:.80}. Most models take (0, 1), (-1, 1) or (0, 255)."
+            f"input_range={shown(input_range)}. Most models take (0, 1), (-1, 1) or (0, 255)."
         )
     if not valid:
         raise ValueError(
             "`input_range` must be a pair `(low, high)` of finite numbers with low < high, such as (0, 255) "
-            f"or (0., 1.). Received: input_range={input_range!r}."
+            f"or (0., 1.). Received: input_range={shown(input_range)}."
         )
     return low, high
 
@@ -168,10 +209,9 @@ def check_unmasked(name: str, value) -> None:
 
 def check_numeric(name: str, value) -> np.ndarray:
     """Returns `value` as a new float32 array, or raises if it is not finite numbers."""
-    if value is None or isinstance(value, (str, bytes)):
-        raise ValueError(
-            f"`{name}` must be numbers. Received: {value!r}. Load a picture with `vis.utils.utils.load_img(path)`."
-        )
+    wrong = wrong_kind(name, value)
+    if wrong is not None:
+        raise wrong
     if getattr(value, "is_meta", False):
         raise ValueError(
             f"`{name}` must be numbers. Received: a PyTorch tensor of the device 'meta', which has a shape and no "
@@ -208,7 +248,7 @@ def _no_array(name, value, error):
     listed = " and ".join(map(str, sorted(shapes)[:3])) + (" and others" if len(shapes) > 3 else "")
     return (
         f"`{name}` could not be read as an array. Received: parts of the shapes {listed}. Lists must hold arrays of "
-        "one common shape: resize them, or give one at a time."
+        "one common shape: resize them (`keras.ops.image.resize(image, (rows, columns))`), or give one at a time."
     )
 
 
@@ -217,7 +257,7 @@ def words_shape(shape) -> str:
     return "(" + ", ".join("N" if i == 0 else ("any" if d is None else str(d)) for i, d in enumerate(shape)) + ")"
 
 
-def check_input(name: str, value, shape) -> np.ndarray:
+def check_input(name: str, value, shape, form="channels_last") -> np.ndarray:
     """Returns `value` as a float32 batch that fits a model's input.
 
     Args:
@@ -225,13 +265,18 @@ def check_input(name: str, value, shape) -> np.ndarray:
         value: One sample or a batch.
         shape: The model's input shape with the batch axis first, `None` where any size
             fits; or `None` altogether where the model does not say.
+        form: Where the model's channels are.
 
     Returns:
         A new float32 array of shape `(N, *shape[1:])`. A missing batch axis is added.
 
     Raises:
         ValueError: `value` is empty, not numeric, not finite, or of another shape.
+        TypeError: `value` is a data set.
     """
+    wrong = wrong_kind(name, value, shape, form)
+    if wrong is not None:
+        raise wrong
     array = check_numeric(name, value)
     if array.size == 0:
         raise ValueError(f"`{name}` must not be empty. Received: shape {array.shape}.")
@@ -240,19 +285,15 @@ def check_input(name: str, value, shape) -> np.ndarray:
     given, shape = array.shape, tuple(shape)
     if array.ndim == len(shape) - 1:
         array = array[None]
-    if array.ndim != len(shape):
+    if not fits(array.shape, shape):
         raise ValueError(
             f"`{name}` must have the shape {words_shape(shape)} of the model's input, or that of one sample "
-            f"without the batch axis. Received: shape {given}."
-        )
-    if not _fits(array.shape, shape):
-        raise ValueError(
-            f"`{name}` does not fit the model's input. Received: shape {given}, expected: {words_shape(shape)}, "
-            "with or without the batch axis. Check the image size, the number of channels and their position "
-            "(channels_first or channels_last)."
+            f"without the batch axis. Received: shape {cut(str(given))}. {words_mend(name, value, shape, form, False)}"
         )
     return array
 
 
-def _fits(shape, pattern) -> bool:
-    return all(p is None or s == p for s, p in zip(shape[1:], pattern[1:]))
+def words_mend(name: str, value, shape, form, batched=True) -> str:
+    """Words how an array of another shape is made to fit, see `vis.utils.hints.mend`."""
+    general = "Check the image size, the number of channels and their position (channels_first or channels_last)."
+    return mend(name, value, tuple(shape), form, batched) or general

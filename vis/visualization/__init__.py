@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vis import backend as _backend  # noqa: F401 - first of all: it says which backends there are
 from vis.methods.cam import (
     AblationCAM,
     EigenCAM,

@@ -80,7 +80,8 @@ def visualize_activation(
         FloatingPointError: A loss became NaN or infinite; the message names it.
 
     Warns:
-        VisualizationWarning: The layer ends in a softmax or sigmoid, or bytes cannot show the range.
+        VisualizationWarning: The layer ends in a softmax or sigmoid, bytes cannot show the range, or no step was
+            better than the `seed_input`, which is returned.
 
     Examples:
         >>> import keras
@@ -152,7 +153,7 @@ def visualize_activation_with_losses(
 
 def _image(energy, losses, weights, input_range, params):
     verbose, callbacks = params.pop("verbose", False), params.pop("callbacks", None)
-    options = descent.Options(callbacks=watchers(callbacks, verbose), **params)
+    options = descent.Options(callbacks=watchers(callbacks, verbose), tells=True, **params)
     image = descent.minimize(energy, losses, weights, input_range, options)[0]
     if energy.input_format == "channels_first" and image.ndim > 1:
         image = np.moveaxis(image, 0, -1)

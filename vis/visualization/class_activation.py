@@ -17,6 +17,7 @@ from vis.engine.survey import Seen
 from vis.methods.cam import GradCAM
 from vis.utils.images import resize
 from vis.utils.outputs import known_shape
+from vis.utils.validation import shown
 from vis.visualization.maps import (
     cached,
     check_model,
@@ -172,7 +173,8 @@ def visualize_cam_with_losses(
     """
     if not isinstance(penultimate_layer, keras.Layer):
         raise TypeError(
-            f"`penultimate_layer` must be a layer object, such as `model.layers[2]`. Received: {penultimate_layer!r}."
+            "`penultimate_layer` must be a layer object, such as `model.layers[2]`. Received: "
+            f"{shown(penultimate_layer)}."
         )
     losses, weights = check_losses(losses)
     energy = energy_of(input_tensor, losses, penultimate_layer)

@@ -18,7 +18,7 @@ from vis.engine.tasks import Task
 from vis.losses import ActivationMaximization
 from vis.utils.formats import channels_in_place
 from vis.utils.images import normalize
-from vis.utils.validation import VisualizationWarning
+from vis.utils.validation import VisualizationWarning, cut, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
@@ -97,7 +97,8 @@ def normalized(maps: np.ndarray, what: str) -> np.ndarray:
     flat = [i for i, one in enumerate(maps) if one.max() == one.min()]
     if flat and maps[0].size > 1:
         warnings.warn(
-            f"The {what} of sample {', '.join(map(str, flat))} is flat: nothing in the input moves the score that way. "
+            f"The {what} of sample {cut(', '.join(map(str, flat)), 50)} is flat: nothing in the input moves the "
+            "score that way. "
             "Usual reasons: a saturated softmax (see vis.utils.utils.swap_softmax), dead ReLUs, a "
             "layer without evidence for these filters (choose another layer or filter), or a gradient modifier that "
             "removed everything.",
@@ -129,7 +130,7 @@ def modified(model: keras.Model, backprop_modifier: RuleLike | None) -> tuple[ke
 def check_model(model: keras.Model) -> None:
     """Raises unless `model` is a built Keras model."""
     if not isinstance(model, keras.Model):
-        raise TypeError(f"`model` must be a Keras 3 model. Received: {model!r} ({type(model).__name__}).")
+        raise TypeError(f"`model` must be a Keras 3 model. Received: {shown(model)} ({type(model).__name__}).")
     if not model.built:
         raise ValueError(
             f"`model` must be built. Received: {model.name!r}, which has no weights yet. Call it once on data, "
