@@ -174,7 +174,8 @@ def _words_unchanged(composite, root, for_relus):
     if for_relus:
         why = f"{model} has no ReLU-like activation (relu, relu6, leaky_relu, elu, selu, celu, PReLU) that was found"
     else:
-        why = f"no operation of {model} matches {', '.join(_word(what) for what, _ in composite):.120}"
+        pairs = ", ".join(f"{_word(what)}: {name_of(one)}" for what, one in composite)
+        why = f"no operation of {model} matches {pairs:.120}"
     return f"backprop_modifier {composite.name!r} changed nothing: {why}, so the result is the plain gradient."
 
 

@@ -114,6 +114,11 @@ class Identity:
     def surrogate(self, call: Callable, operation: Operation | None, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Returns `call(x)`, with the gradient y / x."""
         y = call(x, *args, **kwargs)
+        if tuple(y.shape) != tuple(x.shape):
+            raise ValueError(
+                "Rule 'identity' is for operations that keep the shape: activations and normalisations. Received: "
+                f"{getattr(operation, 'name', operation)!r}, from {tuple(x.shape)} to {tuple(y.shape)}."
+            )
         return with_value(y, x * ops.stop_gradient(nonzero(y) / nonzero(x)))
 
 
