@@ -1,8 +1,17 @@
 # Short names for what CONTRIBUTING.md describes. `python` is that of the active environment.
-.PHONY: test zoo zoo-install docs docs-images ci
+.PHONY: test test-all coverage zoo zoo-install docs docs-images package ci
 
-test:
+test: # what a change needs many times an hour
 	python -m pytest
+
+test-all: # the slow ones too, on the backend that KERAS_BACKEND names
+	python -m pytest -m "not zoo"
+
+coverage: # of all of these tests, with the lines that none of them runs; needs `pip install pytest-cov`
+	python -m pytest -m "not zoo" --cov --cov-report=term-missing:skip-covered
+
+package: # the archives of a release, checked and used; into dist/
+	bash .ci/package python dist
 
 zoo-install: # keras-hub asks for packages that only downloads and other kinds of text need
 	python -m pip install ".[test,zoo]"

@@ -27,6 +27,7 @@ PICTURES = {
     "features_digits.jpg": ("features/ten_digits", "ten_digits.jpg"),
     "features_diversity.jpg": ("features/diversity", "diversity.jpg"),
     "features_filters.jpg": ("features/filters", "filters.jpg"),
+    "features_hero.jpg": ("features/hero", "hero.jpg"),
     "features_inversion.jpg": ("features/inversion", "inversion.jpg"),
     "features_rescue.jpg": ("features/rescue", "rescue.jpg"),
     "imagenet_gallery.jpg": ("imagenet/gallery", "gallery.png"),

@@ -4,6 +4,12 @@ import os
 import pathlib
 import tempfile
 
+# Read by the frameworks when they are imported. Each process has one core: files of tests run side by side.
+for _name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+    os.environ.setdefault(_name, "1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
 if os.environ.get("KERAS_BACKEND") == "torch":
     import torch  # noqa: F401
 
@@ -34,6 +40,11 @@ needs_seeds_that_restart = pytest.mark.skipif(
 needs_layers_as_activations = pytest.mark.skipif(
     KERAS < (3, 10), reason="before Keras 3.10, a layer as an activation cannot be read back from its configuration"
 )
+
+
+def slow(*values):
+    """Returns values for `parametrize` that a plain `pytest` leaves out."""
+    return [pytest.param(value, marks=pytest.mark.slow) for value in values]
 
 
 def value_of(tensor):
@@ -101,9 +112,25 @@ def rng():
     return np.random.default_rng(0)
 
 
+def pytest_configure(config):
+    """Makes our own warnings errors.
+
+    In `pyproject.toml`, this would import `vis` and its framework before this file has set what they read.
+    """
+    config.addinivalue_line("filterwarnings", "error::vis.utils.validation.VisualizationWarning")
+
+
 def pytest_collection_modifyitems(items):
     """Puts the real architectures first: of two workers, none then waits for them at the end."""
     items.sort(key=lambda item: "test_zoo" not in item.nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config):
+    """Says how many processes `-n auto` means: one a core; none beside this one for a single file of tests."""
+    files = {argument.partition("::")[0] for argument in config.args}
+    is_one_file = len(files) == 1 and all(name.endswith(".py") for name in files)
+    return 0 if is_one_file else min(os.cpu_count() or 1, 8)  # each takes more than a gigabyte
 
 
 @pytest.fixture(autouse=True)

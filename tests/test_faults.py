@@ -12,7 +12,7 @@ import warnings
 import keras
 import numpy as np
 import pytest
-from conftest import small_cnn
+from conftest import slow, small_cnn
 from keras import layers, ops
 
 import vis
@@ -129,7 +129,7 @@ def visualization_run(model):
     return lambda: fv(steps=0, seed=0)
 
 
-@pytest.mark.parametrize("make", [network_run, energy_run, compiled_run, loop_run, visualization_run])
+@pytest.mark.parametrize("make", [network_run, compiled_run, loop_run, *slow(energy_run, visualization_run)])
 def test_an_interrupt_at_any_line_leaves_no_layer_patched_and_no_scope_open(make):
     model = probable()
     run = make(model)
@@ -270,6 +270,7 @@ def explain_elsewhere(queue, explainer, image):
     queue.put(explainer(image, 1))
 
 
+@pytest.mark.slow
 def test_a_spawned_process_explains_while_a_thread_is_busy(rng):
     model, image = small_cnn(), rng.random((1, 9, 7, 3)).astype("float32")
     explainer = vis.Saliency(model)

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 import zoo
-from conftest import needs_seeds_that_restart, value_of
+from conftest import needs_seeds_that_restart, slow, value_of
 from keras import layers, ops
 from test_no_harm import same_snapshots, snapshot
 
@@ -82,7 +82,7 @@ def test_it_goes_up(name):
     assert total(fv)[-1] < total(fv)[0]
 
 
-@pytest.mark.parametrize("name", ["class", "neuron", "diversity", "inversion"])
+@pytest.mark.parametrize("name", ["class", *slow("neuron", "diversity", "inversion")])
 def test_it_goes_up_through_the_standard_transforms(name):
     fv = vis.FeatureVisualization(small(), LOSSES[name]())
     images = fv(num_images=2, steps=20, seed=0)
@@ -247,7 +247,7 @@ def test_the_same_seed_the_same_picture(shared):
     np.testing.assert_array_equal(again(num_images=2, steps=4, seed=1), first)
 
 
-@pytest.mark.parametrize("make", [Fourier, LaplacianPyramid, MagnitudeConstrained, Pixels])
+@pytest.mark.parametrize("make", [*slow(Fourier, LaplacianPyramid, MagnitudeConstrained), Pixels])
 def test_the_first_call_is_the_second_bit_for_bit(make):
     for loss in (ActivationMaximization("preds", 1), FeatureInversion("conv", PHOTO)):
         fv = vis.FeatureVisualization(small(), loss, make())

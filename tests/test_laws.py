@@ -55,6 +55,11 @@ ATTRIBUTIONS = (
 )
 SEEDED = ["smooth_grad", "smooth_grad_square", "var_grad", "expected_gradients", "rise"]
 every_method = pytest.mark.parametrize("name", METHODS)
+# One of each family at once, the others where there is time: `slow`.
+QUICK = ["saliency", "integrated_gradients", "grad_cam", "score_cam", "occlusion"]
+every_method_in_time = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in METHODS]
+)
 
 
 def made(name, model, **params):
@@ -124,7 +129,7 @@ def test_chunked_is_whole(name, explainers, maps, images):
     close(explainers[name](images, [1, 0, 2], batch_size=2), maps[name])
 
 
-@every_method
+@every_method_in_time
 def test_a_permuted_batch_gives_permuted_maps(name, explainers, maps, images):
     close(explainers[name](images[[2, 0, 1]], [2, 1, 0]), maps[name][[2, 0, 1]])
 
@@ -458,7 +463,7 @@ def in_threads(jobs):
     return results
 
 
-@every_method
+@every_method_in_time
 def test_four_threads_share_an_explainer(name, model, single_maps, images):
     explainer = made(name, model)
 
@@ -479,7 +484,7 @@ def test_four_explainers_share_a_model_in_threads(model, maps, images):
             close(got, maps[name])
 
 
-@every_method
+@every_method_in_time
 def test_copies_explain_alike(name, explainers, maps, images):
     for twin in (copy.deepcopy(explainers[name]), pickle.loads(pickle.dumps(explainers[name]))):
         assert twin.model is not explainers[name].model
@@ -504,7 +509,7 @@ def make_reference():
 # --- targets
 
 
-@every_method
+@every_method_in_time
 def test_no_target_is_the_highest_score(name, model, explainers, images):
     best = model.predict(images, verbose=0).argmax(axis=1)
     close(explainers[name](images), explainers[name](images, best.tolist()), 1e-6)
@@ -520,7 +525,7 @@ def test_one_target_is_the_same_for_all_and_each_sample_has_its_own(name, explai
         assert np.abs(columns[0] - columns[1]).max() > 1e-3 * np.abs(columns[0]).max()
 
 
-@every_method
+@every_method_in_time
 def test_lists_of_targets_are_sums_and_functions_are_what_they_return(name, explainers, images):
     pairs = explainers[name](images, [[0, 2], [2, 0], [0, 2]])
     close(explainers[name](images, lambda outputs: outputs[:, 0] + outputs[:, 2]), pairs)
@@ -551,7 +556,7 @@ def one_unit(model):
     return with_dense(model, 1, [kernel, bias]), with_dense(model, 2, both)
 
 
-@every_method
+@every_method_in_time
 def test_a_single_unit_is_class_one(name, one_unit, explainers, images):
     explainer, expected = made(name, one_unit[0]), explainers[name](images, 1)
     close(explainer(images, 1), expected)

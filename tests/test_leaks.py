@@ -5,7 +5,7 @@ import gc
 import keras
 import numpy as np
 import pytest
-from conftest import small_cnn
+from conftest import slow, small_cnn
 
 import vis
 from vis import backend
@@ -43,6 +43,7 @@ def dead_unit():
 WITH_GRAPHS = pytest.mark.skipif(keras.config.backend() != "tensorflow", reason="only TensorFlow has such graphs")
 
 
+@pytest.mark.slow
 @WITH_GRAPHS
 def test_thirty_feature_visualizations_leave_no_graph_behind():
     model = small_cnn()
@@ -65,7 +66,7 @@ OPTIMIZERS = {
 
 
 @WITH_GRAPHS
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", ["clipped", *slow(*list(OPTIMIZERS)[1:])])
 def test_no_optimizer_leaves_a_graph_behind(name):
     model = small_cnn()
 

@@ -391,6 +391,7 @@ def on_devices(tmp_path_factory):
         return dict(arrays)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("run", RUNS)
 def test_several_devices_give_the_maps_of_one(on_devices, name, run):
@@ -399,6 +400,7 @@ def test_several_devices_give_the_maps_of_one(on_devices, name, run):
     np.testing.assert_allclose(on_devices[f"{name}, {run}"], expected, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_rows_are_spread_over_the_devices(on_devices, name):
     seen, count = on_devices[f"{name}, seen"], DEVICES[BACKEND]
@@ -410,6 +412,7 @@ def test_rows_are_spread_over_the_devices(on_devices, name):
         assert set(seen[:, 0]) == set(range(count))
 
 
+@pytest.mark.slow
 def test_fewer_samples_than_devices(on_devices):
     np.testing.assert_allclose(on_devices["one sample"], on_devices["Saliency, one"][:1], atol=1e-5)
 

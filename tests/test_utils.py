@@ -394,8 +394,7 @@ def test_check_input_takes_any_numbers_and_copies():
     assert not np.shares_memory(check_input("x", batch, (None, 2)), batch)
 
 
-def test_version_and_names():
-    assert vis.__version__ == "1.0.0.dev0"
+def test_names():
     assert all(hasattr(vis, name) for name in vis.__all__)
     assert all(hasattr(utils, name) for name in utils.__all__)
 

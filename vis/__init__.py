@@ -40,7 +40,7 @@ if TYPE_CHECKING:  # when the package runs, each is imported once it is asked fo
         visualize_saliency_with_losses,
     )
 
-__version__ = "1.0.0.dev0"
+__version__ = "1.0.0rc1"
 
 __all__ = [
     "AblationCAM",

@@ -1,6 +1,6 @@
 """Where the network looks: saliency and Grad-CAM of handwritten digits.
 
-Trains the network once (a minute or two), then writes one picture a step into `output/`.
+Trains the network once (about a minute on two cores), then writes one picture a step into `output/`.
 """
 
 import matplotlib
