@@ -198,6 +198,15 @@ class Rows:
         name = "GuidedIntegratedGradients, 8 steps of 8"
         compare(name, lambda i: run(target=i), self._gradient, rounds=rounds, bare_calls=8, scale=8, warmups=2)
 
+    def row_lrp(self):
+        """Compares LRP of eight images by four composites."""
+        for composite in ("epsilon", "epsilon-plus-flat", "epsilon-gamma", "alpha2-beta1"):
+            self._compare_batch(f"LRP {composite}, batch of 8", vis.LRP(self.model, composite), self._gradient)
+
+    def row_deep_lift(self):
+        """Compares DeepLIFT of eight images; bare: the gradients of these, without the baselines."""
+        self._compare_batch("DeepLIFT, batch of 8", vis.DeepLIFT(self.model), self._gradient)
+
     def row_fullgrad(self):
         """Compares full gradients of eight images; bare: the gradient of the input alone."""
         self._compare_batch("FullGrad, batch of 8", vis.FullGrad(self.model), self._gradient)

@@ -259,6 +259,13 @@ def test_vectors_cannot_be_drawn_on():
         vis.FullGrad(of_vectors())(drawn(2, 6), 1)
 
 
+def test_words_have_no_gradient():
+    words = keras.Input((7,), dtype="int32")
+    inner = layers.GlobalAveragePooling1D()(layers.Embedding(9, 4)(words))
+    with pytest.raises(ValueError, match="whole numbers, which have no gradient.*int32"):
+        vis.FullGrad(keras.Model(words, layers.Dense(2)(inner)))(np.ones((1, 7), int), 1)
+
+
 def test_images_without_a_channel_axis():
     conv = layers.Conv2D(2, 3, activation="relu")
     flat = keras.Sequential([keras.Input((8, 7)), layers.Reshape((8, 7, 1)), conv, layers.Flatten(), layers.Dense(2)])
@@ -289,6 +296,32 @@ def test_biases_that_cannot_be_included_are_named_once():
     assert maps.shape == (2, 8)
     np.testing.assert_allclose(explainer(x, 1), maps, atol=1e-5)  # a second warning would be an error
     assert explainer.bias_layers(x) == ["conv", "preds"]
+    with pytest.warns(VisualizationWarning, match="leaves out biases of 3 layers"):
+        assert list(vis.FullGrad(model).parts(x, 1)) == ["inputs", "conv", "preds"]
+
+
+def test_biases_in_a_branch_are_named():
+    class Branch(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.one, self.other = layers.Conv2D(3, 3, name="conv"), layers.Dense(2), layers.Dense(2)
+
+        def call(self, x):
+            features = ops.max(ops.relu(self.conv(x)), axis=(1, 2))
+            return ops.cond(ops.sum(features) > 0, lambda: self.one(features), lambda: self.other(features))
+
+    model, x = Branch(), np.abs(drawn(2, 6, 5, 1))
+    model(x)
+    explainer = vis.FullGrad(model)
+    if keras.config.backend() == "torch":  # which runs one branch, as it is
+        assert len(explainer.bias_layers(x)) == 2
+        return
+    with pytest.warns(VisualizationWarning, match="run in a loop or a branch"):
+        first = explainer.parts(x, 1)
+    for _ in range(2):  # step by step at first, then compiled
+        again = explainer.parts(x, 1)
+        assert list(again) == ["inputs", "conv"]
+        close(again["inputs"], first["inputs"])
 
 
 def test_tokens_of_a_vision_transformer_are_put_on_their_grid():

@@ -198,3 +198,10 @@ def test_data_format_is_read_from_the_nearest_layer():
     activation(layers.Conv2D(2, 3, data_format="channels_first")(inputs))
     assert data_format(activation) == "channels_first"
     assert data_format(layers.Dense(2)) == keras.config.image_data_format()
+
+
+def test_data_format_of_the_first_layers_is_read_from_those_after_them():
+    rescaling, flat = layers.Rescaling(2.0), layers.Flatten()
+    inputs = keras.Input((3, 9, 7))
+    flat(layers.Conv2D(2, 3, data_format="channels_first")(rescaling(inputs)))
+    assert data_format(rescaling) == "channels_first"

@@ -114,6 +114,8 @@ def test_expected_gradients_within_a_model(smooth, images, background):
     got = vis.ExpectedGradients(smooth, inner, 2000, 0, input_layer="conv1")(images, 1, batch_size=500)
     rise = smooth.predict(images, verbose=0)[:, 1] - smooth.predict(background, verbose=0)[:, 1].mean()
     assert got.shape == (3, 7, 5, 4)
+    with pytest.raises(ValueError, match=r"the layer's output.*\(9, 7, 3\).*visualization.activations"):
+        vis.ExpectedGradients(smooth, background[0], 5, input_layer="conv1")(images, 1)
     np.testing.assert_allclose(got.sum(axis=SPATIAL), rise, rtol=0, atol=0.05 * np.abs(rise).max())
 
 

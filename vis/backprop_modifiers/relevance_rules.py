@@ -397,8 +397,8 @@ class _FirstLayerRule:
 
 def _in_place_of(x, value):
     """Returns a value whose gradient at x is value / x, so that it counts as a part of x, even where x is 0."""
-    value = value + ops.zeros_like(x)
-    return value + (x - ops.stop_gradient(x)) * ops.stop_gradient(value / nonzero(x))
+    value = ops.stop_gradient(value + ops.zeros_like(x))
+    return value + (x - ops.stop_gradient(x)) * (value / ops.stop_gradient(nonzero(x)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -525,7 +525,7 @@ def _read_bound(name: str, value: ArrayLike) -> float | tuple:
 def _bound(name, value, x, form):
     """Returns a bound in a form that fits x."""
     bound = ops.cast(ops.convert_to_tensor(np.asarray(value, "float32")), x.dtype)
-    if not bound.shape:
+    if len(bound.shape) == 0:
         return bound
     axis = 1 if form == "channels_first" else len(x.shape) - 1
     if bound.shape[0] not in (1, x.shape[axis]):

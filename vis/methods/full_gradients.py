@@ -109,9 +109,13 @@ class FullGrad(PerturbationExplainer):
         Raises:
             ValueError: See `__call__`.
             TypeError: See `__call__`.
+
+        Warns:
+            VisualizationWarning: There are biases that cannot be read; they are named, once.
         """
         task = self.evaluator.task(inputs, target, batch_size, verbose)
         sites = self._sites(task.batch)
+        self._tell(self._found(task.batch)[1])
         found = task.map(_request(sites, bias_shares))
         values = [*_input_shares(task.batch, slice(None), found), *found["summaries"]]
         names = [*task.batch.layout.names, *(self._name(task.batch, one) for one in sites)]
@@ -140,10 +144,15 @@ class FullGrad(PerturbationExplainer):
     def _drawn(self, batch):
         """Returns the index of the input that the map is of."""
         index = self.perturbed(batch)
-        if batch.arrays[index].ndim < 3 or not batch.is_float(index):
+        name, array = batch.layout.names[index], batch.arrays[index]
+        if not batch.is_float(index):
             raise ValueError(
-                f"`{batch.layout.names[index]}` must have positions and channels to be drawn on, and numbers with "
-                f"fractions. Received: shape {batch.arrays[index].shape}, {batch.arrays[index].dtype}. Use "
+                f"`{name}` holds whole numbers, which have no gradient. Received: {array.dtype}. Name another input by "
+                "`input_name=`, or use a method with `input_layer=`, such as vis.IntegratedGradients."
+            )
+        if array.ndim < 3:
+            raise ValueError(
+                f"`{name}` must have positions and channels to be drawn on. Received: shape {array.shape}. Use "
                 "`FullGrad.parts`, which gives the shares of the inputs and of every bias as they are."
             )
         return index
@@ -203,11 +212,12 @@ class FullGrad(PerturbationExplainer):
         return calls[0].inputs if calls else frozenset(range(len(batch.arrays)))
 
     def _tell(self, others):
-        if others and self.evaluator.is_first_time("biases"):
+        if others and self.evaluator.is_first_time(("biases", *others)):
             warnings.warn(
-                f"The map leaves out biases of {len(others)} layers, which have no place on the input (inside of "
-                f"attention or of a loop) or are not known to be added: {', '.join(map(repr, others[:5]))}"
-                f"{', ...' if len(others) > 5 else ''}. What is drawn is not all of the score.",
+                f"FullGrad leaves out biases of {len(others)} layers, which have no place on the input (inside of "
+                "attention), run in a loop or a branch, or are not known to be added: "
+                f"{', '.join(map(repr, others[:5]))}{', ...' if len(others) > 5 else ''}. What it gives is not all of "
+                "the score.",
                 VisualizationWarning,
                 stacklevel=3,
             )

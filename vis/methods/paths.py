@@ -171,6 +171,7 @@ class ExpectedGradients(GradientExplainer):
         if array.ndim != value.ndim or array.shape[1:] != value.shape[1:] or not len(array):
             expected = ", ".join(["M", *map(str, value.shape[1:])])
             hint = " One sample? Add a batch axis: `background[None]`." if array.shape == value.shape[1:] else ""
+            hint = hint if self.site is None else " Take `vis.visualization.activations(model, layer, usual_inputs)`."
             raise ValueError(
                 f"`background` must hold usual values of {name}, shape ({expected}), M at least 1. "
                 f"Received: shape {array.shape}.{hint}"
