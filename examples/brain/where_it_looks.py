@@ -1,10 +1,10 @@
 """Where does a network look when it calls voxels brain? Relevance of a head's voxels, in slices and turning around.
 
-A 3-D U-Net marks the brain in an MRI volume of a head. The score that is explained is the mean logit of all voxels
-that it marks, and, for contrast, that of a small region at the top of the brain's border. Writes `brain.png` (three
-slices down, the methods across) and `brain.gif` (the relevance of the first score as a maximum projection that turns)
-into `output/`. That takes some minutes on two cores and 6 GB of memory; `--quick` takes the head at a quarter of its
-resolution, for which the network was not made: see only that everything runs.
+A 3-D U-Net marks the brain in an MRI volume of a head. Two scores are explained: the mean logit of all voxels that it
+marks; and that of a place at the top that looks like brain and is not marked. Writes `brain.png` (three slices down,
+the explanations across) and `brain.gif` (the relevance of the first score as a maximum projection that turns) into
+`output/`. That takes a minute or two on two cores, and 4 GB of memory; `--quick` takes the head at half its
+resolution, for which the network was not made: it shows only that everything runs.
 """
 
 import argparse
@@ -23,6 +23,8 @@ import vis
 OUTPUT = pathlib.Path(__file__).resolve().parent / "output"
 SIGNED = matplotlib.colormaps["RdBu_r"]
 FRAMES = 36
+MISSED, RADIUS = (64, 84, 86), 6  # of the place that is explained besides
+SIGHT = 40  # voxels from its centre along each axis: nothing beyond changes what the network says of it
 PLANES = {"sagittal": 0, "coronal": 1, "axial": 2}  # and the axis that is cut
 
 
@@ -35,42 +37,45 @@ def find_brain(model, head):
     return pieces == 1 + np.argmax(ndimage.sum_labels(marked, pieces, range(1, count + 1)))
 
 
-def top_of(brain, radius):
-    """Returns the part of a mask that lies within a radius of its highest voxel in the middle plane."""
-    middle = len(brain) // 2
-    back, height = np.nonzero(brain[middle])
-    highest = np.argmax(height)
-    centre = np.array([middle, back[highest], height[highest]])
-    distances = np.linalg.norm(np.indices(brain.shape) - centre[:, None, None, None], axis=0)
-    return brain & (distances <= radius)
+def missed(brain):
+    """Returns the voxels of a place that are not marked, the part of the volume that they can see, and the centre."""
+    place = [len(brain) * index // 128 for index in MISSED]
+    distances = np.linalg.norm(np.indices(brain.shape) - np.reshape(place, (3, 1, 1, 1)), axis=0)
+    seen = tuple(
+        slice(max(0, (centre - SIGHT) // 8 * 8), min(edge, -(-(centre + SIGHT) // 8) * 8))
+        for centre, edge in zip(place, brain.shape)
+    )
+    return (distances <= RADIUS) & ~brain, seen, place
 
 
 def explain(model, head, brain):
-    """Yields names and maps `(D, H, W)`, and tells how long each took."""
-    whole, top = (vis.targets.Region(mask[None]) for mask in (brain, top_of(brain, len(brain) // 21)))
-    methods = {
-        "relevance,\nwhole brain": (vis.LRP(model, "epsilon-gamma"), whole),
-        "relevance,\ntop of the brain": (vis.LRP(model, "epsilon-gamma"), top),
-        "Grad-CAM,\nwhole brain": (vis.GradCAM(model, "down2_conv2"), whole),
+    """Yields a name, a map `(D, H, W)`, the voxels that it explains, and where slices are cut."""
+    middle = [edge // 2 for edge in brain.shape]
+    beside, seen, place = missed(brain)
+    everything = (slice(None),) * 3
+    looks = {
+        "relevance of\nwhat is marked": (vis.LRP(model, "epsilon-plus"), brain, everything, middle),
+        "relevance of a\nplace not marked": (vis.LRP(model, "epsilon-gamma"), beside, seen, place),
+        "Grad-CAM of\nwhat is marked": (vis.GradCAM(model, "up0_conv"), brain, everything, middle),
     }
-    for name, (explainer, target) in methods.items():
+    for name, (explainer, voxels, part, cut) in looks.items():
         start = time.perf_counter()
-        values = np.squeeze(explainer(head, target))
+        values = np.zeros(brain.shape, "float32")
+        values[part] = np.squeeze(explainer(head[(slice(None), *part)], vis.targets.Region(voxels[part][None])))
         print(f"{' '.join(name.split()):32s} {time.perf_counter() - start:6.1f} s", flush=True)
-        yield name, values
+        yield name, values, voxels, cut
 
 
-def upright(volume, plane, index=None):
+def upright(volume, plane, cut):
     """Returns a slice as it is looked at: the top of the head, or the face in the axial plane, is up.
 
     Args:
         volume: `(D, H, W)`.
         plane: "sagittal", "coronal" or "axial".
-        index: Which slice. Default `None`: the middle one.
+        cut: A point of the slice, by its three indices.
     """
     axis = PLANES[plane]
-    index = volume.shape[axis] // 2 if index is None else index
-    return np.take(volume, index, axis=axis).T[::-1]
+    return np.take(volume, cut[axis], axis=axis).T[::-1]
 
 
 def scaled(values):
@@ -85,21 +90,26 @@ def tinted(grey, values):
     return (1 - alpha) * grey[..., None] + alpha * SIGNED((values + 1) / 2)[..., :3]
 
 
-def draw(head, brain, maps):
-    """Returns a figure: three slices down; the head with the brain's outline and the maps across."""
-    figure = Figure(figsize=(2.3 * (1 + len(maps)), 2.3 * len(PLANES) + 0.5), layout="compressed")
-    for row, plane in zip(figure.subplots(len(PLANES), 1 + len(maps)), PLANES):
-        grey = upright(head, plane)
-        row[0].imshow(grey, cmap="gray", vmin=0, vmax=1)
-        row[0].contour(upright(brain, plane), [0.5], colors="gold", linewidths=1)
-        row[0].set_ylabel(plane, fontsize=11)
-        for axis, values in zip(row[1:], maps.values()):
-            axis.imshow(tinted(grey, scaled(upright(values, plane))))
-        for axis in row:
+def draw(head, looks):
+    """Returns a figure: three slices down, the explanations across; what is explained has a golden outline.
+
+    Args:
+        head: `(D, H, W)`, in [0, 1].
+        looks: List of what `explain` yields.
+    """
+    figure = Figure(figsize=(2.5 * len(looks) + 0.4, 2.5 * len(PLANES) + 0.6), layout="compressed")
+    axes = figure.subplots(len(PLANES), len(looks))
+    for column, (name, values, voxels, cut) in zip(axes.T, looks):
+        values = scaled(values)
+        for axis, plane in zip(column, PLANES):
+            axis.imshow(tinted(upright(head, plane, cut), upright(values, plane, cut)))
+            if upright(voxels, plane, cut).any():
+                axis.contour(upright(voxels, plane, cut), [0.5], colors="gold", linewidths=0.8)
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)
-    for axis, title in zip(figure.axes, ["head, outline of\nwhat is called brain", *maps]):
-        axis.set_title(title, fontsize=11)
+        column[0].set_title(name, fontsize=11)
+    for axis, plane in zip(axes[:, 0], PLANES):
+        axis.set_ylabel(plane, fontsize=11)
     return figure
 
 
@@ -121,17 +131,15 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     options.output.mkdir(parents=True, exist_ok=True)
 
-    model, head = brain_unet3d(), load_head(32 if options.quick else 128)
+    model, head = brain_unet3d(), load_head(64 if options.quick else 128)
     brain = find_brain(model, head)
     print(f"brain: {brain.mean():.3f} of the volume")
-    maps = dict(explain(model, head, brain))
-    volume = head[0, ..., 0]
-    for name, values in maps.items():
-        share = np.abs(values)[brain].sum() / np.abs(values).sum()
-        print(f"{' '.join(name.split())}: {share:.0%} of the strength inside of the brain")
+    looks = list(explain(model, head, brain))
+    volume, strengths = head[0, ..., 0], np.abs(looks[0][1])
+    print(f"{strengths[brain].sum() / strengths.sum():.0%} of the relevance of what is marked lies inside of it")
 
-    draw(volume, brain, maps).savefig(options.output / "brain.png", dpi=110)
-    frames = turning(volume, next(iter(maps.values())), 4 if options.quick else FRAMES)
+    draw(volume, looks).savefig(options.output / "brain.png", dpi=110)
+    frames = turning(volume, looks[0][1], 4 if options.quick else FRAMES)
     vis.plotting.save_gif(list(frames), options.output / "brain.gif", fps=10)
     print(f"wrote {options.output / 'brain.png'} and {options.output / 'brain.gif'}")
 
