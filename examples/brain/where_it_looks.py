@@ -78,15 +78,15 @@ def upright(volume, plane, cut):
     return np.take(volume, cut[axis], axis=axis).T[::-1]
 
 
-def scaled(values):
-    """Returns values in [-1, 1], with 0 at 0; the strongest percent of those that are not 0 is cut off."""
+def scaled(values, percentile):
+    """Returns values in [-1, 1], with 0 at 0; what is above a percentile of those that are not 0 is cut off."""
     strengths = np.abs(values)[values != 0]
-    return np.clip(values / np.percentile(strengths, 99), -1, 1) if strengths.size else values
+    return np.clip(values / np.percentile(strengths, percentile), -1, 1) if strengths.size else values
 
 
 def tinted(grey, values):
     """Returns a grey picture with signed values in colour over it: red is above 0, blue below, 0 is transparent."""
-    alpha = np.sqrt(np.abs(values))[..., None]
+    alpha = np.abs(values)[..., None] ** 0.7
     return (1 - alpha) * grey[..., None] + alpha * SIGNED((values + 1) / 2)[..., :3]
 
 
@@ -100,7 +100,7 @@ def draw(head, looks):
     figure = Figure(figsize=(2.5 * len(looks) + 0.4, 2.5 * len(PLANES) + 0.6), layout="compressed")
     axes = figure.subplots(len(PLANES), len(looks))
     for column, (name, values, voxels, cut) in zip(axes.T, looks):
-        values = scaled(values)
+        values = scaled(values, 99.7)
         for axis, plane in zip(column, PLANES):
             axis.imshow(tinted(upright(head, plane, cut), upright(values, plane, cut)))
             if upright(voxels, plane, cut).any():
@@ -115,7 +115,7 @@ def draw(head, looks):
 
 def turning(head, values, frames):
     """Yields pictures of the strongest values along the line of sight, over the head's mean, turning around."""
-    values = scaled(values)
+    values = scaled(values, 99.98)  # few voxels are the strongest ones that are seen
     for degrees in np.linspace(0, 360, frames, endpoint=False):
         seen, turned = (ndimage.rotate(volume, degrees, (0, 1), reshape=False, order=1) for volume in (head, values))
         strongest = np.take_along_axis(turned, np.abs(turned).argmax(axis=1)[:, None], axis=1)[:, 0]

@@ -138,7 +138,7 @@ def relevance_figure(photos, images, found, labels):
     for name, values in found.items():
         values = values * images if name == SMOOTH else values  # gradients times input are relevance
         columns[name] = values.sum(axis=-1) if values.ndim == images.ndim else pictures_of(photos, values)
-    return vis.plotting.gallery(photos, columns, labels, size=1.5)
+    return vis.plotting.gallery(photos, columns, labels, size=1.5, sign="signed")
 
 
 def heat(maps):
