@@ -3,7 +3,7 @@
 A 3-D U-Net marks the brain in an MRI volume of a head. Two scores are explained: the mean logit of all voxels that it
 marks; and that of a place at the top that looks like brain and is not marked. Writes `brain.png` (three slices down,
 the explanations across) and `brain.gif` (the relevance of the first score as a maximum projection that turns) into
-`output/`. That takes a minute or two on two cores, and 4 GB of memory; `--quick` takes the head at half its
+`output/`. That takes about two minutes on two cores, and 11 GB of memory; `--quick` takes the head at half its
 resolution, for which the network was not made: it shows only that everything runs.
 """
 
