@@ -18,6 +18,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 # What the documentation shows: the example that makes it, and the file that it writes.
 PICTURES = {
+    "brain_relevance.gif": ("brain/where_it_looks", "brain.gif"),
+    "brain_relevance.jpg": ("brain/where_it_looks", "brain.png"),
     "features_activation_grid.jpg": ("features/activation_grid", "activation_grid.jpg"),
     "features_animation.gif": ("features/animation", "animation.gif"),
     "features_caricature.jpg": ("features/caricature", "caricature.jpg"),
@@ -31,11 +33,13 @@ PICTURES = {
     "features_inversion.jpg": ("features/inversion", "inversion.jpg"),
     "features_rescue.jpg": ("features/rescue", "rescue.jpg"),
     "imagenet_gallery.jpg": ("imagenet/gallery", "gallery.png"),
+    "imagenet_relevance.jpg": ("imagenet/gallery", "relevance.png"),
     "imagenet_sanity_check.jpg": ("imagenet/sanity_check", "sanity_check.png"),
     "mnist_activation_maximization.png": ("mnist/activation_maximization", "maximised_ten_digits.png"),
     "mnist_cam.png": ("mnist/attention", "cam_ten_digits.png"),
     "mnist_hero.png": ("mnist/activation_maximization", "side_by_side.png"),
     "mnist_optimisation.gif": ("mnist/activation_maximization", "optimisation.gif"),
+    "mnist_relevance.png": ("mnist/attention", "relevance_ten_digits.png"),
     "mnist_saliency.png": ("mnist/attention", "saliency_ten_digits.png"),
     "mnist_training.gif": ("mnist/watch_training", "training/epochs.gif"),
     "mnist_tv_sweep.png": ("mnist/activation_maximization", "maximised_tv_sweep.png"),

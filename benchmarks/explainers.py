@@ -6,6 +6,7 @@ what the bare evaluations cost by themselves.
 
 import argparse
 import contextlib
+import functools
 import os
 import pathlib
 import resource
@@ -179,6 +180,42 @@ class Rows:
         """Compares integrated gradients of 50 steps."""
         explainer = vis.IntegratedGradients(self.model, steps=50)
         self._compare_samples("IntegratedGradients", explainer, self._gradient, 50)
+
+    def row_expected_gradients(self):
+        """Compares expected gradients of 50 samples."""
+        explainer = vis.ExpectedGradients(self.model, self.images[1:], num_samples=50, seed=0)
+        self._compare_samples("ExpectedGradients", explainer, self._gradient, 50)
+
+    def row_blur_integrated_gradients(self):
+        """Compares blur integrated gradients of 50 steps."""
+        explainer = vis.BlurIntegratedGradients(self.model, steps=50)
+        self._compare_samples("BlurIntegratedGradients", explainer, self._gradient, 50)
+
+    def row_guided_integrated_gradients(self):
+        """Compares guided integrated gradients of eight images in eight steps, each one a batch."""
+        explainer, rounds = vis.GuidedIntegratedGradients(self.model, steps=8), 3 if self.quick else 5
+        run = functools.partial(explainer, self.images, batch_size=BATCH)
+        name = "GuidedIntegratedGradients, 8 steps of 8"
+        compare(name, lambda i: run(target=i), self._gradient, rounds=rounds, bare_calls=8, scale=8, warmups=2)
+
+    def row_lrp(self):
+        """Compares LRP of eight images by four composites."""
+        for composite in ("epsilon", "epsilon-plus-flat", "epsilon-gamma", "alpha2-beta1"):
+            self._compare_batch(f"LRP {composite}, batch of 8", vis.LRP(self.model, composite), self._gradient)
+
+    def row_deep_lift(self):
+        """Compares DeepLIFT of eight images; bare: the gradients of these, without the baselines."""
+        self._compare_batch("DeepLIFT, batch of 8", vis.DeepLIFT(self.model), self._gradient)
+
+    def row_fullgrad(self):
+        """Compares full gradients of eight images; bare: the gradient of the input alone."""
+        self._compare_batch("FullGrad, batch of 8", vis.FullGrad(self.model), self._gradient)
+
+    def row_xrai(self):
+        """Compares XRAI of 25 steps from two baselines, with segments given."""
+        segments = np.arange(224 * 224).reshape(224, 224) // 448
+        explainer = vis.XRAI(self.model, segments, steps=25)
+        self._compare_samples("XRAI", explainer, self._gradient, 50)
 
     def row_scorecam(self):
         """Compares Score-CAM, one evaluation a channel."""

@@ -147,7 +147,17 @@ def last(outputs):
     return outputs[:, -1, 7]
 
 
-@pytest.mark.parametrize("method", [vis.Saliency, vis.GradientTimesInput, vis.IntegratedGradients, vis.SmoothGrad])
+def expected_gradients(model, **params):
+    return vis.ExpectedGradients(model, np.zeros((2, 6, 8)), 3, 0, **params)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        *(vis.Saliency, vis.GradientTimesInput, vis.IntegratedGradients, vis.SmoothGrad, expected_gradients),
+        *(vis.BlurIntegratedGradients, vis.GuidedIntegratedGradients),
+    ],
+)
 def test_of_a_tied_embedding_the_first_call_is_meant_and_said_once(method):
     model, ids = language_model()
     explainer = method(model, input_layer="emb")

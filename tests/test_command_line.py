@@ -291,7 +291,7 @@ def test_every_explainer_has_a_name():
 
     named = {name: getattr(vis, name) for name in vis.__all__}
     known = {name for name, one in named.items() if isinstance(one, type) and issubclass(one, Explainer)}
-    assert set(METHODS.values()) == known
+    assert set(METHODS.values()) == known - {"ExpectedGradients"}  # it needs usual inputs beside the picture
 
 
 @pytest.fixture

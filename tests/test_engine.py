@@ -1,6 +1,7 @@
 """The evaluator, its requests and tasks, and the masking of inputs."""
 
 import copy
+import dataclasses
 import pickle
 
 import keras
@@ -54,6 +55,33 @@ def test_several_sites_and_the_inputs_in_one_pass(model, images):
     plain = task.map(INPUT_GRADIENTS)
     np.testing.assert_allclose(whole["input_gradients"][0], plain["input_gradients"][0], rtol=1e-5, atol=1e-7)
     np.testing.assert_allclose(whole["score"], task.scores(), rtol=1e-6)
+
+
+def test_a_site_may_be_what_goes_into_a_layers_activation(model, images):
+    """There the gradient is that of the output times the derivative, and the value is not cut off yet."""
+    task = Evaluator(model).task(images, 1)
+    after, preds = site(model, "conv2"), site(model, "preds")
+    into = dataclasses.replace(after, before_activation=True)
+    both = task.map(gradients_at(after, into))
+    (output, value), (at_output, at_value) = both["activations"], both["gradients"]
+    assert value.min() < 0
+    np.testing.assert_allclose(output, np.maximum(value, 0), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(at_value, at_output * (value > 0), rtol=1e-5, atol=1e-6)
+    assert after.key != into.key and preds.key not in (after.key, into.key)
+
+
+def test_only_a_summary_of_gradients_may_be_kept(model, images):
+    evaluator = Evaluator(model)
+    task, sites = evaluator.task(images, 1, batch_size=2), (site(model, "conv1"), site(model, "preds"))
+
+    def summary(layer, gradient):
+        return ops.sum(gradient, axis=-1) * len(layer.name)
+
+    found = task.map(Request(sites=sites, gradients=True, summary=summary))
+    whole = task.map(gradients_at(*sites))
+    assert not {"activations", "gradients"} & set(found)
+    for one, gradient in zip(found["summaries"], whole["gradients"]):
+        np.testing.assert_allclose(one, 5 * gradient.sum(axis=-1), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.skipif(keras.config.backend() == "jax", reason="JAX traces a function more often than it runs it")

@@ -742,6 +742,7 @@ CAM = [
     {"output_layer": "conv2"},
     {"logits": False},
 ]
+USUAL = np.random.default_rng(5).normal(0.2, 0.8, (4, 9, 7, 3)).astype("float32")
 PARAMETERS = {  # what the method starts from, and what changes its answer
     vis.Saliency: ({}, [*GRADIENT, {"backprop_modifier": "deconv"}]),
     vis.GradientTimesInput: ({}, GRADIENT),
@@ -757,6 +758,26 @@ PARAMETERS = {  # what the method starts from, and what changes its answer
         ],
     ),
     vis.IntegratedGradients: ({"steps": 2}, [*GRADIENT, {"steps": 3}, {"baseline": 0.5}]),
+    vis.ExpectedGradients: (
+        {"background": USUAL, "num_samples": 3, "seed": 0},
+        [*GRADIENT[:1], *GRADIENT[2:], {"num_samples": 4}, {"seed": 1}, {"background": USUAL[:2] + 0.3}],
+    ),
+    vis.BlurIntegratedGradients: ({"steps": 2}, [*GRADIENT, {"steps": 3}, {"max_sigma": 0.7}]),
+    vis.GuidedIntegratedGradients: (
+        {"steps": 4},
+        [*GRADIENT, {"steps": 5}, {"fraction": 0.6}, {"max_distance": 0.4}, {"baseline": 0.5}],
+    ),
+    vis.FullGrad: ({}, [{"output_layer": "conv2"}, {"logits": False}]),
+    vis.XRAI: (
+        {"segments": np.arange(63).reshape(9, 7) // 8, "steps": 3},
+        [
+            {"segments": np.arange(63).reshape(9, 7) // 9},
+            {"steps": 4},
+            {"baseline": 0.5},
+            {"output_layer": "conv2"},
+            {"logits": False},
+        ],
+    ),
     vis.GradCAM: ({"layer": "conv1"}, CAM),
     vis.GradCAMPlusPlus: ({"layer": "conv1"}, CAM),
     vis.LayerCAM: ({"layer": "conv1"}, CAM),

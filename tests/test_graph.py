@@ -13,7 +13,7 @@ from vis.engine.graph import find_layer
 from vis.engine.inputs import single_layout
 from vis.engine.network import Network
 from vis.engine.requests import site
-from vis.engine.taps import patched_calls
+from vis.engine.taps import shadowed, wrapped
 from vis.utils.formats import data_format
 
 
@@ -117,15 +117,15 @@ def test_marked_layer_in_a_skip_connection_gets_the_whole_gradient():
     model = keras.Model(inputs, outputs)
     x = ops.ones((1, 2))
 
-    place = site(model, middle).place
+    key = site(model, middle).key
 
     def function(mark, _):
-        def own(place_, output):
-            return mark(place_, output) if place_ == place else output
+        def own(key_, output):
+            return mark(key_, output) if key_ == key else output
 
         return ops.sum(read(model, x, model.layers[-1], middle, mark=own)[0], axis=-1), ()
 
-    assert value_of(backend.value_and_grad_at(function, [(place, -1)])[3][0]).tolist() == [[4.0, 4.0]]
+    assert value_of(backend.value_and_grad_at(function, [(key, -1)])[3][0]).tolist() == [[4.0, 4.0]]
 
 
 @pytest.mark.parametrize("make", [small_cnn, nested_model, subclassed_model])
@@ -144,14 +144,14 @@ def test_layers_are_restored_after_success_and_failure(make):
     assert dict(vars(layer)) == before
 
 
-def test_patched_calls_leave_other_threads_alone():
+def test_wrapped_calls_leave_other_threads_alone():
     layer = layers.Rescaling(2.0)
     results = []
 
     def elsewhere():
         results.append(value_of(layer(ops.ones((1,)))).tolist())
 
-    with patched_calls([(layer, lambda call, x: call(x) + 100)]):
+    with shadowed(wrapped("call", [(layer, lambda call, x: call(x) + 100)])):
         thread = threading.Thread(target=elsewhere)
         thread.start()
         thread.join()
@@ -198,3 +198,10 @@ def test_data_format_is_read_from_the_nearest_layer():
     activation(layers.Conv2D(2, 3, data_format="channels_first")(inputs))
     assert data_format(activation) == "channels_first"
     assert data_format(layers.Dense(2)) == keras.config.image_data_format()
+
+
+def test_data_format_of_the_first_layers_is_read_from_those_after_them():
+    rescaling, flat = layers.Rescaling(2.0), layers.Flatten()
+    inputs = keras.Input((3, 9, 7))
+    flat(layers.Conv2D(2, 3, data_format="channels_first")(rescaling(inputs)))
+    assert data_format(rescaling) == "channels_first"

@@ -19,6 +19,8 @@ import vis
 
 REFERENCE = ROOT / "tests/reference/explainers.npz"
 
+BACKGROUND = np.random.default_rng(7).uniform(0.1, 0.9, (4, 9, 7, 3)).astype("float32")
+
 # Odd numbers of rows a sample, so that chunks of two cut through samples.
 METHODS = {
     "saliency": (vis.Saliency, {}),
@@ -29,6 +31,11 @@ METHODS = {
     "smooth_grad_square": (vis.SmoothGrad, {"num_samples": 3, "seed": 0, "statistic": "square"}),
     "var_grad": (vis.SmoothGrad, {"num_samples": 3, "seed": 0, "statistic": "variance", "noise_level": 0.5}),
     "integrated_gradients": (vis.IntegratedGradients, {"steps": 7, "baseline": 0.1}),
+    "expected_gradients": (vis.ExpectedGradients, {"background": BACKGROUND, "num_samples": 7, "seed": 0}),
+    "blur_integrated_gradients": (vis.BlurIntegratedGradients, {"steps": 7}),
+    "guided_integrated_gradients": (vis.GuidedIntegratedGradients, {"steps": 7, "baseline": 0.1}),
+    "full_grad": (vis.FullGrad, {}),
+    "xrai": (vis.XRAI, {"segments": np.arange(63).reshape(9, 7) // 8, "steps": 5}),
     "grad_cam": (vis.GradCAM, {"layer": "conv1"}),
     "grad_cam_plus_plus": (vis.GradCAMPlusPlus, {"layer": "conv1"}),
     "layer_cam": (vis.LayerCAM, {"layer": "conv1"}),
@@ -42,8 +49,11 @@ METHODS = {
     "occlusion": (vis.Occlusion, {"patch": (3, 2), "stride": 2}),
     "rise": (vis.RISE, {"num_masks": 21, "grid": 3, "seed": 0}),
 }
-ATTRIBUTIONS = (vis.Saliency, vis.GradientTimesInput, vis.SmoothGrad, vis.IntegratedGradients, vis.GuidedGradCAM)
-SEEDED = ["smooth_grad", "smooth_grad_square", "var_grad", "rise"]
+ATTRIBUTIONS = (
+    *(vis.Saliency, vis.GradientTimesInput, vis.SmoothGrad, vis.IntegratedGradients, vis.GuidedGradCAM),
+    *(vis.ExpectedGradients, vis.BlurIntegratedGradients, vis.GuidedIntegratedGradients),
+)
+SEEDED = ["smooth_grad", "smooth_grad_square", "var_grad", "expected_gradients", "rise"]
 every_method = pytest.mark.parametrize("name", METHODS)
 # One of each family at once, the others where there is time: `slow`.
 QUICK = ["saliency", "integrated_gradients", "grad_cam", "score_cam", "occlusion"]
@@ -138,7 +148,8 @@ def test_neighbours_do_not_matter(name, explainers, maps, images):
 )
 @every_method
 def test_channels_first_is_channels_last_transposed(name, maps, images):
-    got = made(name, small_cnn("channels_first"))(np.moveaxis(images, -1, 1), [1, 0, 2])
+    own = {"background": np.moveaxis(BACKGROUND, -1, 1)} if name == "expected_gradients" else {}
+    got = made(name, small_cnn("channels_first"), **own)(np.moveaxis(images, -1, 1), [1, 0, 2])
     close(np.moveaxis(got, 1, -1) if METHODS[name][0] in ATTRIBUTIONS else got, maps[name])
 
 
@@ -170,6 +181,12 @@ def scaled(x):
     return (x - low) / (high - low)
 
 
+def sized(x):
+    x = np.abs(x)
+    low, high = x.min(axis=(1, 2, 3), keepdims=True), x.max(axis=(1, 2, 3), keepdims=True)
+    return (x - low) / (high - low)
+
+
 def of_channels(weights, x):
     return relu((weights[:, None, None] * x).sum(axis=-1))
 
@@ -194,6 +211,17 @@ LINEAR = {
     "smooth_grad_square": ({}, lambda x, w: np.broadcast_to(w**2, x.shape)),
     "var_grad": ({}, lambda x, w: np.zeros(x.shape)),
     "integrated_gradients": ({}, lambda x, w: w * (x - np.float32(0.1))),
+    "expected_gradients": ({"background": np.full((1, 4, 3, 2), 0.4)}, lambda x, w: w * (x - np.float32(0.4))),
+    "blur_integrated_gradients": (
+        {"steps": 50, "max_sigma": 40},
+        lambda x, w: w * (x - x.mean(axis=(1, 2), keepdims=True)),
+    ),
+    "guided_integrated_gradients": ({}, lambda x, w: w * (x - np.float32(0.1))),
+    "full_grad": ({}, lambda x, w: sized(w * x).sum(axis=-1)),  # the bias of a dense layer has no position
+    "xrai": (
+        {"segments": np.arange(12).reshape(4, 3), "baseline": 0.1},
+        lambda x, w: (w * (x - np.float32(0.1))).max(axis=-1),
+    ),
     "grad_cam": ({}, lambda x, w: of_channels(np.broadcast_to(w.mean(axis=(0, 1)), (2, 2)), x)),
     "grad_cam_plus_plus": ({}, plus_plus),
     "layer_cam": ({}, lambda x, w: relu((relu(w) * x).sum(axis=-1))),
@@ -506,7 +534,8 @@ def test_lists_of_targets_are_sums_and_functions_are_what_they_return(name, expl
 
 
 def test_gradients_of_a_sum_are_the_sum_of_the_gradients(explainers, images):
-    for name in ("saliency", "gradient_times_input", "smooth_grad", "integrated_gradients", "occlusion", "rise"):
+    linear = ["saliency", "gradient_times_input", "smooth_grad", "integrated_gradients", "expected_gradients"]
+    for name in (*linear, "blur_integrated_gradients", "occlusion", "rise"):
         one, other, both = (explainers[name](images, target) for target in (0, 2, [[0, 2]] * 3))
         close(both, one + other)
 
@@ -546,7 +575,7 @@ def test_the_negative_of_a_single_unit_is_class_zero(name, one_unit, images):
 
 # Without EigenCAM, which explains no score.
 WITH_LOGITS = [name for name in METHODS if name != "eigen_cam"]
-END = ["saliency", "integrated_gradients", "layer_cam", "ablation_cam", "occlusion"]
+END = ["saliency", "integrated_gradients", "full_grad", "layer_cam", "ablation_cam", "occlusion"]
 
 
 def with_end(model, end):

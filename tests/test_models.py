@@ -391,6 +391,9 @@ HALF = {
     "within": lambda m: vis.Saliency(m, input_layer="conv"),
     "SmoothGrad": lambda m: vis.SmoothGrad(m, 3, seed=0),
     "IntegratedGradients": lambda m: vis.IntegratedGradients(m, 4),
+    "ExpectedGradients": lambda m: vis.ExpectedGradients(m, np.full((1, 9, 7, 3), 0.1), 3, 0),
+    "BlurIntegratedGradients": lambda m: vis.BlurIntegratedGradients(m, 4),
+    "GuidedIntegratedGradients": lambda m: vis.GuidedIntegratedGradients(m, 4),
     "GradCAM": lambda m: vis.GradCAM(m, "late"),
 }
 

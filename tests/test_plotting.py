@@ -57,6 +57,24 @@ def test_small_maps_are_enlarged_and_strong_ones_scaled():
     np.testing.assert_array_equal(plotting.overlay(GREY, np.full((2, 2), 7.0)), plotting.overlay(GREY, np.ones((6, 8))))
 
 
+def test_a_gallery_draws_the_sign_that_is_asked_for():
+    one = np.eye(4) - np.eye(4)[::-1]
+    maps, images = np.stack([one, -one]), np.zeros((2, 4, 4))
+
+    def drawn(sign, maps=maps):
+        axes = plotting.gallery(images, {"relevance": maps}, sign=sign, signed_cmap="bwr").axes
+        return [axes[i].images[0] for i in (1, 3)]
+
+    for sign, first, second in (("positive", 1, 0), ("negative", 0, 1), ("absolute", 1, 1), ("signed", 1, -1)):
+        assert [panel.get_array()[0, 0] for panel in drawn(sign)] == [first, second], sign
+    (panel, _) = drawn("signed", abs(maps))  # positive everywhere, and yet with white at 0
+    assert panel.get_clim() == (-1, 1) and panel.get_array()[0, 1] == 0
+    assert panel.cmap(panel.norm(0))[:3] == pytest.approx((1, 1, 1), abs=0.01)
+    assert drawn(None, abs(maps))[0].get_clim() == (0, 1)
+    with pytest.raises(ValueError, match="Unknown sign"):
+        drawn("both")
+
+
 def test_zero_is_in_the_middle_of_a_signed_map():
     maps = np.array([[-2.0, 0.0, 2.0]])
     got = plotting.overlay(np.zeros((1, 3)), maps, "RdBu_r", alpha=1.0)[0]

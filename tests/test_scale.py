@@ -291,6 +291,8 @@ METHODS = {
     "GradCAM": {},
     "SmoothGrad": {"num_samples": 5, "seed": 0},
     "IntegratedGradients": {"steps": 7},
+    "GuidedIntegratedGradients": {"steps": 3},
+    "FullGrad": {},
     "ScoreCAM": {},
     "RISE": {"num_masks": 21, "seed": 0},
 }

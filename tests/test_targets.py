@@ -24,6 +24,8 @@ METHODS = {
     "saliency": lambda m: vis.Saliency(m),
     "noise": lambda m: vis.SmoothGrad(m, num_samples=3, seed=0),
     "steps": lambda m: vis.IntegratedGradients(m, steps=3),
+    "pairs": lambda m: vis.ExpectedGradients(m, np.zeros((2, 6, 5, 2)), 3, 0),
+    "ways": lambda m: vis.GuidedIntegratedGradients(m, steps=3),
     "windows": lambda m: vis.Occlusion(m, patch=3),
     "masks": lambda m: vis.RISE(m, num_masks=7, seed=0),
 }

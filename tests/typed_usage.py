@@ -86,6 +86,12 @@ def explainers(model: keras.Model, images: np.ndarray) -> None:
     vis.GuidedGradCAM(model, "conv1")(images)
     vis.GradientTimesInput(model)(images)
     vis.SmoothGrad(model, 20, 0.1, statistic="variance", seed=0)(images)
+    means, errors = vis.ExpectedGradients(model, images, 20, seed=0).with_error(images, 1)
+    vis.ExpectedGradients(model, {"image": images, "mask": np.zeros((4, 8))})(images)
+    vis.BlurIntegratedGradients(model, 20, max_sigma=4)(images)
+    vis.GuidedIntegratedGradients(model, 20, 0.5, max_distance=0.1, baseline=0.5)(images)
+    vis.FullGrad(model, input_name="image").parts(images, [1, 2])["inputs"].sum()
+    vis.XRAI(model, np.zeros((8, 8), int), steps=5)(images, 1).max()
     vis.RISE(model, num_masks=100, grid=4, probability=0.3, seed=0)(images)
     maps = vis.Saliency(model, "guided", logits=False)(images)
     picture: np.ndarray = vis.heatmap(maps, reduce="mean", sign="signed", percentile=98, channel_axis=-1)
@@ -107,7 +113,7 @@ def backward_rules(model: keras.Model, images: np.ndarray) -> None:
     rules = Composite(
         [
             ("activation", Identity()),
-            ("backbone/conv*", Half(epsilon=1e-4)),
+            ("backbone/conv*", Half()),
             (keras.layers.Dense, "guided"),
             (lambda path, operation: path == "head", Epsilon()),
         ]

@@ -292,6 +292,7 @@ def gallery(
     cmap: str | Colormap = UNSIGNED,
     signed_cmap: str | Colormap = SIGNED,
     size: float = 1.6,
+    sign: str | None = None,
 ) -> Figure:
     """Returns a figure with images down and methods across.
 
@@ -306,6 +307,9 @@ def gallery(
         cmap: Colour map of maps without a sign. Default `"inferno"`.
         signed_cmap: Colour map of signed maps. Default `"RdBu_r"`.
         size: Height of a picture in inches, from 0.1 to 20. Default 1.6.
+        sign: What is drawn of all maps: `"absolute"`, `"positive"`, `"negative"`, or `"signed"`, with 0 in white, such
+            as relevance, which may be positive everywhere. Default `None`: columns with negative values as `"signed"`,
+            others as `"absolute"`.
 
     Returns:
         A Matplotlib `Figure`; each column has a colour bar below it. Maps whose colours begin at their lowest
@@ -327,6 +331,8 @@ def gallery(
         raise ValueError(f"`size` must be from 0.1 to {_MOST_INCHES} inches. Received: {size}.")
     for name in (cmap, signed_cmap):
         _colour_map(name)
+    if sign is not None:
+        pick("sign", sign, SIGNS)
     if titles is not None and not (isinstance(titles, dict) and set(titles) <= set(columns)):
         raise ValueError(
             f"`titles` must be a dict whose names are columns, {listed(columns)}. Received: {shown(titles)}."
@@ -344,7 +350,7 @@ def gallery(
             for axis, picture in zip(column, read[name]):
                 _draw(axis, picture, None)
         else:
-            drawn, words = _draw_column(column, read[name], cmap, signed_cmap)
+            drawn, words = _draw_column(column, read[name], cmap, signed_cmap, sign)
         for axis, number in zip(
             column, _one_each(f"titles[{shown(name, 40)}]", (titles or {}).get(name), len(pictures))
         ):
@@ -367,16 +373,17 @@ def _column(name, maps, pictures):
     return as_pictures(maps) if _is_colour(maps) else [_attribution_of(*pair) for pair in zip(pictures, own)]
 
 
-def _draw_column(axes, attributions, cmap, signed_cmap):
+def _draw_column(axes, attributions, cmap, signed_cmap, sign=None):
     """Draws attributions below one another, and returns what a colour bar is made from, and its words."""
-    signed = any(one.min() < 0 for one in attributions)
-    raised = not signed and any(map(_lowest, attributions))  # all of them, so that they can be compared
+    given, sign = sign, sign or ("signed" if any(one.min() < 0 for one in attributions) else "absolute")
+    signed = sign == "signed"
+    raised = not (given or signed) and any(map(_lowest, attributions))  # all of them, so that they can be compared
     for axis, one in zip(axes, attributions):
         flat = _words_flat(one)
         if raised and not flat:
             scaled = _scaled_strength(one, float(_strength(one).min()))
         else:
-            scaled = _scaled(one, "signed" if signed else "absolute")
+            scaled = _scaled(one, sign)
         drawn = _draw(axis, scaled, signed_cmap if signed else cmap, signed)
         axis.set_xlabel(flat, fontsize=8)
     return drawn, "0 is each map's lowest" if raised else ""

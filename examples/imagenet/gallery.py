@@ -1,8 +1,9 @@
 """Many ways to ask which parts of a photograph speak for its class, side by side.
 
-Writes `gallery.png` into `output/`: four photographs down, the methods across. That takes some
-minutes; `--quick` takes less than one. On this network, which ends in global pooling and one dense
-layer, Grad-CAM, HiResCAM and XGrad-CAM are the same by definition.
+Writes two pictures into `output/`, four photographs down and the methods across: `gallery.png`, and `relevance.png`
+with layer-wise relevance propagation by several composites and its relatives. That takes some minutes; `--quick` takes
+less than one. On this network, which ends in global pooling and one dense layer, Grad-CAM, HiResCAM and XGrad-CAM are
+the same by definition.
 """
 
 import matplotlib
@@ -26,6 +27,15 @@ from vis.visualization import overlay
 OUTPUT = pathlib.Path(__file__).resolve().parent / "output"
 BATCH_SIZE = 8
 QUICK = ("Saliency", "SmoothGrad", "Integrated\ngradients", "Grad-CAM", "Layer-CAM", "Occlusion")
+COMPOSITES = {
+    "epsilon": "epsilon",
+    "epsilon-\nplus-flat": "epsilon-plus-flat",
+    "gamma": "epsilon-gamma",
+    "alpha2-\nbeta1": "alpha2-beta1",
+}
+SMOOTH = "SmoothGrad\nof LRP"
+QUICK_RELEVANCE = ("LRP\nepsilon-\nplus-flat", "DeepLIFT", SMOOTH, "Layer-CAM\nof LRP")
+MIDDLE = "block10_add"  # of EfficientNet-Lite0: 14x14 positions
 
 
 def prepare(name=None):
@@ -78,6 +88,25 @@ def choose_methods(size, quick=False):
     return {name: methods[name] for name in QUICK} if quick else methods
 
 
+def choose_relevance(layer=None, quick=False):
+    """Returns a dict from names to functions of a model that make the explainers of the second picture.
+
+    Args:
+        layer: The layer of the class activation map. Default `None`: the last one with positions.
+        quick: Whether to take few methods, and few samples. Default `False`.
+    """
+    methods = {f"LRP\n{name}": functools.partial(vis.LRP, composite=rules) for name, rules in COMPOSITES.items()}
+    methods |= {
+        "DeepLIFT": vis.DeepLIFT,
+        SMOOTH: functools.partial(
+            vis.SmoothGrad, num_samples=2 if quick else 20, noise_level=0.1, seed=0, backprop_modifier="epsilon-plus"
+        ),
+        "Layer-CAM": functools.partial(vis.LayerCAM, layer=layer),
+        "Layer-CAM\nof LRP": functools.partial(vis.LayerCAM, layer=layer, backprop_modifier="epsilon-plus"),
+    }
+    return {name: methods[name] for name in QUICK_RELEVANCE} if quick else methods
+
+
 def explain(model, images, methods):
     """Yields the attributions of the top class by each method, and tells how long they took."""
     for name, method in methods.items():
@@ -94,6 +123,22 @@ def pictures_of(photos, attributions):
     lowest = np.maximum(np.min(attributions, axis=(1, 2), keepdims=True), 0)
     regions = vis.heatmap(attributions - lowest, sign="positive")
     return overlay(heat(regions), photos, alpha=0.5)
+
+
+def relevance_figure(photos, images, found, labels):
+    """Returns a figure of relevance: red speaks for the top class, blue against it, white is 0.
+
+    Args:
+        photos: uint8 `(N, H, W, 3)`.
+        images: What the network took.
+        found: Dict from names to attributions: of the images' shape, or `(N, H, W)` of regions.
+        labels: Words to the left of the rows.
+    """
+    columns = {}
+    for name, values in found.items():
+        values = values * images if name == SMOOTH else values  # gradients times input are relevance
+        columns[name] = values.sum(axis=-1) if values.ndim == images.ndim else pictures_of(photos, values)
+    return vis.plotting.gallery(photos, columns, labels, size=1.5, sign="signed")
 
 
 def heat(maps):
@@ -154,11 +199,18 @@ def main(arguments=None):
     methods = choose_methods(photos.shape[1:3], options.quick)
 
     columns = [photos] + [pictures_of(photos, found) for found in explain(model, images, methods)]
-    figure = draw(columns, titles=["photograph", *methods], labels=top_classes(model, images))
+    labels = top_classes(model, images)
+    figure = draw(columns, titles=["photograph", *methods], labels=labels)
     options.output.mkdir(parents=True, exist_ok=True)
     figure.savefig(options.output / "gallery.png", dpi=150, bbox_inches="tight", pad_inches=0.05)
     plt.close(figure)
     print(f"wrote {options.output / 'gallery.png'}")
+
+    methods = choose_relevance(None if options.model else MIDDLE, options.quick)
+    found = dict(zip(methods, explain(model, images, methods)))
+    figure = relevance_figure(photos, images, found, labels)
+    figure.savefig(options.output / "relevance.png", dpi=150)
+    print(f"wrote {options.output / 'relevance.png'}")
 
 
 if __name__ == "__main__":

@@ -103,7 +103,7 @@ def feature_maps(model, survey, batch, output=None) -> list:
         batch: The inputs.
         output: The layer that is explained; `None` for the model's output.
     """
-    own, skipped = [operation for _, operation in operations(model)], _not_searched(model)
+    own, skipped = [operation for _, operation in operations(model)], not_searched(model)
     shapes = collections.defaultdict(set)
     for one in survey.seen:
         shapes[one.place].add(one.shape)
@@ -231,7 +231,7 @@ def _reached(end, without=None):
     return found
 
 
-def _not_searched(model):
+def not_searched(model):
     """Collects layers whose output is no map of its own.
 
     Those inside of Keras's own layers and of attention (queries, keys and weights), paddings and croppings, and

@@ -17,7 +17,7 @@ from vis.engine.graph import operations, walk
 from vis.engine.probabilities import activates_to_probabilities, is_probability_operation, is_rearranging
 from vis.engine.requests import outputs_at
 from vis.engine.surrogates import installed
-from vis.engine.taps import did_not_run, one_tensor_of, shadowed, surgery, tapped, wrapped
+from vis.engine.taps import IntoActivation, did_not_run, one_tensor_of, shadowed, surgery, tapped, wrapped
 from vis.utils.formats import channels_last, data_format, stated_format
 from vis.utils.internals import producer
 from vis.utils.outputs import layer_output
@@ -78,7 +78,7 @@ class Network:
         Returns:
             Dict of tensors: `score`, and `chosen` (the weights of the output units) if the formula is of units;
             `input_gradients`, a list for those inputs that are not whole numbers; `activations` and `gradients`,
-            lists in the order of the sites.
+            or `summaries`, lists in the order of the sites.
 
         Raises:
             NoGradientError: The score does not depend on what the gradient is taken of.
@@ -98,20 +98,30 @@ class Network:
             found = forward([given.get(i, tensor) for i, tensor in enumerate(inputs)], mark)
             return found.pop("score"), found
 
-        marks = [(one.place, one.call) for one in request.sites] if request.gradients else []
+        marks = [(one.key, one.call) for one in request.sites] if request.gradients else []
         own = [inputs[i] for i in floats]
         score, found, _, gradients, at_inputs = backend.value_and_grad_at(function, marks, own)
         found = {"score": score, **found}
         if request.inputs:
             found["input_gradients"] = _at_all(at_inputs, own)
-        if request.gradients:
+        if request.summary is not None:
+            found["summaries"] = self._summaries(request, found.pop("activations", []), gradients)
+        elif request.gradients:
             self._check_gradients(request.sites, gradients)
             found["gradients"] = [_float32(gradient) for gradient in gradients]
         return found
 
+    def _summaries(self, request, activations, gradients):
+        """Returns what is kept of the gradients."""
+        found = []
+        for one, activation, gradient in zip(request.sites, activations, gradients):
+            known = ops.zeros_like(activation) if gradient is None else _float32(gradient)
+            found.append(request.summary(one.layer(self.model), known))
+        return found
+
     def _forward(self, request, formula, layout, inputs, rows, mark):
         arguments, data = rows
-        seen, ran = {one.place: [] for one in request.sites}, []
+        seen, ran = {one.key: [] for one in request.sites}, []
         notes = {} if self.logits and request.score else None
         taps = self._taps(request, data, seen, mark, notes, ran)
         if request.score:
@@ -123,7 +133,7 @@ class Network:
             self._run_as_far_as(seen, layout, inputs, taps)
             found = {}
         if request.sites:
-            found["activations"] = [_float32(self._read(one, seen[one.place], inputs)) for one in request.sites]
+            found["activations"] = [_float32(self._read(one, seen[one.key], inputs)) for one in request.sites]
         return found
 
     def read(self, sites, layout, inputs, mark=None):
@@ -133,22 +143,22 @@ class Network:
             sites: The sites.
             layout: See `evaluate`.
             inputs: See `evaluate`.
-            mark: Function `(place, output) -> output` that each output passes through, or `None`.
+            mark: Function `(key, output) -> output` that each output passes through, or `None`.
         """
-        seen = {one.place: [] for one in sites}
+        seen = {one.key: [] for one in sites}
         self._run_as_far_as(seen, layout, inputs, self._taps(outputs_at(*sites), (), seen, mark))
-        return [self._chosen(one, seen[one.place]) for one in sites]
+        return [self._chosen(one, seen[one.key]) for one in sites]
 
     def _run_as_far_as(self, seen, layout, inputs, taps):
         """Runs the model until every site was seen as often as it runs, where that is known."""
 
         def enough(output):
-            if all(len(outputs) >= self.calls.get(place, len(outputs) + 1) for place, outputs in seen.items()):
+            if all(len(outputs) >= self.calls.get(place, len(outputs) + 1) for (place, _), outputs in seen.items()):
                 raise _Enough
             return output
 
         own = [operation for _, operation in operations(self.model)]
-        stops = [(own[place], enough) for place in seen]
+        stops = [(own[place], enough) for place, _ in seen]
         with surgery(), shadowed(), contextlib.suppress(_Enough):
             self.run(layout, inputs, [*taps, *stops])
 
@@ -158,7 +168,7 @@ class Network:
         Args:
             request: The request.
             data: Tensors of its change.
-            seen: Dict from places to lists, which get the outputs.
+            seen: Dict from the sites' keys to lists, which get the outputs.
             mark: See `read`.
             notes: See `run`: an output that is marked is still that of its softmax or sigmoid.
             ran: List that gets what the layer of the change put out.
@@ -168,15 +178,17 @@ class Network:
         if change is not None:
             taps.append((own[change.site.place], self._changing(change, own[change.site.place], data, ran)))
 
-        def note(place, output):
-            output = one_tensor_of(own[place], output)
-            marked = output if mark is None else mark(place, output)
+        def note(key, output):
+            output = one_tensor_of(own[key[0]], output)
+            marked = output if mark is None else mark(key, output)
             if notes and id(output) in notes:
                 notes[id(marked)] = (marked, notes[id(output)][1])
-            seen[place].append(marked)
+            seen[key].append(marked)
             return marked
 
-        return taps + [(own[place], functools.partial(note, place)) for place in seen]
+        places = {key: own[key[0]] for key in seen}
+        targets = {key: IntoActivation(layer) if key[1] else layer for key, layer in places.items()}
+        return taps + [(target, functools.partial(note, key)) for key, target in targets.items()]
 
     def _changing(self, change, layer, data, ran):
         call, form = change.site.call, data_format(layer)
@@ -238,6 +250,13 @@ class Network:
         model = self.model
         with surgery(), shadowed(), installed(model, self._composite), _noted(model, notes), tapped(taps):
             return layout.call(model, inputs)
+
+    def rules(self, layout, inputs) -> list:
+        """Runs the model once; returns the operations that ran with a rule, see `vis.engine.surrogates.installed`."""
+        log = []
+        with surgery(), shadowed(), installed(self.model, self._composite, log):
+            layout.call(self.model, inputs)
+        return log
 
     def outputs(self, layout, inputs, taps=(), notes=None):
         """Runs the model.

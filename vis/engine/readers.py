@@ -54,7 +54,7 @@ class ModelReader:
             score, aux, gradient = backend.value_and_grad(lambda x: function(self.read(x)), x)
             return score, aux, x, gradient
         score, aux, values, gradients, _ = backend.value_and_grad_at(
-            lambda mark, _: function(self.read(x, mark)), [(self._wrt.place, self._wrt.call)]
+            lambda mark, _: function(self.read(x, mark)), [(self._wrt.key, self._wrt.call)]
         )
         return score, aux, values[0], gradients[0]
 
@@ -63,7 +63,7 @@ class ModelReader:
 
         Args:
             x: Input batch, a tensor.
-            mark: Function `(place, output) -> output` that the output of `wrt_layer` is passed through.
+            mark: Function `(key, output) -> output` that the output of `wrt_layer` is passed through.
         """
         wanted = [one for one in [*self._sources, self._wrt if mark else None] if one is not None]
         marks = None if mark is None else self._marking(mark)
@@ -71,7 +71,7 @@ class ModelReader:
         return [x if source is None else next(outputs) for source in self._sources]
 
     def _marking(self, mark):
-        return lambda place, output: mark(place, output) if place == self._wrt.place else output
+        return lambda key, output: mark(key, output) if key == self._wrt.key else output
 
     def shapes(self, x):
         """Returns the shapes of the sources, channels last.

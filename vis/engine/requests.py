@@ -14,10 +14,18 @@ class Site:
     Args:
         place: Where the layer is on the walk through the model: also valid in a copy.
         call: Which call, if the layer is shared. The last is -1.
+        before_activation: Whether what goes into the layer's own activation is meant, as in
+            `Dense(8, activation="relu")`, and not what the layer puts out.
     """
 
     place: int
     call: int = -1
+    before_activation: bool = False
+
+    @property
+    def key(self):
+        """Tells apart the tensors of one call that may be meant."""
+        return self.place, self.before_activation
 
     def layer(self, model):
         """Returns the layer."""
@@ -70,6 +78,9 @@ class Request:
         sites: Calls of layers whose outputs are; all are read in one pass.
         gradients: Whether the score's gradients with respect to these outputs are, too.
         change: What is done to the output of a site on the way, or `None`.
+        summary: Function `(layer, gradient) -> tensor` of what is kept of each site's gradient, instead of the outputs
+            and the gradients themselves; `None` to keep these. It must double when the gradient does. Sites that the
+            score does not depend on have the gradient 0.
     """
 
     score: bool = True
@@ -77,6 +88,7 @@ class Request:
     sites: tuple = ()
     gradients: bool = False
     change: Change | None = None
+    summary: Callable | None = None
 
     def __post_init__(self):
         for one in self.sites:

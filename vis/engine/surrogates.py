@@ -12,37 +12,47 @@ import itertools
 import keras
 
 from vis.engine.copying import copy_model
-from vis.engine.taps import shadowed, wrapped
-
-# Layers whose activation comes last.
-LINEAR = (keras.layers.Dense, keras.layers.EinsumDense)
-CONVOLUTIONS = tuple(
-    getattr(keras.layers, name)
-    for name in (
-        *(f"{kind}{n}D" for kind in ("Conv",) for n in (1, 2, 3)),
-        *(f"Conv{n}DTranspose" for n in (1, 2, 3)),
-        *(f"{kind}Conv{n}D" for kind in ("Depthwise", "Separable") for n in (1, 2)),
-    )
+from vis.engine.graph import walk
+from vis.engine.linear import (
+    CONVOLUTIONS,
+    LINEAR,
+    affine,
+    channels_of,
+    fits_inputs,
+    fits_outputs,
+    linear_maps,
+    without_activation,
 )
+from vis.engine.taps import shadowed, wrapped
 
 # Layers that are activations as a whole.
 _WHOLE = tuple(getattr(keras.layers, n) for n in ("Activation", "Softmax", "ReLU", "LeakyReLU", "ELU", "PReLU"))
 
 
-def installed(root, composite):
-    """Returns a context in which the rules of a composite are on the operations of a model.
+def installed(root, composite, log=None):
+    """Returns a context in which the rules of a composite are on the operations of a model, for one call of it.
+
+    A batch normalisation beside a linear layer that has a rule belongs to that layer: the rule sees both as one
+    linear map. So the output of each linear layer is noted, and what a normalisation takes is looked up there.
 
     Hold `vis.engine.taps.surgery()` meanwhile.
 
     Args:
         root: A model (or anything `walk` goes through).
         composite: The composite; `None` changes nothing.
+        log: List that gets `(operation, kind, rule, host)` for each operation that runs with a rule; the host of a
+            normalisation that belongs to a linear layer is that layer, otherwise it is `None`.
 
     Returns:
         The context; it gives the paths of the changed operations.
     """
-    found = _places(root, composite)
-    changes = [wrapped(kind, [(op, _wrap(rule, op, kind))]) for _, op, kind, rule in found]
+    found, notes = _places(root, composite), _Notes(log)
+    own = [(kind, op, _wrap(rule, op, kind, notes)) for _, op, kind, rule in found]
+    if any(_is_linear(op, kind) for _, op, kind, _ in found):
+        has_rule = {id(op) for _, op, kind, _ in found if kind == "call"}
+        plain = [op for _, op in walk(root) if _is_foldable(op) and id(op) not in has_rule]
+        own += [("call", op, functools.partial(_normalized, None, op, notes)) for op in plain]
+    changes = [wrapped(kind, [(op, wrap)]) for kind, op, wrap in own]
     return shadowed(itertools.chain.from_iterable(changes), [path for path, *_ in found])
 
 
@@ -53,7 +63,19 @@ def installed_for_good(model, composite, custom_objects=None):
         model: A built Functional or Sequential model.
         composite: The composite; `None` changes nothing.
         custom_objects: See `vis.engine.copying.copy_model`.
+
+    Raises:
+        ValueError: A linear layer has a rule and the model has a batch normalisation: the two belong together, which
+            is noted for single calls only.
     """
+    if composite is not None and any(_is_foldable(op) for _, op in walk(model)):
+        linear = [path for path, op, kind, _ in composite.places(model) if _is_linear(op, kind)]
+        if linear:
+            raise ValueError(
+                "A copy cannot hold a rule of a linear layer beside a BatchNormalization. Received: "
+                f"{composite.name!r}, which has one for {linear[0]!r}. Give it to an explainer instead: "
+                "`vis.GradientTimesInput(model, backprop_modifier=...)`, or `vis.LRP(model, ...)`."
+            )
     copied = copy_model(model, custom_objects)
     found = _places(copied, composite, told=model)
     for _, operation, kind, rule in found:
@@ -73,6 +95,36 @@ def has_own_activation(operation) -> bool:
     return callable(function) and getattr(function, "__name__", "") != "linear"
 
 
+class _Notes(dict):
+    """What is known of tensors within one call of a model, under their `id`: `(tensor, ...)`, so that it lives on."""
+
+    def __init__(self, log=None):
+        super().__init__()
+        self._log = log
+
+    def keep(self, tensor, *what):
+        self[id(tensor)] = (tensor, *what)
+        return tensor
+
+    def linear(self, tensor):
+        """Returns the rule and the map of the linear layer that put a tensor out, or two times `None`."""
+        _, *found = self.get(id(tensor), ()) or (None,)
+        return found if len(found) == 2 else (None, None)
+
+    def plain(self, tensor, layer):
+        """Returns `(x, normalization, source)`, if a batch normalisation made a tensor that a linear layer takes.
+
+        `x` is the tensor with the normalisation's own gradient. Otherwise `(tensor, None, None)`.
+        """
+        _, *found = self.get(id(tensor), ()) or (None,)
+        fits = len(found) == 3 and fits_inputs(found[1], layer, tensor)
+        return found if fits else (tensor, None, None)
+
+    def tell(self, *what):
+        if self._log is not None:
+            self._log.append(what)
+
+
 def _places(root, composite, told=None):
     if composite is None:
         return []
@@ -81,30 +133,69 @@ def _places(root, composite, told=None):
     return found
 
 
-def _wrap(rule, operation, kind):
+def _is_linear(operation, kind):
+    return kind == "call" and isinstance(operation, LINEAR + CONVOLUTIONS)
+
+
+def _is_foldable(operation):
+    return isinstance(operation, keras.layers.BatchNormalization)
+
+
+def _wrap(rule, operation, kind, notes=None):
     """Returns what stands in for an operation's call or activation, see `vis.engine.taps.wrapped`."""
-    if kind == "call" and has_own_activation(operation) and isinstance(operation, LINEAR + CONVOLUTIONS):
-        return functools.partial(_linear_part, rule, operation)
-    return lambda call, *args, **kwargs: rule.surrogate(call, operation, *args, **kwargs)
+    notes = _Notes() if notes is None else notes
+    if _is_linear(operation, kind):
+        return functools.partial(_linear, rule, operation, notes)
+    if kind == "call" and _is_foldable(operation):
+        return functools.partial(_normalized, rule, operation, notes)
+
+    def wrap(call, *args, **kwargs):
+        notes.tell(operation, kind, rule, None)
+        return rule.surrogate(call, operation, *args, **kwargs)
+
+    return wrap
 
 
-def _linear_part(rule, operation, call, *args, **kwargs):
+def _linear(rule, layer, notes, call, x, *args, **kwargs):
     """Gives a rule to what a layer does before its activation, which follows with the rule that it has."""
+    notes.tell(layer, "call", rule, None)
+    ends = has_own_activation(layer)
+    linear = without_activation(layer, call) if ends else call
+    x, normalization, source = notes.plain(x, layer)
+    *firsts, last = linear_maps(layer, linear, x, args, kwargs)
+    value = None if not firsts else linear(x, *args, **kwargs)
+    for one in firsts:
+        x = rule.surrogate(one(x), layer, x)
+    one = last(x)
+    if normalization is not None:
+        notes.tell(normalization, "call", rule, layer)
+        one = one.preceded_by(affine(normalization)[0], source)
+    y = rule.surrogate(one, layer, one.x)
+    if value is not None:  # two maps, one after the other, differ from the layer by rounding
+        y = keras.ops.stop_gradient(value) + (y - keras.ops.stop_gradient(y))
+    return layer.activation(y) if ends else notes.keep(y, rule, one)
 
-    def linear(*args, **kwargs):
-        with shadowed(), shadowed([(operation, "activation", keras.activations.linear)]):
-            return call(*args, **kwargs)
 
-    return operation.activation(rule.surrogate(linear, operation, *args, **kwargs))
+def _normalized(rule, normalization, notes, call, x, *args, **kwargs):
+    """Makes a batch normalisation a part of the linear layer whose output it takes."""
+    its_rule, one = notes.linear(x)
+    if one is None or not fits_outputs(normalization, one.layer, x):
+        notes.tell(normalization, "call", rule, None)
+        plain = call(x, *args, **kwargs)
+        y = plain if rule is None else rule.surrogate(lambda *_, **__: plain, normalization, x)
+        return notes.keep(y, plain, normalization, x)
+    notes.tell(normalization, "call", its_rule, one.layer)
+    both = one.followed_by(*affine(normalization), lambda y: call(y, *args, **kwargs), channels_of(normalization, x))
+    return its_rule.surrogate(both, one.layer, both.x)
 
 
 def _modified(rule, operation, kind):
     """Returns an operation's call or activation with the rule's gradient, still under its own name."""
-    function, wrap = getattr(operation, kind), _wrap(rule, operation, kind)
+    function = getattr(operation, kind)
 
     @functools.wraps(function)
     def modified(*args, **kwargs):
-        return wrap(function, *args, **kwargs)
+        return _wrap(rule, operation, kind)(function, *args, **kwargs)
 
     return modified
 

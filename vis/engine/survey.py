@@ -97,6 +97,36 @@ def survey(model, network, batch) -> Survey:
     return _Runs(model, network, batch).survey()
 
 
+def output_shapes_of(model, network, batch, places) -> dict:
+    """Returns the shapes that operations put out, one for each of their calls, under their places.
+
+    Calls inside a branch or a loop do not count, nor what is not one tensor with a row for each sample.
+
+    Args:
+        model: The model.
+        network: Its `vis.engine.network.Network`.
+        batch: The inputs; the first sample is used.
+        places: Where the operations are on the walk through the model.
+    """
+    own, size = [operation for _, operation in operations(model)], batch.layout.fixed_size or _ROWS
+    found = {}
+
+    def note(place, output):
+        shape = tuple(output.shape) if ops.is_tensor(output) else ()
+        found.setdefault(place, []).append(shape if shape[:1] == (size,) else None)
+        return output
+
+    def run(inputs):
+        found.clear()  # it may be traced again
+        taps = [(own[place], functools.partial(note, place)) for place in places]
+        return network.outputs(batch.layout, inputs, taps)[0]
+
+    # Compiled, loops of the user's own are seen as such.
+    compiled = backend.few_times if is_proven(model) else functools.partial(backend.compile, eager_first=False)
+    compiled(run, list(model.variables))([np.repeat(array[:1], size, axis=0) for array in batch.arrays])
+    return {place: shapes for place, shapes in found.items() if None not in shapes}
+
+
 def keeps_rows(known, goal, example) -> bool:
     """Tells whether a goal's value for a sample is the same whatever its neighbours are.
 

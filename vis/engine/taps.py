@@ -5,9 +5,12 @@ shared and subclassed models. So a layer's output is taken from a real forward c
 layer's `call` meanwhile.
 """
 
+import dataclasses
 import functools
+import itertools
 import os
 import threading
+from typing import Any
 
 import keras
 
@@ -95,18 +98,6 @@ def wrapped(name, wrappers):
         yield operation, name, in_this_thread(getattr(operation, name), wrap)
 
 
-def patched_calls(wrappers):
-    """Returns a context in which the calls of operations are wrapped, in this thread only.
-
-    Hold `surgery()` meanwhile.
-
-    Args:
-        wrappers: Pairs `(operation, wrap)`; `wrap(call, *args, **kwargs)` stands in for
-            `operation.call(*args, **kwargs)`.
-    """
-    return shadowed(wrapped("call", wrappers))
-
-
 def in_this_thread(original, wrap):
     """Returns `wrap(original, ...)` as a function; other threads get the original."""
     owner = threading.get_ident()
@@ -120,6 +111,17 @@ def in_this_thread(original, wrap):
     return call
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class IntoActivation:
+    """What goes into a layer's own activation, as something to tap.
+
+    Args:
+        layer: The layer, with an attribute `activation`.
+    """
+
+    layer: Any
+
+
 def tapped(taps):
     """Returns a context in which the outputs of layers pass through functions, in this thread only.
 
@@ -127,15 +129,27 @@ def tapped(taps):
     nothing that is made there can be read outside.
 
     Args:
-        taps: Pairs `(layer, function)`; every call of the layer gives `function(output)`.
+        taps: Pairs `(layer, function)`; every call of the layer gives `function(output)`. For a pair
+            `(IntoActivation(layer), function)`, the layer's activation gets `function(its input)`.
     """
     outside = backend.trace()
 
-    def tap(function, call, *args, **kwargs):
-        output = call(*args, **kwargs)
-        return function(output) if backend.trace() == outside else output
+    def passed(function, tensor):
+        return function(tensor) if backend.trace() == outside else tensor
 
-    return patched_calls([(layer, functools.partial(tap, function)) for layer, function in taps])
+    def tap(function, call, *args, **kwargs):
+        return passed(function, call(*args, **kwargs))
+
+    def tap_input(function, activation, x, *args, **kwargs):
+        return activation(passed(function, x), *args, **kwargs)
+
+    calls, inner = [], []
+    for target, function in taps:
+        if isinstance(target, IntoActivation):
+            inner.append((target.layer, functools.partial(tap_input, function)))
+        else:
+            calls.append((target, functools.partial(tap, function)))
+    return shadowed(itertools.chain(wrapped("call", calls), wrapped("activation", inner)))
 
 
 def one_tensor_of(layer, output):

@@ -112,7 +112,7 @@ class Task:
         while True:
             scale = network.scale
             results = run([*arguments, np.full(size, scale, "float32")])
-            names = [name for name in ("score", "gradients", "input_gradients") if name in results]
+            names = [name for name in ("score", "gradients", "input_gradients", "summaries") if name in results]
             found = {name: results[name] for name in names}
             if scale == 1 or all(np.isfinite(array).all() for array in tree.flatten(found)):
                 return {**results, **tree.map_structure(lambda array, scale=scale: array / np.float32(scale), found)}

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from keras import tree
+from keras import ops, tree
 
 from vis.backprop_modifiers import composite, name_of
 from vis.engine.evaluator import Evaluator
+from vis.engine.graph import walk
 from vis.engine.inputs import read_inputs
 from vis.engine.streams import batches
 from vis.targets import Target
@@ -157,16 +158,24 @@ class Explainer:
         """Tells which backward rule each operation of the model gets.
 
         Args:
-            inputs: What the model takes; needed where the model is not built yet.
+            inputs: What the model takes; one sample of it is run.
 
         Returns:
-            List of `(path, part, name of the rule)`; the part is `"call"`, or `"activation"` where a layer applies
-            an activation of its own. Operations that keep their own gradient are not in it.
+            A list, printed as a table, of `(path, part, name of the rule)`; the part is `"call"`, or `"activation"`
+            where a layer applies an activation of its own. Operations that keep their own gradient are not in it; but
+            with rules of relevance, those whose own gradient does not pass it on rightly are, as `"none"`. Of a batch
+            normalisation that belongs to a linear layer, the rule's name is followed by `" with "` and that layer's.
         """
-        self.evaluator.ready(read_inputs(self.model, inputs))
+        batch = self.evaluator.ready(read_inputs(self.model, inputs))
         rules = self.evaluator.composite
-        found = [] if rules is None else rules.places(self.model)
-        return [(path, kind, name_of(own)) for path, _, kind, own in found]
+        if rules is None:
+            return RuleTable()
+        if not rules.relevance:
+            return RuleTable((path, kind, name_of(own)) for path, _, kind, own in rules.places(self.model))
+        ran = self.evaluator.network.rules(batch.layout, [ops.convert_to_tensor(array[:1]) for array in batch.arrays])
+        paths = {id(operation): path for path, operation in walk(self.model)}
+        found = [(paths[id(op)], kind, _word_of(rule, host)) for op, kind, rule, host in ran]
+        return RuleTable([*dict.fromkeys(found), *((path, "call", "none") for path, _ in rules.gaps(self.model))])
 
     def explain(self, task: Task) -> Maps:
         """Computes the maps of a checked batch; this is the method.
@@ -178,6 +187,19 @@ class Explainer:
             What `__call__` returns.
         """
         raise NotImplementedError(f"{type(self).__name__} must define `explain(task)`.")
+
+
+class RuleTable(list):
+    """A list of `(path, part, name of the rule)`, printed as a table."""
+
+    def __str__(self) -> str:
+        widths = [max([len(row[i]) for row in self], default=0) for i in (0, 1)]
+        return "\n".join(f"{path:<{widths[0]}}  {part:<{widths[1]}}  {name}" for path, part, name in self)
+
+
+def _word_of(rule, host):
+    name = "none" if rule is None else name_of(rule)
+    return name if host is None else f"{name} with {host.name}"
 
 
 def _check_maps(explainer, maps, count):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vis.backprop_modifiers import floor
 from vis.engine.masking import read_fill, warn_of_far_zero
 from vis.engine.network import replaced
 from vis.engine.requests import INPUT_GRADIENTS, Change, Request, gradients_at, outputs_at
@@ -36,6 +37,7 @@ class GradientExplainer(Explainer):
         logits: See `vis.methods.explainer.Explainer`.
     """
 
+    takes_first_layer_rules = False  # those that give relevance, but no gradient
     default_call = 0  # of a shared `input_layer`: the first, as embeddings may be called again to make the logits
 
     def __init__(
@@ -51,6 +53,9 @@ class GradientExplainer(Explainer):
 
     def explain(self, task: Task) -> Maps:
         """Returns the attributions, in the structure of the inputs; see `Explainer.explain`."""
+        rules = self.evaluator.composite
+        if rules is not None and rules.of_first_layer and self.site is None and not self.takes_first_layer_rules:
+            raise ValueError(_words_no_gradient(type(self).__name__, rules))
         flat = self.attributions(task)
         return task.batch.pack(flat) if self.site is None else flat[0]
 
@@ -92,10 +97,25 @@ class GradientExplainer(Explainer):
         def added(image, numbers, results):
             return part(image, numbers, self._flat(task, results))
 
+        return task.reduce(self._request(), samples, added, finish, **self._changed(change))
+
+    def gradients_at(self, task: Task, values: list[np.ndarray]) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
+        """Yields `(images, gradients)` for chunks of the samples with other values in place of their own."""
+
+        def given(images, numbers):
+            return [value[images] for value in values]
+
+        for images, _, results in task.rows(self._request(), quiet=True, **self._changed(given)):
+            yield images, self._flat(task, results)
+
+    def _request(self):
+        """Returns what is asked for where values are changed."""
         if self.site is None:
-            return task.reduce(INPUT_GRADIENTS, samples, added, finish, inputs=change)
-        request = Request(sites=(self.site,), gradients=True, change=Change(self.site, replaced))
-        return task.reduce(request, samples, added, finish, data=change)
+            return INPUT_GRADIENTS
+        return Request(sites=(self.site,), gradients=True, change=Change(self.site, replaced))
+
+    def _changed(self, change):
+        return {"inputs" if self.site is None else "data": change}
 
     def _flat(self, task, results):
         """Returns the gradients for all values; inputs of whole numbers, which have none, get zeros."""
@@ -114,6 +134,14 @@ class GradientExplainer(Explainer):
     def is_changeable(self, task: Task, index: int) -> bool:
         """Tells whether noise or a baseline make sense for one of the values."""
         return self.site is not None or task.batch.is_float(index)
+
+
+def _words_no_gradient(name, rules):
+    return (
+        f"Rule {rules.of_first_layer!r} shares relevance by more than the values of the input, so that it is no "
+        f"gradient. Received: composite {rules.name!r} for {name}. Take one without it, such as 'epsilon-plus', or "
+        "`vis.LRP(model, composite)`."
+    )
 
 
 class Saliency(GradientExplainer):
@@ -193,15 +221,25 @@ class GradientTimesInput(GradientExplainer):
         [[3.0, 4.0, 3.0]]
     """
 
+    takes_first_layer_rules = True
+
     def attributions(self, task: Task) -> list[np.ndarray]:
         """Returns the gradients times the values."""
-        return gathered(
-            task.count,
-            (
-                (images, [g * v for g, v in zip(gradients, values)])
-                for images, gradients, values in self.gradients(task)
-            ),
-        )
+        rules, network = self.evaluator.composite, self.evaluator.network
+        least = floor("float16" if network.is_half else "float32") if rules is not None and rules.relevance else 0.0
+
+        def products(gradients, values):
+            return [g * _at_least(v, least) for g, v in zip(gradients, values)]
+
+        found = self.gradients(task)
+        return gathered(task.count, ((images, products(gradients, values)) for images, gradients, values in found))
+
+
+def _at_least(values, least):
+    """Returns values kept from 0, as the rules of relevance keep them."""
+    if not least:
+        return values
+    return np.where(np.abs(values) < least, np.where(values < 0, -least, least), values).astype("float32")
 
 
 _STATISTICS = {
@@ -378,12 +416,15 @@ class IntegratedGradients(GradientExplainer):
         """Returns the integrals times the differences to the baseline."""
         task = task.settled()
         values = self.values(task)
-        starts = self._baselines(task, values)
+        return self.integrals(task, values, self.baselines(task, values))
+
+    def integrals(self, task: Task, values: list[np.ndarray], starts: list[np.ndarray]) -> list[np.ndarray]:
+        """Returns the integrals from some values to others, times the differences; flat lists."""
         nodes, weights = np.polynomial.legendre.leggauss(self._steps)  # on [-1, 1]
         nodes, weights = ((nodes + 1) / 2).astype("float32"), weights / 2
 
         def between(images, numbers):
-            return [_between(start[images], value[images], nodes[numbers]) for start, value in zip(starts, values)]
+            return [straight(start[images], value[images], nodes[numbers]) for start, value in zip(starts, values)]
 
         def part(image, numbers, gradients):
             return [np.einsum("r,r...->...", weights[numbers], gradient) for gradient in gradients]
@@ -393,32 +434,59 @@ class IntegratedGradients(GradientExplainer):
 
         return self.sums(task, self._steps, between, part, finish)
 
-    def _baselines(self, task, values):
-        given = self._baseline
-        several = isinstance(given, (list, tuple, dict)) and len(values) > 1
-        if not several:
-            flat = [given] * len(values)
-        elif isinstance(given, dict):
-            names = task.batch.pack([str(i) for i in range(len(values))])
-            if not isinstance(names, dict) or set(names) != set(given):
-                raise ValueError(
-                    f"`baseline` must have the structure of the inputs. Received: a dict with the keys {listed(given)}."
-                )
-            flat = [given[key] for key in sorted(names, key=lambda key: int(names[key]))]
-        else:
-            flat = list(given)
-        if len(flat) != len(values):
-            raise ValueError(f"`baseline` must hold one entry for each of {len(values)} inputs. Received: {len(flat)}.")
-        for name, one, value in zip(task.batch.layout.names, flat, values):
-            if one is None and self.site is None:
-                warn_of_far_zero(name, value)
-        return [
-            read_fill(0.0 if one is None else one, value) if self.is_changeable(task, i) else value
-            for i, (one, value) in enumerate(zip(flat, values))
-        ]
+    def baselines(self, task: Task, values: list[np.ndarray]) -> list[np.ndarray]:
+        """Returns what the user's baseline is for each of the values, in their shapes."""
+        return read_baselines(self, task, values, self._baseline)
 
 
-def _between(start, value, position):
+def read_baselines(explainer: GradientExplainer, task: Task, values: list[np.ndarray], given: Any) -> list[np.ndarray]:
+    """Returns what a user's baseline is for each of the values, in their shapes; whole numbers are their own.
+
+    Args:
+        explainer: The explainer.
+        task: The task.
+        values: What is attributed to, as `values` gives it.
+        given: The baseline: a number, an array, or a list or dict of those for several inputs; `None` for zeros.
+    """
+    flat = per_input("baseline", given, task, len(values))
+    for name, one, value in zip(task.batch.layout.names, flat, values):
+        if one is None and explainer.site is None:
+            warn_of_far_zero(name, value)
+    return [
+        read_fill(0.0 if one is None else one, value) if explainer.is_changeable(task, i) else value
+        for i, (one, value) in enumerate(zip(flat, values))
+    ]
+
+
+def per_input(name: str, given: Any, task: Task, count: int) -> list:
+    """Returns what the user gave for each of several inputs, as a flat list; what is not in a structure is for all.
+
+    Args:
+        name: The argument's name, for messages.
+        given: A list, tuple or dict in the structure of the inputs, or one thing for all.
+        task: The task.
+        count: How many inputs there are.
+
+    Raises:
+        ValueError: The structure is another.
+    """
+    if not isinstance(given, (list, tuple, dict)) or count == 1:
+        return [given] * count
+    flat = list(given)
+    if isinstance(given, dict):
+        names = task.batch.pack([str(i) for i in range(count)])
+        if not isinstance(names, dict) or set(names) != set(given):
+            raise ValueError(
+                f"`{name}` must have the structure of the inputs. Received: a dict with the keys {listed(given)}."
+            )
+        flat = [given[key] for key in sorted(names, key=lambda key: int(names[key]))]
+    if len(flat) != count:
+        raise ValueError(f"`{name}` must hold one entry for each of {count} inputs. Received: {len(flat)}.")
+    return flat
+
+
+def straight(start: np.ndarray, value: np.ndarray, position: np.ndarray) -> np.ndarray:
+    """Returns rows between `start` (position 0) and `value` (position 1); whole numbers stay as they are."""
     if value.dtype.kind != "f":
         return value
     position = position.reshape(-1, *[1] * (value.ndim - 1))

@@ -46,9 +46,9 @@ _AUXILIARY = re.compile("mask|segment|token_type|position", re.IGNORECASE)
 
 
 class PerturbationExplainer(Explainer):
-    """Base class of the methods that hide parts of the input.
+    """Base class of the methods that look at the positions of one input, such as those that hide parts of it.
 
-    Of several inputs, the image (or volume, or signal) is perturbed; the others stay as they are. Inputs whose names
+    Of several inputs, the image (or volume, or signal) is meant; the others stay as they are. Inputs whose names
     say that they are masks, segments or positions are never meant by themselves.
 
     Args:
@@ -99,16 +99,28 @@ class PerturbationExplainer(Explainer):
                 f"`{batch.layout.names[index]}` must have at least one axis besides the batch, to hide parts of it. "
                 f"Received: shape {whole}."
             )
-        becomes = _first_use(self.model, index) if len(whole) == 3 and whole[-1] > _FEW_CHANNELS else None
-        if becomes == "flat":
-            warnings.warn(
-                f"`{batch.layout.names[index]}` of shape {whole} are taken for signals of {whole[-1]} channels, and "
-                "whole rows are hidden. If they are images, give a `patch` that is a pair (vis.Occlusion), or begin "
-                "the model with a Reshape that adds the channel axis.",
-                VisualizationWarning,
-                stacklevel=2,
-            )
-        return whole[1:] if becomes == "image" else shape
+        return whole[1:] if is_image_without_channels(self.model, batch, index) else shape
+
+
+def is_image_without_channels(model: keras.Layer, batch: Batch, index: int) -> bool:
+    """Tells whether the model makes an input `(N, H, W)` into images; where it flattens it, says that this is unclear.
+
+    Args:
+        model: The model.
+        batch: The inputs.
+        index: Which of them.
+    """
+    whole = batch.arrays[index].shape
+    becomes = _first_use(model, index) if len(whole) == 3 and whole[-1] > _FEW_CHANNELS else None
+    if becomes == "flat":
+        warnings.warn(
+            f"`{batch.layout.names[index]}` of shape {whole} are taken for signals of {whole[-1]} channels, each row "
+            "being one position. If they are images, give a `patch` that is a pair (vis.Occlusion), or begin the "
+            "model with a Reshape that adds the channel axis.",
+            VisualizationWarning,
+            stacklevel=3,
+        )
+    return becomes == "image"
 
 
 def _first_use(model, index):

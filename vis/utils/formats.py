@@ -23,13 +23,16 @@ _EITHER = ("LayerNorm", "MultiheadAttention", "Transformer", "Permute")
 
 
 def data_format(layer) -> str:
-    """Returns `"channels_first"` or `"channels_last"` for a layer's output."""
-    return _nearest(layer, producers)
+    """Returns `"channels_first"` or `"channels_last"` for a layer's output.
+
+    What comes before it decides; for the first layers of a model, what comes after.
+    """
+    return _nearest(layer, producers) or _nearest(layer, consumers) or keras.config.image_data_format()
 
 
 def input_data_format(tensor) -> str:
     """Returns the data format of a model's symbolic input."""
-    return _nearest(producer(tensor), consumers)
+    return _nearest(producer(tensor), consumers) or keras.config.image_data_format()
 
 
 def channel_axis(layer, rank: int) -> int:
@@ -78,7 +81,8 @@ def resized(images, sizes):
     return images
 
 
-def _nearest(start, neighbours) -> str:
+def _nearest(start, neighbours) -> str | None:
+    """Returns the data format that is stated nearest to an operation, in one direction, or `None`."""
     seen, queue = set(), [start]
     while queue:
         operation = queue.pop(0)
@@ -90,7 +94,7 @@ def _nearest(start, neighbours) -> str:
             return found
         queue.extend(_inner(operation))
         queue.extend(neighbours(operation))
-    return keras.config.image_data_format()
+    return None
 
 
 def stated_format(operation) -> str | None:

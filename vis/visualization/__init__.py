@@ -17,9 +17,13 @@ from vis.methods.cam import (
     XGradCAM,
 )
 from vis.methods.feature_visualization import FeatureVisualization
+from vis.methods.full_gradients import FullGrad
 from vis.methods.gradients import GradientTimesInput, IntegratedGradients, Saliency, SmoothGrad
 from vis.methods.layer_outputs import activations
+from vis.methods.paths import BlurIntegratedGradients, ExpectedGradients, GuidedIntegratedGradients
 from vis.methods.perturbation import RISE, Occlusion
+from vis.methods.regions import XRAI
+from vis.methods.relevance import LRP, DeepLIFT
 from vis.utils.formats import channel_axis as _channel_axis
 from vis.utils.heatmaps import heatmap
 from vis.utils.images import overlay
@@ -36,14 +40,20 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AblationCAM",
+    "BlurIntegratedGradients",
+    "DeepLIFT",
     "EigenCAM",
+    "ExpectedGradients",
     "FeatureVisualization",
+    "FullGrad",
     "GradCAM",
     "GradCAMPlusPlus",
     "GradientTimesInput",
     "GuidedGradCAM",
+    "GuidedIntegratedGradients",
     "HiResCAM",
     "IntegratedGradients",
+    "LRP",
     "LayerCAM",
     "Occlusion",
     "RISE",
@@ -51,6 +61,7 @@ __all__ = [
     "ScoreCAM",
     "SmoothGrad",
     "XGradCAM",
+    "XRAI",
     "activations",
     "get_num_filters",
     "heatmap",

@@ -1,0 +1,147 @@
+"""Rules of differences: how the difference between an input and its reference passes an operation (DeepLIFT).
+
+Rows come in pairs: an input, then its reference. The gradient of an operation becomes its multiplier, the difference of
+its outputs by that of its inputs, so that gradient x difference sums to the difference of the scores.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from keras import ops, tree
+
+from vis.backprop_modifiers.relevance_rules import with_value
+
+if TYPE_CHECKING:
+    from keras import Operation
+
+    from vis.utils.types import Tensor
+
+_CLOSE = 1e-6  # nearer than this, the derivative stands for the quotient
+
+
+def _difference(x):
+    """Returns an input minus its reference, once for each of the two rows."""
+    return ops.repeat(x[0::2] - x[1::2], 2, axis=0)
+
+
+def _middle(x):
+    return ops.repeat((x[0::2] + x[1::2]) / 2, 2, axis=0)
+
+
+def _quotient(y, x):
+    """Returns `(y / x, whether x is too near to 0 for that)`."""
+    near = ops.absolute(x) < _CLOSE
+    return ops.where(near, ops.zeros_like(y), y / ops.where(near, ops.ones_like(x), x)), near
+
+
+@dataclasses.dataclass(frozen=True)
+class Rescale:
+    """The multiplier of an activation: the difference of its outputs by that of its inputs.
+
+    Its derivative where the inputs are nearer than 1e-6 to each other.
+
+    Source: Shrikumar et al. 2017, "Learning Important Features Through Propagating Activation Differences",
+    section 3.5.1.
+
+    Examples:
+        >>> pair = ops.convert_to_tensor([[3.0], [1.0]])
+        >>> ops.convert_to_numpy(Rescale().surrogate(ops.square, None, pair)).tolist()
+        [[9.0], [1.0]]
+    """
+
+    name = "rescale"
+
+    def surrogate(self, call: Callable, operation: Operation | None, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Returns `call(x)`, with the multiplier as gradient."""
+        y = call(x, *args, **kwargs)
+        multiplier, near = _quotient(_difference(y), _difference(x))
+        return with_value(y, ops.where(near, y, x * ops.stop_gradient(multiplier)))
+
+
+@dataclasses.dataclass(frozen=True)
+class RescaleMaximum:
+    """The multipliers of a maximum over several inputs, as in max pooling.
+
+    On the way from the reference to the input the winner may change. What the output gains above the larger of the
+    two maxima is put down to the input's winner, and the rest to the reference's.
+
+    Source: Shrikumar et al. 2017, section 3.5.1, for a function of several inputs.
+
+    Examples:
+        >>> pair = ops.convert_to_tensor([[3.0, 1.0], [0.0, 1.0]])
+        >>> y = RescaleMaximum().surrogate(lambda x: ops.max(x, axis=-1), None, pair)
+        >>> ops.convert_to_numpy(y).tolist()
+        [3.0, 1.0]
+    """
+
+    name = "rescale-maximum"
+
+    def surrogate(self, call: Callable, operation: Operation | None, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Returns `call(x)`, with the multipliers of both winners as gradients."""
+        y = call(x, *args, **kwargs)
+        own, reference = (ops.repeat(y[start::2], 2, axis=0) for start in (0, 1))
+        larger = ops.maximum(own, reference)
+        parts, _ = _quotient(ops.ones_like(x), _difference(x))
+        moving = (x - ops.stop_gradient(x)) * ops.stop_gradient(parts)  # 0, with the gradient 1 / difference
+
+        def at_winners_of(start):
+            fixed = ops.stop_gradient(ops.repeat(x[start::2], 2, axis=0))
+            return call(fixed + moving, *args, **kwargs)
+
+        gains = at_winners_of(0) * ops.stop_gradient(larger - reference)
+        return with_value(y, gains + at_winners_of(1) * ops.stop_gradient(own - larger))
+
+
+@dataclasses.dataclass(frozen=True)
+class Midpoint:
+    """The multipliers of a product of two: each factor's is the other in the middle between input and reference.
+
+    Exact: the two contributions sum to the difference of the products, and neither factor comes first.
+
+    Source: the Shapley value of a product of two; Lundberg & Lee 2017, "A Unified Approach to Interpreting Model
+    Predictions", section 4.2.
+
+    Examples:
+        >>> pair = [ops.convert_to_tensor([[3.0], [1.0]]), ops.convert_to_tensor([[2.0], [0.0]])]
+        >>> ops.convert_to_numpy(Midpoint().surrogate(lambda ab: ab[0] * ab[1], None, pair)).tolist()
+        [[6.0], [0.0]]
+    """
+
+    name = "midpoint"
+
+    def surrogate(self, call: Callable, operation: Operation | None, *args: Any, **kwargs: Any) -> Tensor:
+        """Returns the product, with the middle of the other factor as gradient of each."""
+        y = call(*args, **kwargs)
+        factors = [x for x in tree.flatten(args) if ops.is_tensor(x)]
+        if len(factors) != 2 or factors[0].shape[:1] != factors[1].shape[:1]:
+            return y  # own gradient; the gap is measured
+
+        def with_middle(index):
+            others = [x if i == index else ops.stop_gradient(_middle(x)) for i, x in enumerate(factors)]
+            remaining = iter(others)
+            own = tree.map_structure(lambda x: next(remaining) if ops.is_tensor(x) else x, args)
+            return call(*own, **kwargs)
+
+        return with_value(y, with_middle(0) + with_middle(1))
+
+
+@dataclasses.dataclass(frozen=True)
+class RescaleQuotient:
+    """The multipliers of a quotient: that of a product with 1 / divisor.
+
+    Examples:
+        >>> pair = ops.convert_to_tensor([[6.0], [2.0]]), ops.convert_to_tensor([[3.0], [1.0]])
+        >>> ops.convert_to_numpy(RescaleQuotient().surrogate(ops.divide, None, *pair)).tolist()
+        [[2.0], [2.0]]
+    """
+
+    name = "rescale-quotient"
+
+    def surrogate(self, call: Callable, operation: Operation | None, x: Tensor, divisor: Tensor) -> Tensor:
+        """Returns the quotient, with the multipliers as gradients."""
+        inverse = Rescale().surrogate(lambda one: 1 / one, None, divisor) if ops.is_tensor(divisor) else 1 / divisor
+        product = Midpoint().surrogate(ops.multiply, None, x, inverse) if ops.is_tensor(x) else x * inverse
+        return with_value(call(x, divisor), product)

@@ -1,0 +1,150 @@
+"""What an operation is: the kinds that a composite knows, and what passes relevance on rightly by itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import keras
+
+from vis.engine.linear import CONVOLUTIONS, LINEAR
+from vis.engine.surrogates import has_own_activation
+from vis.utils.internals import children, producers
+
+if TYPE_CHECKING:
+    from keras import Operation
+
+# Functions that pass positive values on and hold negative ones back.
+_RELU_LIKE = ("relu", "relu6", "leaky_relu", "elu", "selu", "celu")
+_RELU_LAYERS = (keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.ELU, keras.layers.PReLU)
+_RELU_OPERATIONS = ("Relu", "Relu6", "LeakyRelu", "Elu", "Selu", "Celu")
+
+_SOFTMAXES = ("softmax", "log_softmax")  # of several values together: no activation in the sense of relevance
+_ACTIVATION_OPERATIONS = (
+    *_RELU_OPERATIONS,
+    *("Sigmoid", "Tanh", "Gelu", "Silu", "Softplus", "Softsign", "HardSigmoid", "HardSilu", "HardTanh", "LogSigmoid"),
+    *("Mish", "Glu", "Square", "Sqrt", "Exp", "Absolute", "Log1p", "Clip", "Erf"),
+)
+
+_NORMALIZATIONS = tuple(
+    getattr(keras.layers, f"{kind}Normalization")
+    for kind in ("Batch", "Layer", "Group", "Unit", "RMS")
+    if hasattr(keras.layers, f"{kind}Normalization")
+)
+_ATTENTION = (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention, keras.layers.Attention)
+_RESCALINGS = (keras.layers.Rescaling, keras.layers.Normalization)
+
+# Layers and operations of which each output is a sum of inputs times constants, or one of the inputs.
+_LINEAR_LAYERS = (
+    *(keras.layers.InputLayer, keras.layers.Identity, keras.layers.Embedding, keras.layers.Wrapper),
+    *(keras.layers.Flatten, keras.layers.Reshape, keras.layers.Permute, keras.layers.RepeatVector),
+    *(keras.layers.Add, keras.layers.Subtract, keras.layers.Average, keras.layers.Maximum, keras.layers.Minimum),
+    *(keras.layers.Concatenate, keras.layers.Masking, keras.layers.Dropout, keras.layers.GaussianNoise),
+    *(keras.layers.GaussianDropout, keras.layers.AlphaDropout, keras.layers.ActivityRegularization),
+    *(keras.layers.UpSampling1D, keras.layers.UpSampling2D, keras.layers.UpSampling3D),
+    *(keras.layers.ZeroPadding1D, keras.layers.ZeroPadding2D, keras.layers.ZeroPadding3D),
+    *(keras.layers.Cropping1D, keras.layers.Cropping2D, keras.layers.Cropping3D, keras.layers.Resizing),
+    *(keras.layers.SpatialDropout1D, keras.layers.SpatialDropout2D, keras.layers.SpatialDropout3D),
+    *(
+        getattr(keras.layers, f"{area}{kind}Pooling{n}D")
+        for area in ("", "Global")
+        for kind in ("Max", "Average")
+        for n in (1, 2, 3)
+    ),
+)
+_CELLS = (keras.layers.LSTMCell, keras.layers.GRUCell, keras.layers.SimpleRNNCell)  # with rules for activations
+_LINEAR_OPERATIONS = (
+    *("Add", "Subtract", "Negative", "Mean", "Sum", "Max", "Amax", "Amin", "Min", "Maximum", "Minimum"),
+    *("Reshape", "Transpose", "Squeeze", "ExpandDims", "Concatenate", "Stack", "Split", "Moveaxis", "Swapaxes"),
+    *("Pad", "Tile", "Repeat", "Roll", "Flip", "GetItem", "Take", "Ravel", "BroadcastTo", "Cast", "Identity", "Copy"),
+    *(
+        "AveragePool",
+        "MaxPool",
+        "Resize",
+        "StopGradient",
+        "Where",
+        "Rot90",
+        "Softmax",
+        "TakeAlongAxis",
+        "Slice",
+        "Unstack",
+    ),
+)
+_MAXIMA = tuple(getattr(keras.layers, f"{area}MaxPooling{n}D") for area in ("", "Global") for n in (1, 2, 3))
+_PRODUCT_OPERATIONS = ("Multiply", "Matmul", "Einsum", "Dot", "Tensordot")
+_QUOTIENT_OPERATIONS = ("Divide", "TrueDivide")
+
+
+def is_relu_like(operation: Operation, kind: str) -> bool:
+    """Tells whether an operation holds negative values back: what guided backpropagation and its kin are for."""
+    if kind == "activation":
+        return _named(operation.activation, _RELU_LIKE)  # type: ignore[attr-defined]
+    whole = isinstance(operation, keras.layers.Activation) and _named(operation.activation, _RELU_LIKE)
+    return whole or isinstance(operation, _RELU_LAYERS) or _is_operation(operation, _RELU_OPERATIONS)
+
+
+def _is_operation(operation, names):
+    return not isinstance(operation, keras.Layer) and type(operation).__name__ in names
+
+
+def _named(function, names):
+    if isinstance(function, keras.Layer):  # found by itself, on the walk
+        return False
+    return getattr(function, "__name__", None) in names
+
+
+def is_maximum(path: str, operation: Operation) -> bool:
+    """Tells whether each output of an operation is the largest of several inputs."""
+    return isinstance(operation, _MAXIMA) or _is_operation(operation, ("MaxPool", "Max", "Amax"))
+
+
+def is_activation(operation: Operation, kind: str = "call") -> bool:
+    """Tells whether an operation changes each value by itself; a softmax does not."""
+    if kind == "activation" or isinstance(operation, keras.layers.Activation):
+        return not _named(operation.activation, _SOFTMAXES)  # type: ignore[attr-defined]
+    return isinstance(operation, _RELU_LAYERS) or _is_operation(operation, _ACTIVATION_OPERATIONS)
+
+
+def _is_product(operation):
+    if isinstance(operation, keras.Layer):
+        return isinstance(operation, (keras.layers.Multiply, keras.layers.Dot))
+    return _is_operation(operation, _PRODUCT_OPERATIONS) and len(producers(operation)) != 1
+
+
+def _is_quotient(operation):
+    return _is_operation(operation, _QUOTIENT_OPERATIONS) and len(producers(operation)) != 1
+
+
+KINDS = {
+    "dense": lambda operation: isinstance(operation, LINEAR),
+    "convolution": lambda operation: isinstance(operation, CONVOLUTIONS),
+    "normalization": lambda operation: isinstance(operation, _NORMALIZATIONS),
+    "attention": lambda operation: isinstance(operation, _ATTENTION),
+    "product": _is_product,
+    "quotient": _is_quotient,
+    "rescaling": lambda operation: isinstance(operation, _RESCALINGS),
+}
+
+
+def parts(operation: Operation) -> tuple[str, ...]:
+    """Returns the parts of an operation that get rules: its call, its own activation, and that of its gates."""
+    own = ("call", "activation") if has_own_activation(operation) else ("call",)
+    return (*own, "recurrent_activation") if callable(getattr(operation, "recurrent_activation", None)) else own
+
+
+def passes_relevance(operation: Operation) -> bool:
+    """Tells whether the own gradient of an operation passes relevance on rightly.
+
+    It does where each output is a sum of inputs times constants, or one of the inputs, as in max pooling. What holds
+    other layers is asked for these.
+    """
+    if isinstance(operation, keras.Layer):
+        known = (*_LINEAR_LAYERS, *LINEAR, *CONVOLUTIONS, *_CELLS, keras.layers.Softmax)
+        named = isinstance(operation, keras.layers.Activation) and _named(operation.activation, ("linear", "softmax"))
+        return isinstance(operation, known) or named
+    scaled = _is_operation(operation, _PRODUCT_OPERATIONS + _QUOTIENT_OPERATIONS) and len(producers(operation)) == 1
+    return scaled or _is_operation(operation, _LINEAR_OPERATIONS)
+
+
+def is_made_of_others(operation: Operation) -> bool:
+    """Tells whether an operation is made of layers, which are looked at by themselves; attention multiplies its own."""
+    return bool(children(operation)) and "Attention" not in type(operation).__name__

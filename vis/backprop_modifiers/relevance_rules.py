@@ -1,0 +1,540 @@
+"""Rules of relevance: how the relevance of an output is shared among what goes in.
+
+A rule gives an operation another gradient, such that at every tensor relevance = value x gradient. So what has no rule
+and is linear (sums, reshapes, means, padding) passes relevance on rightly by its own gradient. Where a value is 0,
+`nonzero` stands for it, so that relevance can reach it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+from keras import ops, tree
+
+from vis.utils.validation import check_nonnegative
+
+if TYPE_CHECKING:
+    from keras import Operation
+    from numpy.typing import ArrayLike
+
+    from vis.engine.linear import LinearMap
+    from vis.utils.types import Tensor
+
+# What stands for a value nearer to 0 than this. Half precision holds nothing smaller whose quotients stay finite.
+_FLOORS = {"float16": 2.0**-10}
+_FLOOR = 1e-12
+
+
+def floor(dtype: str) -> float:
+    """Returns what stands for a value of a dtype that is nearer to 0.
+
+    Examples:
+        >>> floor("float32")
+        1e-12
+    """
+    return _FLOORS.get(dtype, _FLOOR)
+
+
+def nonzero(x: Tensor) -> Tensor:
+    """Returns a tensor whose values are kept from 0: the number that relevance is divided by to make a gradient.
+
+    Examples:
+        >>> bool(nonzero(ops.convert_to_tensor(0.0)) > 0)
+        True
+    """
+    least = floor(keras.backend.standardize_dtype(x.dtype))
+    return ops.where(ops.absolute(x) < least, ops.cast(ops.where(x < 0, -least, least), x.dtype), x)
+
+
+def with_value(y: Tensor, surrogate: Tensor) -> Tensor:
+    """Returns the gradient of a surrogate under the value y, exactly.
+
+    Examples:
+        >>> float(with_value(ops.convert_to_tensor(2.0), ops.convert_to_tensor(0.3)))
+        2.0
+    """
+    return ops.stop_gradient(y) + (surrogate - ops.stop_gradient(surrogate))
+
+
+def _stabilized(z, epsilon):
+    """Returns z + epsilon sign(z), where the sign of 0 is 1."""
+    return z + ops.cast(ops.where(z < 0, -epsilon, epsilon), z.dtype)
+
+
+def _share(z, epsilon):
+    """Returns z as parts of itself: its gradient at an input is what that input adds to z, divided by z."""
+    return z / ops.stop_gradient(_stabilized(z, epsilon))
+
+
+def _shared(y, share):
+    """Returns y, whose relevance goes where a share has its gradient."""
+    return with_value(y, ops.stop_gradient(nonzero(y)) * share)
+
+
+def _positive(x):
+    return ops.relu(x)
+
+
+def _negative(x):
+    return -ops.relu(-x)
+
+
+def _same(weights):
+    return weights
+
+
+def _check_map(rule, call, operation):
+    if not hasattr(call, "changed"):
+        name = getattr(operation, "name", operation)
+        raise ValueError(
+            f"Rule {rule.name!r} is for linear layers, which have a kernel: Dense, EinsumDense and convolutions. "
+            f'Received: {name!r} ({type(operation).__name__}). Choose other operations for it, such as "dense" or '
+            '"convolution".'
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Identity:
+    """Relevance passes an operation as if it were not there; for activations and normalisations.
+
+    Source: Bach et al. 2015, "On Pixel-wise Explanations", section on the propagation through nonlinearities.
+
+    Examples:
+        >>> x = ops.convert_to_tensor([2.0, 3.0])
+        >>> [float(y) for y in Identity().surrogate(ops.square, None, x)]
+        [4.0, 9.0]
+    """
+
+    name = "identity"
+
+    def surrogate(self, call: Callable, operation: Operation | None, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Returns `call(x)`, with the gradient y / x."""
+        y = call(x, *args, **kwargs)
+        if tuple(y.shape) != tuple(x.shape):
+            raise ValueError(
+                "Rule 'identity' is for operations that keep the shape: activations and normalisations. Received: "
+                f"{getattr(operation, 'name', operation)!r}, from {tuple(x.shape)} to {tuple(y.shape)}."
+            )
+        return with_value(y, x * ops.stop_gradient(nonzero(y) / nonzero(x)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Half:
+    """Each factor of a product gets an equal share of its relevance: of two, one half.
+
+    Source: Achtibat et al. 2024, "AttnLRP", equation 13 (the uniform rule).
+
+    Examples:
+        >>> factors = [ops.convert_to_tensor([2.0]), ops.convert_to_tensor([3.0])]
+        >>> float(Half().surrogate(lambda pair: pair[0] * pair[1], None, factors)[0])
+        6.0
+    """
+
+    name = "half"
+
+    def surrogate(self, call: Callable, operation: Operation | None, *args: Any, **kwargs: Any) -> Tensor:
+        """Returns the product, with the gradient y / (n x) for each of its n factors."""
+        y = call(*args, **kwargs)
+        factors = [x for x in tree.flatten(args) if ops.is_tensor(x)]
+        parts = [x * ops.stop_gradient(nonzero(y) / nonzero(x)) for x in factors]
+        return with_value(y, sum(parts[1:], parts[0]) / len(parts))
+
+
+@dataclasses.dataclass(frozen=True)
+class Constant:
+    """An operation counts as a constant and gets no relevance; for the gates of recurrent layers.
+
+    What a gate lets through takes all of the product's relevance.
+
+    Source: Arras et al. 2017, "Explaining Recurrent Neural Network Predictions in Sentiment Analysis", section 3.1.
+
+    Examples:
+        >>> float(Constant().surrogate(ops.sigmoid, None, ops.convert_to_tensor(0.0)))
+        0.5
+    """
+
+    name = "constant"
+
+    def surrogate(self, call: Callable, operation: Operation | None, *args: Any, **kwargs: Any) -> Tensor:
+        """Returns the value without a gradient."""
+        return ops.stop_gradient(call(*args, **kwargs))
+
+
+@dataclasses.dataclass(frozen=True)
+class Numerator:
+    """Relevance of a quotient goes to what is divided; the divisor counts as a constant.
+
+    Source: Achtibat et al. 2024, "AttnLRP", section 3.3 (normalisation).
+
+    Examples:
+        >>> pair = ops.convert_to_tensor([6.0]), ops.convert_to_tensor([3.0])
+        >>> float(Numerator().surrogate(ops.divide, None, *pair)[0])
+        2.0
+    """
+
+    name = "numerator"
+
+    def surrogate(self, call: Callable, operation: Operation | None, x: Tensor, divisor: Tensor) -> Tensor:
+        """Returns the quotient, with a gradient for what is divided."""
+        return call(x, ops.stop_gradient(divisor) if ops.is_tensor(divisor) else divisor)
+
+
+@dataclasses.dataclass(frozen=True)
+class Epsilon:
+    """LRP-epsilon: relevance goes to the inputs of a linear layer in proportion to what they add to its output.
+
+    The share of the bias, and what epsilon takes, is not handed on. On deep networks its maps are noisy, as those of
+    gradient x input are: with ReLUs the two are the same but for biases.
+
+    Source: Bach et al. 2015, "On Pixel-wise Explanations", equation 58.
+
+    Args:
+        epsilon: Above 0. Default 1e-6, absolute.
+
+    Raises:
+        ValueError: `epsilon` is not above 0.
+
+    Examples:
+        >>> x = ops.convert_to_tensor([[1.0, 2.0]])
+        >>> float(Epsilon().surrogate(lambda x: ops.sum(3.0 * x, axis=-1), None, x)[0])
+        9.0
+    """
+
+    epsilon: float = 1e-6
+    name = "epsilon"
+
+    def __post_init__(self) -> None:
+        _check_epsilon(self.epsilon)
+
+    def surrogate(self, call: Callable, operation: Operation | None, *args: Any, **kwargs: Any) -> Tensor:
+        """Returns `call(x)`, with the layer's own gradient times z / (z + epsilon sign(z))."""
+        z = call(*args, **kwargs)
+        return _shared(z, _share(z, self.epsilon))
+
+
+def _check_epsilon(epsilon):
+    if check_nonnegative("epsilon", epsilon) == 0:
+        raise ValueError("`epsilon` must be above 0. Received: 0.")
+
+
+@dataclasses.dataclass(frozen=True)
+class ZPlus:
+    """Relevance goes to what raises the output of a linear layer, and to nothing else.
+
+    What raises it: positive inputs by positive weights, and negative inputs by negative ones. A positive bias takes
+    its share, which is not handed on. Maps are calm and never negative; what speaks against a class is not told.
+
+    Source: Bach et al. 2015, equation 60 with alpha = 1; Montavon et al. 2017, "Explaining NonLinear Classification
+    Decisions with Deep Taylor Decomposition", section 4.
+
+    Args:
+        epsilon: Keeps the quotient finite, above 0. Default 1e-6, absolute.
+
+    Raises:
+        ValueError: `epsilon` is not above 0, or the operation is no linear layer.
+
+    Examples:
+        >>> from vis import LRP
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, use_bias=False)])
+        >>> model.set_weights([np.array([[3.0], [-1.0]])])
+        >>> LRP(model, Composite([("dense", ZPlus())]))(np.ones((1, 2))).round(4).tolist()
+        [[2.0, 0.0]]
+    """
+
+    epsilon: float = 1e-6
+    name = "z-plus"
+
+    def __post_init__(self) -> None:
+        _check_epsilon(self.epsilon)
+
+    def surrogate(self, call: LinearMap, operation: Operation | None, x: Tensor) -> Tensor:
+        """Returns `call(x)`, with the gradient of the parts that raise it."""
+        _check_map(self, call, operation)
+        return _shared(call(x), _share(_raising(call, x), self.epsilon))
+
+
+def _raising(call, x):
+    """Returns what the parts of a linear layer's output that raise it sum to."""
+    return call.changed(_positive(x), _positive, _positive) + call.changed(_negative(x), _negative)
+
+
+def _lowering(call, x):
+    return call.changed(_positive(x), _negative, _negative) + call.changed(_negative(x), _positive)
+
+
+@dataclasses.dataclass(frozen=True)
+class Excitation:
+    """Relevance goes to positive inputs of positive weights, without biases.
+
+    Source: Zhang et al. 2018, "Top-down Neural Attention by Excitation Backprop", equation 4.
+
+    Args:
+        epsilon: Keeps the quotient finite, above 0. Default 1e-6, absolute.
+
+    Raises:
+        ValueError: `epsilon` is not above 0, or the operation is no linear layer.
+
+    Examples:
+        >>> Excitation().name
+        'excitation'
+    """
+
+    epsilon: float = 1e-6
+    name = "excitation"
+
+    def __post_init__(self) -> None:
+        _check_epsilon(self.epsilon)
+
+    def surrogate(self, call: LinearMap, operation: Operation | None, x: Tensor) -> Tensor:
+        """Returns `call(x)`, with the gradient of the parts that excite it."""
+        _check_map(self, call, operation)
+        return _shared(call(x), _share(call.changed(_positive(x), _positive), self.epsilon))
+
+
+@dataclasses.dataclass(frozen=True)
+class AlphaBeta:
+    """Relevance goes, alpha times, to what raises the output, and, minus beta times, to what lowers it.
+
+    Source: Bach et al. 2015, equation 60. Biases are split by their sign like weights.
+
+    Args:
+        alpha: At least 0. Default 2.
+        beta: At least 0, and alpha - beta = 1. Default 1.
+        epsilon: Keeps the quotients finite, above 0. Default 1e-6, absolute.
+
+    Raises:
+        ValueError: alpha - beta is not 1, a number is negative, or the operation is no linear layer.
+
+    Examples:
+        >>> AlphaBeta(1, 0)
+        AlphaBeta(alpha=1, beta=0, epsilon=1e-06)
+    """
+
+    alpha: float = 2
+    beta: float = 1
+    epsilon: float = 1e-6
+    name = "alpha-beta"
+
+    def __post_init__(self) -> None:
+        _check_epsilon(self.epsilon)
+        alpha, beta = check_nonnegative("alpha", self.alpha), check_nonnegative("beta", self.beta)
+        if abs(alpha - beta - 1) > 1e-6:
+            raise ValueError(
+                f"`alpha` - `beta` must be 1, so that relevance is conserved. Received: {alpha} - {beta} = "
+                f"{alpha - beta}. Usual are (2, 1) and (1, 0)."
+            )
+
+    def surrogate(self, call: LinearMap, operation: Operation | None, x: Tensor) -> Tensor:
+        """Returns `call(x)`, with the gradient of both shares."""
+        _check_map(self, call, operation)
+        share = self.alpha * _share(_raising(call, x), self.epsilon)
+        if self.beta:
+            share = share - self.beta * _share(_lowering(call, x), self.epsilon)
+        return _shared(call(x), share)
+
+
+@dataclasses.dataclass(frozen=True)
+class Gamma:
+    """Relevance goes to all inputs, but what has the sign of the output counts more, by gamma.
+
+    Between `Epsilon` (gamma = 0) and `ZPlus` (gamma without end). For inputs and outputs of either sign.
+
+    Source: Montavon et al. 2019, "Layer-Wise Relevance Propagation: An Overview", section 10.2.1; of either sign:
+    Andeol et al. 2021, "Learning Domain Invariant Representations by Joint Wasserstein Distance Minimization".
+
+    Args:
+        gamma: At least 0. Default 0.25.
+        epsilon: Keeps the quotients finite, above 0. Default 1e-6, absolute.
+
+    Raises:
+        ValueError: `gamma` is negative, or the operation is no linear layer.
+
+    Examples:
+        >>> Gamma(0.1).gamma
+        0.1
+    """
+
+    gamma: float = 0.25
+    epsilon: float = 1e-6
+    name = "gamma"
+
+    def __post_init__(self) -> None:
+        _check_epsilon(self.epsilon)
+        check_nonnegative("gamma", self.gamma)
+
+    def surrogate(self, call: LinearMap, operation: Operation | None, x: Tensor) -> Tensor:
+        """Returns `call(x)`, with the gradient of the share that belongs to the sign of the output."""
+        _check_map(self, call, operation)
+        y, high, low = call(x), _positive(x), _negative(x)
+        more, less = self._more(_positive), self._more(_negative)
+        rises = _share(call.changed(high, more, more) + call.changed(low, less), self.epsilon)
+        falls = _share(call.changed(high, less, less) + call.changed(low, more), self.epsilon)
+        zeros = ops.zeros_like(rises)
+        return _shared(y, ops.where(y > 0, rises, zeros) + ops.where(y < 0, falls, zeros))
+
+    def _more(self, part):
+        return lambda weights: weights + self.gamma * part(weights)
+
+
+class _FirstLayerRule:
+    """Base of the rules that share relevance by more than the values of the input, which may be 0."""
+
+    epsilon: float
+
+    def surrogate(self, call: LinearMap, operation: Operation | None, x: Tensor) -> Tensor:
+        """Returns `call(x)`, with the gradient relevance / x."""
+        _check_map(self, call, operation)
+        return _shared(call(x), _share(self.whole(call, x), self.epsilon))
+
+    def whole(self, call: LinearMap, x: Tensor) -> Tensor:
+        """Returns what the shares sum to."""
+        raise NotImplementedError(f"{type(self).__name__} must define `whole(call, x)`.")
+
+
+def _in_place_of(x, value):
+    """Returns a value whose gradient at x is value / x, so that it counts as a part of x, even where x is 0."""
+    value = ops.stop_gradient(value + ops.zeros_like(x))
+    return value + (x - ops.stop_gradient(x)) * (value / ops.stop_gradient(nonzero(x)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Flat(_FirstLayerRule):
+    """Relevance of an output goes to all inputs that it sees alike; for the first layer.
+
+    It does not ask what the layer computes, so maps are calm and as coarse as the layer's window.
+
+    Source: Lapuschkin et al. 2019, "Unmasking Clever Hans Predictors", methods.
+
+    Args:
+        epsilon: Keeps the quotient finite, above 0. Default 1e-6, absolute.
+
+    Raises:
+        ValueError: `epsilon` is not above 0, or the operation is no linear layer.
+
+    Examples:
+        >>> Flat().name
+        'flat'
+    """
+
+    epsilon: float = 1e-6
+    name = "flat"
+
+    def __post_init__(self) -> None:
+        _check_epsilon(self.epsilon)
+
+    def whole(self, call: LinearMap, x: Tensor) -> Tensor:
+        """Returns the number of inputs that each output sees."""
+        return call.changed(_in_place_of(x, ops.ones_like(x)), ops.ones_like)
+
+
+@dataclasses.dataclass(frozen=True)
+class WSquare(_FirstLayerRule):
+    """Relevance goes to inputs in proportion to their squared weights; for a first layer of inputs without bounds.
+
+    Source: Montavon et al. 2017, "Explaining NonLinear Classification Decisions with Deep Taylor Decomposition",
+    equation 12. The squared bias takes its share.
+
+    Args:
+        epsilon: Keeps the quotient finite, above 0. Default 1e-6, absolute.
+
+    Raises:
+        ValueError: `epsilon` is not above 0, or the operation is no linear layer.
+
+    Examples:
+        >>> WSquare().name
+        'w-square'
+    """
+
+    epsilon: float = 1e-6
+    name = "w-square"
+
+    def __post_init__(self) -> None:
+        _check_epsilon(self.epsilon)
+
+    def whole(self, call: LinearMap, x: Tensor) -> Tensor:
+        """Returns the sums of the squared weights."""
+        ones = _in_place_of(x, ops.ones_like(x))
+        return call.changed(ones, ops.square, ops.square)
+
+
+@dataclasses.dataclass(frozen=True)
+class ZBox(_FirstLayerRule):
+    """Relevance goes to inputs by how far they are from the bounds of what they can be; for the first layer.
+
+    Source: Montavon et al. 2017, equation 15.
+
+    Args:
+        low: The lowest value that an input can have: a number, or one for each channel. In the range of what the
+            layer itself takes: after a Rescaling layer, what that puts out.
+        high: The highest.
+        epsilon: Keeps the quotient finite, above 0. Default 1e-6, absolute.
+
+    Raises:
+        ValueError: `low` is not below `high`, their number is not that of the channels, or the operation is no
+            linear layer.
+
+    Examples:
+        >>> ZBox(0, [1, 1, 255]).high
+        (1.0, 1.0, 255.0)
+    """
+
+    low: ArrayLike
+    high: ArrayLike
+    epsilon: float = 1e-6
+    name = "z-box"
+
+    def __post_init__(self) -> None:
+        _check_epsilon(self.epsilon)
+        low, high = (_read_bound(name, getattr(self, name)) for name in ("low", "high"))
+        if not np.all(np.asarray(low) < np.asarray(high)):
+            raise ValueError(
+                f"`low` must be below `high` in every channel. Received: low={low!s:.60}, high={high!s:.60}."
+            )
+        object.__setattr__(self, "low", low)
+        object.__setattr__(self, "high", high)
+
+    def whole(self, call: LinearMap, x: Tensor) -> Tensor:
+        """Returns the sum of what the inputs add to an output beyond what the bounds would."""
+        form = getattr(call.layer, "data_format", None)
+        low, high = (_in_place_of(x, _bound(name, getattr(self, name), x, form)) for name in ("low", "high"))
+        own = _in_place_of(x, x)
+        whole = call.changed(own, _same, _same)
+        for bound, part in ((low, _positive), (high, _negative)):
+            whole = whole - call.changed(bound, part, part)
+        return whole
+
+
+def _read_bound(name: str, value: ArrayLike) -> float | tuple:
+    try:
+        array = np.asarray(value, "float64")
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"`{name}` must be a number, or one for each channel. Received: {value!r:.60}.") from error
+    if array.ndim > 1 and array.size == max(array.shape):
+        array = array.ravel()
+    if array.ndim > 1 or not np.isfinite(array).all():
+        raise ValueError(
+            f"`{name}` must be a finite number, or one for each channel. Received: shape {array.shape}, {value!r:.60}."
+        )
+    return float(array) if array.ndim == 0 else tuple(array.tolist())
+
+
+def _bound(name, value, x, form):
+    """Returns a bound in a form that fits x."""
+    bound = ops.cast(ops.convert_to_tensor(np.asarray(value, "float32")), x.dtype)
+    if len(bound.shape) == 0:
+        return bound
+    axis = 1 if form == "channels_first" else len(x.shape) - 1
+    if bound.shape[0] not in (1, x.shape[axis]):
+        raise ValueError(
+            f"`{name}` of the rule 'z-box' must be one number, or one for each of {x.shape[axis]} channels. "
+            f"Received: {bound.shape[0]} numbers."
+        )
+    return ops.reshape(bound, [-1 if i == axis else 1 for i in range(len(x.shape))])
+
+
+FIRST_LAYER_RULES = (Flat, WSquare, ZBox)
+LINEAR_RULES = (Epsilon, ZPlus, Excitation, AlphaBeta, Gamma, *FIRST_LAYER_RULES)

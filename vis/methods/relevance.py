@@ -1,0 +1,249 @@
+"""Relevance: what of the score each value of the input accounts for, handed down from layer to layer by rules."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vis.backprop_modifiers import DIFFERENCES, Composite, composite
+from vis.engine.tasks import gathered
+from vis.methods.gradients import GradientExplainer, GradientTimesInput, read_baselines
+from vis.utils.validation import VisualizationWarning
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    import keras
+
+    from vis.engine.tasks import Task
+    from vis.utils.types import Inputs, LayerLike, Maps, RuleLike
+
+_GAP = 0.01  # of the difference of the scores: from here on it is said
+
+
+class LRP(GradientTimesInput):
+    """Layer-wise relevance propagation: the score, handed down from layer to layer to the input.
+
+    Each layer shares the relevance of its outputs among its inputs by a rule, and a composite says which layer has
+    which. The composite decides the picture: see the page "Choose a rule". Relevance sums to the score but for what
+    biases and stabilisers take, which is not handed on. Its limit: the rules are conventions. Two composites give two
+    answers, and the ones that look best need not be the most faithful.
+
+    A batch normalisation beside a linear layer counts as a part of it. Gates of LSTM and GRU count as constants (Arras
+    et al. 2017). `rules` tells what each operation gets, and what has no rule.
+
+    The authors of LRP hold patents on it. A company that uses it should ask its lawyer.
+
+    Source: Bach et al. 2015, "On Pixel-wise Explanations for Non-Linear Classifier Decisions by Layer-Wise Relevance
+    Propagation"; the composites: Kohlbrenner et al. 2020, "Towards Best Practice in Explaining Neural Network Decisions
+    with LRP", section 3.
+
+    Args:
+        model: Any built or callable Keras model. Not changed.
+        composite: The name of a composite (`"epsilon"`, `"epsilon-plus"`, `"epsilon-plus-flat"`, `"epsilon-gamma"`,
+            `"alpha2-beta1"`, `"alpha2-beta1-flat"`, `"deep-taylor"`, `"excitation"`), a
+            `vis.backprop_modifiers.Composite`, or one rule for all linear layers. Default `"epsilon-plus-flat"`.
+        input_layer: Layer whose units get the relevance instead of the inputs, such as the embedding of a text model:
+            name, path, index, layer, or a pair of one of these and the number of the call. Default `None`.
+        output_layer: Layer whose units are explained. Default `None`: the model's output.
+        logits: Whether the score before a final softmax or sigmoid is explained. Default `True`.
+
+    Returns:
+        When called, float32, signed, in the shape and structure of the inputs, in units of the score. Inputs of whole
+        numbers get zeros.
+
+    Raises:
+        ValueError: An argument is wrong, the composite has no rule for linear layers, or none of the model's
+            operations gets a rule.
+        TypeError: An argument is of the wrong kind.
+
+    Warns:
+        VisualizationWarning: Operations that are not linear have no rule; said once.
+
+    Examples:
+        >>> import keras
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, use_bias=False)])
+        >>> model.set_weights([np.array([[3.0], [-1.0]])])
+        >>> LRP(model, "epsilon")(np.array([[1.0, 1.0]])).round(4).tolist()
+        [[3.0, -1.0]]
+    """
+
+    def __init__(
+        self,
+        model: keras.Layer,
+        composite: RuleLike = "epsilon-plus-flat",
+        *,
+        input_layer: LayerLike | None = None,
+        output_layer: LayerLike | None = None,
+        logits: bool = True,
+    ) -> None:
+        rules = _relevance_composite(composite)
+        super().__init__(model, rules, input_layer=input_layer, output_layer=output_layer, logits=logits)
+        self._rules, self._output_layer, self._logits = rules, output_layer, logits
+
+    def __repr__(self) -> str:
+        return f"LRP({self.model.name!r}, {self._rules.name!r})"
+
+    def at(self, layer: LayerLike) -> Self:
+        """Returns the explainer that gives the relevance of a layer's units instead of the inputs'.
+
+        Args:
+            layer: Name, path, index, layer, or a pair of one of these and the number of the call.
+
+        Returns:
+            An explainer like this one. When called, it returns relevance in the shape of the layer's output.
+
+        Raises:
+            ValueError: There is no such layer.
+
+        Examples:
+            >>> import keras
+            >>> layers = [keras.Input((2,)), keras.layers.Dense(3, name="fc"), keras.layers.Dense(1)]
+            >>> LRP(keras.Sequential(layers)).at("fc")(np.ones((1, 2))).shape
+            (1, 3)
+        """
+        return type(self)(
+            self.model, self._rules, input_layer=layer, output_layer=self._output_layer, logits=self._logits
+        )
+
+    def explain(self, task: Task) -> Maps:
+        """Returns the relevance, in the structure of the inputs; see `Explainer.explain`."""
+        self._tell_gaps()
+        return super().explain(task)
+
+    def _tell_gaps(self):
+        rules, model = self._rules, self.model
+        if not self.evaluator.is_first_time("gaps"):
+            return
+        if not rules.places(model):
+            raise ValueError(
+                f"No operation of model {model.name!r} gets a rule of composite {rules.name!r}, so there is no "
+                "relevance to be handed down. Choose another composite, or another method: `vis.IntegratedGradients`."
+            )
+        gaps = rules.gaps(model)
+        if gaps:
+            warnings.warn(_words_gaps(gaps), VisualizationWarning, stacklevel=4)
+
+
+def _relevance_composite(identifier) -> Composite:
+    if identifier is None:
+        raise TypeError("`composite` must be the name of a composite, a composite or a rule. Received: None.")
+    found = composite(identifier)
+    if found is None or not found.relevance:
+        raise ValueError(
+            "`composite` must have a rule for linear layers, such as 'epsilon-plus' has. Received: "
+            f"{identifier!r:.80}, which has none. For gradients that it changes: "
+            "`vis.Saliency(model, backprop_modifier=...)`."
+        )
+    return found
+
+
+def _words_gaps(gaps):
+    names = ", ".join(f"{path!r} ({type(operation).__name__})" for path, operation in gaps[:4])
+    more = f" and {len(gaps) - 4} more" if len(gaps) > 4 else ""
+    return (
+        f"These operations are not linear and have no rule: {names:.200}{more}. Their own gradient is used, so "
+        "relevance may be lost or counted twice there. Give them rules by a Composite; `explainer.rules(inputs)` lists "
+        "all."
+    )
+
+
+class DeepLIFT(GradientExplainer):
+    """What each value of the input adds to the difference between its score and that of a baseline.
+
+    The contributions sum to this difference. One backward pass for input and baseline together, where integrated
+    gradients take fifty. Products of two values and maxima have multipliers of their own here, so that they keep the
+    sum; what else takes several values together (attention, layer normalisation) breaks it, and the gap is said. Its
+    limits: like all methods with a baseline, it sees nothing in what equals the baseline; and two networks of the same
+    function may get different contributions.
+
+    Source: Shrikumar et al. 2017, "Learning Important Features Through Propagating Activation Differences", the
+    rescale rule (section 3.5.1); products: Lundberg & Lee 2017, "A Unified Approach to Interpreting Model
+    Predictions", section 4.2.
+
+    Args:
+        model: Any built or callable Keras model. Not changed.
+        baseline: A number, an array that fits one sample or the batch, or a list or dict of those for several inputs;
+            for `input_layer`, of the shape of its output. Default `None`: zeros.
+        input_layer: Layer at whose output the attribution is made instead of at the inputs. Default `None`.
+        output_layer: Layer whose units are explained. Default `None`: the model's output.
+        logits: Whether the score before a final softmax or sigmoid is explained. Default `True`.
+
+    Returns:
+        When called, float32, signed, in the shape and structure of the inputs, in units of the score.
+
+    Raises:
+        ValueError: An argument is wrong, or the score does not depend on the inputs.
+        TypeError: An argument is of the wrong kind.
+
+    Warns:
+        VisualizationWarning: The contributions miss the difference of the scores by more than 1 %.
+
+    Examples:
+        >>> import keras
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, activation="relu")])
+        >>> model.set_weights([np.array([[3.0], [-1.0]]), np.array([-1.0])])
+        >>> DeepLIFT(model)(np.array([[1.0, 1.0]])).round(4).tolist()  # score 1 instead of 0
+        [[1.5, -0.5]]
+    """
+
+    def __init__(
+        self,
+        model: keras.Layer,
+        baseline: Inputs | None = None,
+        *,
+        input_layer: LayerLike | None = None,
+        output_layer: LayerLike | None = None,
+        logits: bool = True,
+    ) -> None:
+        super().__init__(model, DIFFERENCES, input_layer=input_layer, output_layer=output_layer, logits=logits)
+        self._baseline = baseline
+
+    def attributions(self, task: Task) -> list[np.ndarray]:
+        """Returns the multipliers times the differences to the baseline."""
+        task = task.settled()
+        values = self.values(task)
+        starts = read_baselines(self, task, values, self._baseline)
+        gaps = []
+
+        def parts():
+            for images, multipliers, scores in self._pairs(task, values, starts):
+                found = [m * (v[images] - s[images]) for m, v, s in zip(multipliers, values, starts)]
+                gaps.append(_gap(found, scores))
+                yield images, found
+
+        whole = gathered(task.count, parts())
+        self._tell_gap(np.concatenate(gaps))
+        return whole
+
+    def _pairs(self, task, values, starts):
+        """Yields `(images, multipliers, scores (n, 2))` of some samples and their baselines, evaluated together."""
+
+        def pair(images, numbers):
+            first = [np.reshape(numbers == 0, (-1, *[1] * (value.ndim - 1))) for value in values]
+            return [np.where(f, v[images], s[images]) for f, v, s in zip(first, values, starts)]
+
+        for images, _, results in task.rows(self._request(), 2, together=2, **self._changed(pair)):
+            multipliers = [gradient[0::2] for gradient in self._flat(task, results)]
+            yield images[0::2], multipliers, results["score"].reshape(-1, 2)
+
+    def _tell_gap(self, gaps):
+        worst = float(gaps.max())
+        if worst > _GAP and self.evaluator.is_first_time("gap"):
+            warnings.warn(
+                f"The contributions miss the difference between the scores of input and baseline by up to {worst:.0%}: "
+                "the model takes several values together (attention, normalisation, a product in code of its own), "
+                "for which the rescale rule has no multiplier. `vis.IntegratedGradients` keeps the sum.",
+                VisualizationWarning,
+                stacklevel=5,
+            )
+
+
+def _gap(contributions, scores):
+    """Returns how far contributions are from the difference of the scores, as a part of it."""
+    sums = sum(array.reshape(len(array), -1).sum(axis=1, dtype="float64") for array in contributions)
+    sizes = sum(np.abs(array).reshape(len(array), -1).sum(axis=1, dtype="float64") for array in contributions)
+    difference = scores[:, 0].astype("float64") - scores[:, 1]
+    return np.abs(sums - difference) / (np.abs(difference) + 1e-3 * sizes + 1e-12)
