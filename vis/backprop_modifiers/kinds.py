@@ -11,6 +11,8 @@ from vis.engine.surrogates import has_own_activation
 from vis.utils.internals import children, producers
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from keras import Operation
 
 # Functions that pass positive values on and hold negative ones back.
@@ -102,6 +104,16 @@ def is_activation(operation: Operation, kind: str = "call") -> bool:
     if kind == "activation" or isinstance(operation, keras.layers.Activation):
         return not _named(operation.activation, _SOFTMAXES)  # type: ignore[attr-defined]
     return isinstance(operation, _RELU_LAYERS) or _is_operation(operation, _ACTIVATION_OPERATIONS)
+
+
+def is_homogeneous(operation: Operation | None, call: Callable) -> bool:
+    """Tells whether f(x) = x f'(x) for an activation, as for a ReLU without bounds: its gradient is the identity rule."""
+    if isinstance(operation, keras.layers.ReLU):
+        return operation.max_value is None and not operation.threshold
+    if isinstance(operation, (keras.layers.LeakyReLU, keras.layers.PReLU)):
+        return True
+    function = operation.activation if isinstance(operation, keras.layers.Activation) else call
+    return _named(function, ("relu", "leaky_relu")) or _is_operation(operation, ("Relu", "LeakyRelu"))
 
 
 def _is_product(operation):

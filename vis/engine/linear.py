@@ -41,6 +41,8 @@ class LinearMap:
             the kernel.
     """
 
+    is_nonnegative = False  # whether the input is known to hold nothing negative
+
     def __init__(self, call, x, kernel, bias, run, layer, form):
         self._call, self.x, self._own = call, x, []
         self._kernel, self._bias, self._run = kernel, bias, run
@@ -85,7 +87,9 @@ class LinearMap:
         """
         bias = channels(shift) if self._bias is None else self._bias * channels(scale) + channels(shift)
         kernel = None if self._kernel is None else _times(self._kernel, self._form(scale, "outputs"))
-        return LinearMap(lambda x: call(self(x)), self.x, kernel, bias, self._run, self.layer, self._form)
+        found = LinearMap(lambda x: call(self(x)), self.x, kernel, bias, self._run, self.layer, self._form)
+        found.is_nonnegative = self.is_nonnegative
+        return found
 
     def preceded_by(self, scale, x):
         """Returns the map of what was scaled and shifted, channel by channel, into this one's input.

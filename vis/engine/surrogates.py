@@ -141,6 +141,15 @@ def _is_foldable(operation):
     return isinstance(operation, keras.layers.BatchNormalization)
 
 
+def _gives_nonnegative(operation, kind, call):
+    """Tells whether an operation is known to put out nothing negative."""
+    if isinstance(operation, keras.layers.ReLU):
+        return not operation.negative_slope
+    function = operation.activation if isinstance(operation, keras.layers.Activation) else call
+    named = kind == "activation" or isinstance(operation, keras.layers.Activation)
+    return named and getattr(function, "__name__", "") in ("relu", "relu6", "sigmoid", "softplus")
+
+
 def _wrap(rule, operation, kind, notes=None):
     """Returns what stands in for an operation's call or activation, see `vis.engine.taps.wrapped`."""
     notes = _Notes() if notes is None else notes
@@ -151,7 +160,8 @@ def _wrap(rule, operation, kind, notes=None):
 
     def wrap(call, *args, **kwargs):
         notes.tell(operation, kind, rule, None)
-        return rule.surrogate(call, operation, *args, **kwargs)
+        y = rule.surrogate(call, operation, *args, **kwargs)
+        return notes.keep(y) if _gives_nonnegative(operation, kind, call) else y
 
     return wrap
 
@@ -167,6 +177,7 @@ def _linear(rule, layer, notes, call, x, *args, **kwargs):
     for one in firsts:
         x = rule.surrogate(one(x), layer, x)
     one = last(x)
+    one.is_nonnegative = not firsts and id(x) in notes and len(notes[id(x)]) == 1
     if normalization is not None:
         notes.tell(normalization, "call", rule, layer)
         one = one.preceded_by(affine(normalization)[0], source)
