@@ -18,9 +18,6 @@ from vis.backprop_modifiers import (
     Excitation,
     Flat,
     Gamma,
-    Half,
-    Identity,
-    Numerator,
     WSquare,
     ZBox,
     ZPlus,
@@ -141,8 +138,10 @@ def drawn(shape, seed=0):
 
 def with_drawn_weights(model, seed=1):
     draw = np.random.default_rng(seed)
-    values = [draw.uniform(0.3, 1.5, v.shape) if "var" in v.path.split("/")[-1] else draw.normal(0, 0.7, v.shape)
-              for v in model.weights]
+    values = [
+        draw.uniform(0.3, 1.5, v.shape) if "var" in v.path.split("/")[-1] else draw.normal(0, 0.7, v.shape)
+        for v in model.weights
+    ]
     model.set_weights([np.asarray(v, "float32") for v in values])
     return model
 
@@ -150,7 +149,9 @@ def with_drawn_weights(model, seed=1):
 def weighted(outputs_shape, seed=2):
     """Returns weights of the outputs, and the target that they make."""
     weights = np.random.default_rng(seed).normal(0, 1, outputs_shape).astype("float32")
-    return weights, vis.targets.Target(lambda outputs, w: ops.sum(ops.reshape(outputs * w, (len(outputs), -1)), axis=-1), weights)
+    return weights, vis.targets.Target(
+        lambda outputs, w: ops.sum(ops.reshape(outputs * w, (len(outputs), -1)), axis=-1), weights
+    )
 
 
 def relevance_of(model, composite, x, explain=vis.LRP):
