@@ -179,22 +179,13 @@ def _depthwise(layer, x):
     kernel, form = ops.convert_to_tensor(layer.depthwise_kernel.value), layer.data_format
 
     def run(x, kernel):
-        if layer.padding == "causal":
-            x = ops.pad(x, _causal(layer, form))
-        padding = "valid" if layer.padding == "causal" else layer.padding
-        return ops.depthwise_conv(
-            x, ops.cast(kernel, x.dtype), layer.strides, padding, form, dilation_rate=layer.dilation_rate
-        )
+        own = ops.cast(kernel, x.dtype)
+        return ops.depthwise_conv(x, own, layer.strides, layer.padding, form, dilation_rate=layer.dilation_rate)
 
     def in_form(vector, end):
         return ops.reshape(vector, (-1, 1)) if end == "inputs" else ops.reshape(vector, kernel.shape[-2:])
 
     return LinearMap(lambda x: run(x, kernel), x, kernel, None, run, layer, in_form)
-
-
-def _causal(layer, form):
-    before = (layer.dilation_rate[0] * (layer.kernel_size[0] - 1), 0)
-    return [(0, 0), before, (0, 0)] if form == "channels_last" else [(0, 0), (0, 0), before]
 
 
 def _pointwise(layer, x):
