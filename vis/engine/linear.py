@@ -68,8 +68,8 @@ class LinearMap:
         if self._kernel is None:
             raise ValueError(
                 f"The rule needs a kernel that can be changed. Received: layer {self.layer.name!r}, whose weights are "
-                "quantised, adapted (LoRA) or its own. Merge them into the kernel first, or give that layer a rule "
-                "that changes no weights: `Composite([(name, Epsilon()), ...])`."
+                "quantised, adapted (LoRA) or its own. Merge them into the kernel, or give the layer a rule that "
+                "changes none: `Composite([(name, Epsilon()), ...])`."
             )
         z = self._run(x, kernel(self._kernel))
         return z if bias is None or self._bias is None else z + ops.cast(bias(self._bias), z.dtype)
