@@ -63,13 +63,13 @@ class LinearMap:
             bias: Function of the bias; `None` for no bias.
 
         Raises:
-            ValueError: The weights of the layer are quantised, or more than a kernel and a bias.
+            ValueError: The weights of the layer are more than a kernel and a bias.
         """
         if self._kernel is None:
             raise ValueError(
-                f"The rule needs a kernel that can be changed. Received: layer {self.layer.name!r}, whose weights are "
-                "quantised, adapted (LoRA) or its own. Merge them into the kernel, or give the layer a rule that "
-                "changes none: `Composite([(name, Epsilon()), ...])`."
+                f"This rule changes the kernel. Received: layer {self.layer.name!r}, whose weights are adapted (LoRA) or "
+                "its own. Merge them into the kernel, or give it a rule that changes none: "
+                "`Composite([(name, Epsilon()), ...])`."
             )
         z = self._run(x, kernel(self._kernel))
         return z if bias is None or self._bias is None else z + ops.cast(bias(self._bias), z.dtype)
