@@ -134,9 +134,7 @@ def separable(kind, own, normalization):
             [keras.Input(shape), conv(4, 3, activation="relu" if end else None, **options), *normalization()]
         )
     )
-    before = [layers.ZeroPadding1D((2, 0))] if options["padding"] == "causal" else []
-    options |= {"padding": "valid"} if before else {}
-    parts = [*before, depthwise(3, use_bias=False, **options), pointwise(4, 1), *end, *normalization()]
+    parts = [depthwise(3, use_bias=False, **options), pointwise(4, 1), *end, *normalization()]
     two = keras.Sequential([keras.Input(shape), *parts])
     two.set_weights([w.reshape(v.shape) for w, v in zip(one.get_weights(), two.weights)])
     return shape, one, two
@@ -148,7 +146,7 @@ def separable(kind, own, normalization):
     [
         (1, {}, lambda: []),
         (1, {"strides": 2}, lambda: []),
-        (1, {"padding": "causal"}, lambda: []),
+        (1, {"padding": "valid", "dilation_rate": 2}, lambda: []),
         (2, {"activation": "relu"}, lambda: []),
         (2, {"strides": 2}, lambda: [normalized()]),
     ],

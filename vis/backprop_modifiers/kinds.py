@@ -53,6 +53,8 @@ _LINEAR_LAYERS = (
         for n in (1, 2, 3)
     ),
 )
+# Layers of keras.applications and keras-hub that have no public class: a weight for each channel, and a dropout.
+_LINEAR_NAMES = ("LayerScale", "StochasticDepth")
 _CELLS = (keras.layers.LSTMCell, keras.layers.GRUCell, keras.layers.SimpleRNNCell)  # with rules for activations
 _LINEAR_OPERATIONS = (
     *("Add", "Subtract", "Negative", "Mean", "Sum", "Max", "Amax", "Amin", "Min", "Maximum", "Minimum"),
@@ -152,7 +154,7 @@ def passes_relevance(operation: Operation) -> bool:
     if isinstance(operation, keras.Layer):
         known = (*_LINEAR_LAYERS, *LINEAR, *CONVOLUTIONS, *_CELLS, keras.layers.Softmax)
         named = isinstance(operation, keras.layers.Activation) and _named(operation.activation, ("linear", "softmax"))
-        return isinstance(operation, known) or named
+        return isinstance(operation, known) or named or type(operation).__name__ in _LINEAR_NAMES
     scaled = _is_operation(operation, _PRODUCT_OPERATIONS + _QUOTIENT_OPERATIONS) and len(producers(operation)) == 1
     return scaled or _is_operation(operation, _LINEAR_OPERATIONS)
 

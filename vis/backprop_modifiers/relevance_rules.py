@@ -519,6 +519,12 @@ class ZBox(_FirstLayerRule):
     def __post_init__(self) -> None:
         _check_epsilon(self.epsilon)
         low, high = (_read_bound(name, getattr(self, name)) for name in ("low", "high"))
+        sizes = np.size(low), np.size(high)
+        if sizes[0] != sizes[1] and 1 not in sizes:
+            raise ValueError(
+                "`low` and `high` must be numbers, or one for each channel in both. Received: "
+                f"{sizes[0]} numbers for `low` and {sizes[1]} for `high`."
+            )
         if not np.all(np.asarray(low) < np.asarray(high)):
             raise ValueError(
                 f"`low` must be below `high` in every channel. Received: low={low!s:.60}, high={high!s:.60}."

@@ -65,13 +65,13 @@ class LinearMap:
             bias: Function of the bias; `None` for no bias.
 
         Raises:
-            ValueError: The weights of the layer are quantised, or more than a kernel and a bias.
+            ValueError: The weights of the layer are more than a kernel and a bias.
         """
         if self._kernel is None:
             raise ValueError(
-                f"The rule needs a kernel that can be changed. Received: layer {self.layer.name!r}, whose weights are "
-                "quantised, adapted (LoRA) or its own. Merge them into the kernel first, or give that layer a rule "
-                "that changes no weights: `Composite([(name, Epsilon()), ...])`."
+                f"This rule changes the kernel. Received: layer {self.layer.name!r}, whose weights are adapted (LoRA) or "
+                "its own. Merge them into the kernel, or give it a rule that changes none: "
+                "`Composite([(name, Epsilon()), ...])`."
             )
         z = self._run(x, kernel(self._kernel))
         return z if bias is None or self._bias is None else z + ops.cast(bias(self._bias), z.dtype)
@@ -183,22 +183,13 @@ def _depthwise(layer, x):
     kernel, form = ops.convert_to_tensor(layer.depthwise_kernel.value), layer.data_format
 
     def run(x, kernel):
-        if layer.padding == "causal":
-            x = ops.pad(x, _causal(layer, form))
-        padding = "valid" if layer.padding == "causal" else layer.padding
-        return ops.depthwise_conv(
-            x, ops.cast(kernel, x.dtype), layer.strides, padding, form, dilation_rate=layer.dilation_rate
-        )
+        own = ops.cast(kernel, x.dtype)
+        return ops.depthwise_conv(x, own, layer.strides, layer.padding, form, dilation_rate=layer.dilation_rate)
 
     def in_form(vector, end):
         return ops.reshape(vector, (-1, 1)) if end == "inputs" else ops.reshape(vector, kernel.shape[-2:])
 
     return LinearMap(lambda x: run(x, kernel), x, kernel, None, run, layer, in_form)
-
-
-def _causal(layer, form):
-    before = (layer.dilation_rate[0] * (layer.kernel_size[0] - 1), 0)
-    return [(0, 0), before, (0, 0)] if form == "channels_last" else [(0, 0), (0, 0), before]
 
 
 def _pointwise(layer, x):

@@ -45,8 +45,12 @@ def installed(root, composite, log=None):
 
     Returns:
         The context; it gives the paths of the changed operations.
+
+    Raises:
+        ValueError: A linear layer with a rule is quantised: Keras then runs other code than its call.
     """
     found, notes = _places(root, composite), _Notes(log)
+    _check_not_quantised(found)
     own = [(kind, op, _wrap(rule, op, kind, notes)) for _, op, kind, rule in found]
     if any(_is_linear(op, kind) for _, op, kind, _ in found):
         has_rule = {id(op) for _, op, kind, _ in found if kind == "call"}
@@ -78,6 +82,7 @@ def installed_for_good(model, composite, custom_objects=None):
             )
     copied = copy_model(model, custom_objects)
     found = _places(copied, composite, told=model)
+    _check_not_quantised(found)
     for _, operation, kind, rule in found:
         if kind == "activation":
             operation.activation = _modified(rule, operation, kind)
@@ -131,6 +136,16 @@ def _places(root, composite, told=None):
     found = composite.places(root)
     composite.tell(root if told is None else told, found)
     return found
+
+
+def _check_not_quantised(found):
+    for path, operation, kind, rule in found:
+        mode = getattr(operation, "quantization_mode", None)
+        if mode is not None and _is_linear(operation, kind):
+            raise ValueError(
+                f"Rules of linear layers need float weights. Received: layer {path!r}, which is quantised ({mode}) and "
+                f"has the rule {getattr(rule, 'name', rule)!s:.40}. Explain the model as it was before `quantize`."
+            )
 
 
 def _is_linear(operation, kind):

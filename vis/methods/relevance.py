@@ -130,7 +130,7 @@ class LRP(GradientTimesInput):
 def _relevance_composite(identifier) -> Composite:
     if identifier is None:
         raise TypeError("`composite` must be the name of a composite, a composite or a rule. Received: None.")
-    found = composite(identifier)
+    found = composite(identifier, "composite")
     if found is None or not found.relevance:
         raise ValueError(
             "`composite` must have a rule for linear layers, such as 'epsilon-plus' has. Received: "
