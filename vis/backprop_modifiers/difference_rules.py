@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from keras import ops, tree
 
+from vis import backend
+from vis.backprop_modifiers.kinds import is_cut
 from vis.backprop_modifiers.relevance_rules import with_value
 
 if TYPE_CHECKING:
@@ -66,8 +68,19 @@ class Rescale:
     def surrogate(self, call: Callable, operation: Operation | None, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Returns `call(x)`, with the multiplier as gradient."""
         y = call(x, *args, **kwargs)
+        if is_cut(operation, call):
+            return backend.with_gradient(_times_multiplier, x, x, y)
         multiplier, near = _quotient(_difference(y), _difference(x))
         return with_value(y, ops.where(near, y, x * ops.stop_gradient(multiplier)))
+
+
+def _times_multiplier(x, y, upstream):
+    """Multiplies a gradient with the multiplier of a function that passes values on or cuts them off."""
+    dx, dy = x[0::2] - x[1::2], y[0::2] - y[1::2]
+    near = ops.absolute(dx) < _CLOSE
+    slope = ops.cast(x[0::2] == y[0::2], y.dtype)
+    multiplier = ops.where(near, slope, dy / ops.where(near, ops.ones_like(dx), dx))
+    return upstream * ops.repeat(multiplier, 2, axis=0)
 
 
 @dataclasses.dataclass(frozen=True)

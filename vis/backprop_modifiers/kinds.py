@@ -118,6 +118,14 @@ def is_homogeneous(operation: Operation | None, call: Callable) -> bool:
     return _named(function, ("relu", "leaky_relu")) or _is_operation(operation, ("Relu", "LeakyRelu"))
 
 
+def is_cut(operation: Operation | None, call: Callable) -> bool:
+    """Tells whether an activation passes values on as they are or cuts them off, as ReLU and ReLU6 do."""
+    if isinstance(operation, keras.layers.ReLU):
+        return not operation.negative_slope and not operation.threshold
+    function = operation.activation if isinstance(operation, keras.layers.Activation) else call
+    return _named(function, ("relu", "relu6")) or _is_operation(operation, ("Relu", "Relu6"))
+
+
 def _is_product(operation):
     if isinstance(operation, keras.Layer):
         return isinstance(operation, (keras.layers.Multiply, keras.layers.Dot))

@@ -16,7 +16,7 @@ import numpy as np
 from keras import ops, tree
 
 from vis import backend
-from vis.backprop_modifiers.kinds import is_homogeneous
+from vis.backprop_modifiers.kinds import is_cut, is_homogeneous
 from vis.utils.validation import check_nonnegative
 
 if TYPE_CHECKING:
@@ -129,7 +129,12 @@ class Identity:
         y = call(x, *args, **kwargs)
         if is_homogeneous(operation, call):
             return y
-        return backend.with_gradient(_ratio, x, x, y)
+        return backend.with_gradient(_kept if is_cut(operation, call) else _ratio, x, x, y)
+
+
+def _kept(x, y, upstream):
+    """Multiplies a gradient with y / x for a function that gives 0 where x is not above 0."""
+    return upstream * (y / ops.maximum(x, floor(keras.backend.standardize_dtype(x.dtype))))
 
 
 def _ratio(x, y, upstream):
