@@ -109,7 +109,7 @@ def is_activation(operation: Operation, kind: str = "call") -> bool:
 
 
 def is_homogeneous(operation: Operation | None, call: Callable) -> bool:
-    """Tells whether f(x) = x f'(x) for an activation, as for a ReLU without bounds: its gradient is the identity rule."""
+    """Tells whether f(x) = x f'(x), as for a ReLU without bounds: its own gradient is the identity rule."""
     if isinstance(operation, keras.layers.ReLU):
         return operation.max_value is None and not operation.threshold
     if isinstance(operation, (keras.layers.LeakyReLU, keras.layers.PReLU)):
