@@ -67,8 +67,8 @@ class LinearMap:
         """
         if self._kernel is None:
             raise ValueError(
-                f"This rule changes the kernel. Received: layer {self.layer.name!r}, whose weights are adapted (LoRA) or "
-                "its own. Merge them into the kernel, or give it a rule that changes none: "
+                f"This rule changes the kernel. Received: layer {self.layer.name!r}, whose weights are adapted (LoRA) "
+                "or its own. Merge them into the kernel, or give it a rule that changes none: "
                 "`Composite([(name, Epsilon()), ...])`."
             )
         z = self._run(x, kernel(self._kernel))
