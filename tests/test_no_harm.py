@@ -139,6 +139,7 @@ class Bomb(layers.Layer):
         return x
 
 
+@pytest.mark.filterwarnings("ignore:These operations are not linear")  # LRP, of a layer that it does not know
 @pytest.mark.parametrize("name", ALL_CALLS)
 def test_an_exception_inside_the_model_leaves_no_trace(name, rng):
     inputs = keras.Input((9, 7, 3))
@@ -413,6 +414,7 @@ class Counter(layers.Layer):
         return x
 
 
+@pytest.mark.filterwarnings("ignore:These operations are not linear")  # LRP, of a layer that it does not know
 @pytest.mark.parametrize("name", EXPLAINERS)
 def test_what_layers_assign_in_inference_is_dropped(name, rng):
     inputs = keras.Input((9, 7, 3))

@@ -270,7 +270,7 @@ class ZPlus:
         >>> from vis import LRP
         >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, use_bias=False)])
         >>> model.set_weights([np.array([[3.0], [-1.0]])])
-        >>> LRP(model, Composite([("dense", ZPlus())]))(np.ones((1, 2))).round(4).tolist()
+        >>> LRP(model, ZPlus())(np.ones((1, 2))).round(4).tolist()
         [[2.0, 0.0]]
     """
 
