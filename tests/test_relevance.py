@@ -329,7 +329,7 @@ def test_bad_arguments(make, error, words, model):
 
 def test_a_box_of_another_number_of_channels(model, images):
     rules = Composite([("first", ZBox([0, 0], [1, 1])), ("convolution", ZPlus()), ("dense", Epsilon())])
-    with pytest.raises(ValueError, match="each of 3 channels. Received: 2"):
+    with pytest.raises(ValueError, match="each of 3 channels.*Received: 2"):
         vis.LRP(model, rules)(images, 1)
 
 
@@ -367,3 +367,17 @@ def test_adapted_layers_take_rules_that_change_no_weights():
     network, x = changed(lambda layer: layer.enable_lora(2)), drawn((2, 6))
     network.layers[0].lora_kernel_b.assign(np.full((2, 8), 0.3))
     close(vis.LRP(network, "epsilon")(x, 1), vis.GradientTimesInput(network)(x, 1), 1e-3)
+
+
+@pytest.mark.parametrize(
+    "pairs, words",
+    [
+        ([("normalization", ZPlus()), ("dense", Epsilon())], "is for linear layers.*LayerNormalization"),
+        ([("first", ZBox(0, [1, 1, 1, 1])), ("dense", Epsilon())], "each of 6 channels.*Received: 4 numbers"),
+    ],
+)
+def test_rules_that_do_not_fit_are_told_before_the_model_runs(pairs, words):
+    network = keras.Sequential([keras.Input((6,)), layers.Dense(8), layers.LayerNormalization(), layers.Dense(3)])
+    with pytest.raises(ValueError, match=words) as caught:
+        vis.LRP(drawn_weights(network), Composite(pairs))(drawn((2, 6)), 1)
+    assert len(str(caught.value)) < 400 and "Exception encountered" not in str(caught.value)

@@ -17,6 +17,7 @@ from keras import ops, tree
 
 from vis import backend
 from vis.backprop_modifiers.kinds import is_cut, is_homogeneous
+from vis.engine.linear import CONVOLUTIONS, LINEAR, has_own_kernel, input_channels
 from vis.utils.validation import check_nonnegative
 
 if TYPE_CHECKING:
@@ -100,14 +101,32 @@ def _same(weights):
     return weights
 
 
-def _check_map(rule, call, operation):
-    if not hasattr(call, "changed"):
-        name = getattr(operation, "name", operation)
-        raise ValueError(
-            f"Rule {rule.name!r} is for linear layers, which have a kernel: Dense, EinsumDense and convolutions. "
-            f'Received: {name!r} ({type(operation).__name__}). Choose other operations for it, such as "dense" or '
-            '"convolution".'
-        )
+class _KernelRule:
+    """Base of the rules that look at single weights of a linear layer."""
+
+    name: str
+
+    def check(self, operation: Operation) -> None:
+        """Raises unless an operation is a linear layer with a kernel that can be changed.
+
+        Args:
+            operation: What is to get the rule.
+
+        Raises:
+            ValueError: It is something else, or its kernel is not a variable of its own.
+        """
+        if not isinstance(operation, LINEAR + CONVOLUTIONS):
+            raise ValueError(
+                f"Rule {self.name!r} is for linear layers, which have a kernel: Dense, EinsumDense and convolutions. "
+                f"Received: {operation.name!r:.80} ({type(operation).__name__:.40}). Choose other operations for it, "
+                'such as "dense" or "convolution".'
+            )
+        if not has_own_kernel(operation):
+            raise ValueError(
+                f"Rule {self.name!r} changes the kernel. Received: layer {operation.name!r:.80}, whose weights are "
+                "adapted (LoRA) or its own. Merge them into the kernel, or give the layer a rule that changes none: "
+                "`Composite([(name, Epsilon()), ...])`."
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -251,7 +270,7 @@ def _check_epsilon(epsilon):
 
 
 @dataclasses.dataclass(frozen=True)
-class ZPlus:
+class ZPlus(_KernelRule):
     """Relevance goes to what raises the output of a linear layer, and to nothing else.
 
     What raises it: positive inputs by positive weights, and negative inputs by negative ones. A positive bias takes
@@ -282,7 +301,6 @@ class ZPlus:
 
     def surrogate(self, call: LinearMap, operation: Operation | None, x: Tensor) -> Tensor:
         """Returns `call(x)`, with the gradient of the parts that raise it."""
-        _check_map(self, call, operation)
         return _shared(call(x), (_raising(call, x), _per(self.epsilon)))
 
 
@@ -303,7 +321,7 @@ def _both(call, x, high, low):
 
 
 @dataclasses.dataclass(frozen=True)
-class Excitation:
+class Excitation(_KernelRule):
     """Relevance goes to positive inputs of positive weights, without biases.
 
     Source: Zhang et al. 2018, "Top-down Neural Attention by Excitation Backprop", equation 4.
@@ -327,13 +345,12 @@ class Excitation:
 
     def surrogate(self, call: LinearMap, operation: Operation | None, x: Tensor) -> Tensor:
         """Returns `call(x)`, with the gradient of the parts that excite it."""
-        _check_map(self, call, operation)
         high = x if call.is_nonnegative else _positive(x)
         return _shared(call(x), (call.changed(high, _positive), _per(self.epsilon)))
 
 
 @dataclasses.dataclass(frozen=True)
-class AlphaBeta:
+class AlphaBeta(_KernelRule):
     """Relevance goes, alpha times, to what raises the output, and, minus beta times, to what lowers it.
 
     Source: Bach et al. 2015, equation 60. Biases are split by their sign like weights.
@@ -367,7 +384,6 @@ class AlphaBeta:
 
     def surrogate(self, call: LinearMap, operation: Operation | None, x: Tensor) -> Tensor:
         """Returns `call(x)`, with the gradient of both shares."""
-        _check_map(self, call, operation)
         shares = [(_raising(call, x), _per(self.epsilon, self.alpha))]
         if self.beta:
             shares.append((_lowering(call, x), _per(self.epsilon, -self.beta)))
@@ -375,7 +391,7 @@ class AlphaBeta:
 
 
 @dataclasses.dataclass(frozen=True)
-class Gamma:
+class Gamma(_KernelRule):
     """Relevance goes to all inputs, but what has the sign of the output counts more, by gamma.
 
     Between `Epsilon` (gamma = 0) and `ZPlus` (gamma without end). For inputs and outputs of either sign.
@@ -405,7 +421,6 @@ class Gamma:
 
     def surrogate(self, call: LinearMap, operation: Operation | None, x: Tensor) -> Tensor:
         """Returns `call(x)`, with the gradient of the share that belongs to the sign of the output."""
-        _check_map(self, call, operation)
         more, less = self._more(_positive), self._more(_negative)
         rises = _both(call, x, (more, more), (less, None))
         falls = _both(call, x, (less, less), (more, None))
@@ -419,14 +434,13 @@ class Gamma:
         return lambda weights: weights + self.gamma * part(weights)
 
 
-class _FirstLayerRule:
+class _FirstLayerRule(_KernelRule):
     """Base of the rules that share relevance by more than the values of the input, which may be 0."""
 
     epsilon: float
 
     def surrogate(self, call: LinearMap, operation: Operation | None, x: Tensor) -> Tensor:
         """Returns `call(x)`, with the gradient relevance / x."""
-        _check_map(self, call, operation)
         return _shared(call(x), (self.whole(call, x), _per(self.epsilon)))
 
     def whole(self, call: LinearMap, x: Tensor) -> Tensor:
@@ -542,10 +556,27 @@ class ZBox(_FirstLayerRule):
         object.__setattr__(self, "low", low)
         object.__setattr__(self, "high", high)
 
+    def check(self, operation: Operation) -> None:
+        """Raises unless an operation is a linear layer whose input has as many channels as there are bounds.
+
+        Args:
+            operation: What is to get the rule.
+
+        Raises:
+            ValueError: It is something else, or has another number of channels.
+        """
+        super().check(operation)
+        channels, given = input_channels(operation), {np.size(self.low), np.size(self.high)} - {1}
+        if given - {channels}:
+            raise ValueError(
+                f"`low` and `high` of the rule 'z-box' must be numbers, or one for each of {channels} channels of "
+                f"layer {operation.name!r:.80}. Received: {max(given)} numbers."
+            )
+
     def whole(self, call: LinearMap, x: Tensor) -> Tensor:
         """Returns the sum of what the inputs add to an output beyond what the bounds would."""
         form = getattr(call.layer, "data_format", None)
-        low, high = (_in_place_of(x, _bound(name, getattr(self, name), x, form)) for name in ("low", "high"))
+        low, high = (_in_place_of(x, _bound(getattr(self, name), x, form)) for name in ("low", "high"))
         own = _in_place_of(x, x)
         whole = call.changed(own, _same, _same)
         for bound, part in ((low, _positive), (high, _negative)):
@@ -567,17 +598,12 @@ def _read_bound(name: str, value: ArrayLike) -> float | tuple:
     return float(array) if array.ndim == 0 else tuple(array.tolist())
 
 
-def _bound(name, value, x, form):
+def _bound(value, x, form):
     """Returns a bound in a form that fits x."""
     bound = ops.cast(ops.convert_to_tensor(np.asarray(value, "float32")), x.dtype)
     if len(bound.shape) == 0:
         return bound
     axis = 1 if form == "channels_first" else len(x.shape) - 1
-    if bound.shape[0] not in (1, x.shape[axis]):
-        raise ValueError(
-            f"`{name}` of the rule 'z-box' must be one number, or one for each of {x.shape[axis]} channels. "
-            f"Received: {bound.shape[0]} numbers."
-        )
     return ops.reshape(bound, [-1 if i == axis else 1 for i in range(len(x.shape))])
 
 

@@ -65,14 +65,10 @@ class LinearMap:
             bias: Function of the bias; `None` for no bias.
 
         Raises:
-            ValueError: The weights of the layer are more than a kernel and a bias.
+            ValueError: The layer has no kernel that can be changed, see `has_own_kernel`.
         """
         if self._kernel is None:
-            raise ValueError(
-                f"This rule changes the kernel. Received: layer {self.layer.name!r}, whose weights are adapted (LoRA) "
-                "or its own. Merge them into the kernel, or give it a rule that changes none: "
-                "`Composite([(name, Epsilon()), ...])`."
-            )
+            raise ValueError(f"Layer {self.layer.name!r} has no kernel that can be changed.")
         z = self._run(x, kernel(self._kernel))
         return z if bias is None or self._bias is None else z + ops.cast(bias(self._bias), z.dtype)
 
@@ -122,6 +118,21 @@ def linear_maps(layer, call, x, args, kwargs):
     if isinstance(layer, SEPARABLE):
         return [lambda x: _depthwise(layer, x), lambda x: _pointwise(layer, x)]
     return [lambda x: _whole(layer, lambda x: call(x, *args, **kwargs), x)]
+
+
+def has_own_kernel(layer) -> bool:
+    """Tells whether a linear layer's weights are a kernel and at most a bias, so that the kernel can be changed."""
+    return isinstance(layer, SEPARABLE) or _kernel_variable(layer) is not None
+
+
+def input_channels(layer) -> int:
+    """Returns how many channels a linear layer takes."""
+    if isinstance(layer, SEPARABLE):
+        return layer.depthwise_kernel.shape[-2]
+    if isinstance(layer, keras.layers.EinsumDense):
+        inputs, kernel, _ = _einsum_letters(layer)
+        return layer.kernel.shape[kernel.index(inputs[-1])]
+    return layer.kernel.shape[-1 if isinstance(layer, TRANSPOSED) else -2] * getattr(layer, "groups", 1)
 
 
 def _whole(layer, call, x):

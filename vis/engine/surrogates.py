@@ -3,7 +3,8 @@
 Only their form is known here. A composite has `places(root)`, which gives `(path, operation, kind, rule)` for each
 operation that gets a rule, and `tell(root, found)`, which warns where it changes nothing. The kind is `"activation"`
 where a layer applies an activation function of its own, and `"call"` where the operation as a whole is meant. A rule
-has `surrogate(call, operation, *args, **kwargs)`, which stands in for `call(*args, **kwargs)`.
+has `surrogate(call, operation, *args, **kwargs)`, which stands in for `call(*args, **kwargs)`; it may have
+`check(operation)`, which raises where it cannot be installed.
 """
 
 import functools
@@ -50,7 +51,7 @@ def installed(root, composite, log=None):
         ValueError: A linear layer with a rule is quantised: Keras then runs other code than its call.
     """
     found, notes = _places(root, composite), _Notes(log)
-    _check_not_quantised(found)
+    _check(found)
     own = [(kind, op, _wrap(rule, op, kind, notes)) for _, op, kind, rule in found]
     if any(_is_linear(op, kind) for _, op, kind, _ in found):
         has_rule = {id(op) for _, op, kind, _ in found if kind == "call"}
@@ -82,7 +83,7 @@ def installed_for_good(model, composite, custom_objects=None):
             )
     copied = copy_model(model, custom_objects)
     found = _places(copied, composite, told=model)
-    _check_not_quantised(found)
+    _check(found)
     for _, operation, kind, rule in found:
         if kind == "activation":
             operation.activation = _modified(rule, operation, kind)
@@ -138,7 +139,7 @@ def _places(root, composite, told=None):
     return found
 
 
-def _check_not_quantised(found):
+def _check(found):
     for path, operation, kind, rule in found:
         mode = getattr(operation, "quantization_mode", None)
         if mode is not None and _is_linear(operation, kind):
@@ -146,6 +147,8 @@ def _check_not_quantised(found):
                 f"Rules of linear layers need float weights. Received: layer {path!r}, which is quantised ({mode}) and "
                 f"has the rule {getattr(rule, 'name', rule)!s:.40}. Explain the model as it was before `quantize`."
             )
+        if hasattr(rule, "check") and getattr(operation, "built", True):
+            rule.check(operation)
 
 
 def _is_linear(operation, kind):
