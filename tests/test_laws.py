@@ -34,6 +34,9 @@ METHODS = {
     "expected_gradients": (vis.ExpectedGradients, {"background": BACKGROUND, "num_samples": 7, "seed": 0}),
     "blur_integrated_gradients": (vis.BlurIntegratedGradients, {"steps": 7}),
     "guided_integrated_gradients": (vis.GuidedIntegratedGradients, {"steps": 7, "baseline": 0.1}),
+    "lrp": (vis.LRP, {}),
+    "lrp_alpha_beta": (vis.LRP, {"composite": "alpha2-beta1"}),
+    "deep_lift": (vis.DeepLIFT, {"baseline": 0.1}),
     "full_grad": (vis.FullGrad, {}),
     "xrai": (vis.XRAI, {"segments": np.arange(63).reshape(9, 7) // 8, "steps": 5}),
     "grad_cam": (vis.GradCAM, {"layer": "conv1"}),
@@ -51,7 +54,7 @@ METHODS = {
 }
 ATTRIBUTIONS = (
     *(vis.Saliency, vis.GradientTimesInput, vis.SmoothGrad, vis.IntegratedGradients, vis.GuidedGradCAM),
-    *(vis.ExpectedGradients, vis.BlurIntegratedGradients, vis.GuidedIntegratedGradients),
+    *(vis.ExpectedGradients, vis.BlurIntegratedGradients, vis.GuidedIntegratedGradients, vis.LRP, vis.DeepLIFT),
 )
 SEEDED = ["smooth_grad", "smooth_grad_square", "var_grad", "expected_gradients", "rise"]
 every_method = pytest.mark.parametrize("name", METHODS)
@@ -217,6 +220,8 @@ LINEAR = {
         lambda x, w: w * (x - x.mean(axis=(1, 2), keepdims=True)),
     ),
     "guided_integrated_gradients": ({}, lambda x, w: w * (x - np.float32(0.1))),
+    "lrp": ({"composite": "epsilon"}, lambda x, w: w * x),
+    "deep_lift": ({}, lambda x, w: w * (x - np.float32(0.1))),
     "full_grad": ({}, lambda x, w: sized(w * x).sum(axis=-1)),  # the bias of a dense layer has no position
     "xrai": (
         {"segments": np.arange(12).reshape(4, 3), "baseline": 0.1},

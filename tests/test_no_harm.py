@@ -69,6 +69,8 @@ EXPLAINERS = {
     "ExpectedGradients": lambda m: vis.ExpectedGradients(m, np.zeros((2, 9, 7, 3)), num_samples=2, seed=0),
     "BlurIntegratedGradients": lambda m: vis.BlurIntegratedGradients(m, steps=2),
     "GuidedIntegratedGradients": lambda m: vis.GuidedIntegratedGradients(m, steps=2),
+    "LRP": vis.LRP,
+    "DeepLIFT": vis.DeepLIFT,
     "FullGrad": vis.FullGrad,
     "XRAI": lambda m: vis.XRAI(m, np.arange(63).reshape(9, 7) // 9, steps=2),
     "GradCAM": lambda m: vis.GradCAM(m, backprop_modifier="rectified"),

@@ -18,9 +18,6 @@ from vis.backprop_modifiers import (
     Excitation,
     Flat,
     Gamma,
-    Half,
-    Identity,
-    Numerator,
     WSquare,
     ZBox,
     ZPlus,
@@ -75,8 +72,7 @@ def shared(parts, bias, relevance, epsilon):
 def by_hand(rule, w, b, x, relevance, low=None, high=None):
     """Returns the relevance of the inputs of y = x w + b."""
     if isinstance(rule, AlphaBeta):
-        rising, falling = parts_of(ZPlus(), w, b, x, None), (-1 * up(-x[:, None] * w), down(b))
-        rising = up(x[:, None] * w), up(b)
+        rising, falling = (up(x[:, None] * w), up(b)), (down(x[:, None] * w), down(b))
         shares = [shared(*one, relevance, rule.epsilon) for one in (rising, falling)]
         return rule.alpha * shares[0] - rule.beta * shares[1]
     parts = box_parts(w, b, x, low, high) if isinstance(rule, ZBox) else parts_of(rule, w, b, x, x @ w + b)
@@ -141,8 +137,10 @@ def drawn(shape, seed=0):
 
 def with_drawn_weights(model, seed=1):
     draw = np.random.default_rng(seed)
-    values = [draw.uniform(0.3, 1.5, v.shape) if "var" in v.path.split("/")[-1] else draw.normal(0, 0.7, v.shape)
-              for v in model.weights]
+    values = [
+        draw.uniform(0.3, 1.5, v.shape) if "var" in v.path.split("/")[-1] else draw.normal(0, 0.7, v.shape)
+        for v in model.weights
+    ]
     model.set_weights([np.asarray(v, "float32") for v in values])
     return model
 
@@ -150,7 +148,11 @@ def with_drawn_weights(model, seed=1):
 def weighted(outputs_shape, seed=2):
     """Returns weights of the outputs, and the target that they make."""
     weights = np.random.default_rng(seed).normal(0, 1, outputs_shape).astype("float32")
-    return weights, vis.targets.Target(lambda outputs, w: ops.sum(ops.reshape(outputs * w, (len(outputs), -1)), axis=-1), weights)
+
+    def score(outputs, rows):
+        return ops.sum(ops.reshape(outputs * rows, (-1, int(np.prod(outputs_shape[1:])))), axis=-1)
+
+    return weights, vis.targets.Target(score, weights)
 
 
 def relevance_of(model, composite, x, explain=vis.LRP):

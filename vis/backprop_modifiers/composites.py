@@ -267,7 +267,7 @@ def _rule_of_pair(identifier):
     return rule(identifier)
 
 
-def rule(identifier: RuleLike | None) -> BackwardRule | Composite | None:
+def rule(identifier: RuleLike | None, argument: str = "backprop_modifier") -> BackwardRule | Composite | None:
     """Returns the backward rule or composite meant by `identifier`.
 
     Args:
@@ -277,6 +277,7 @@ def rule(identifier: RuleLike | None) -> BackwardRule | Composite | None:
             or the name of one (`"epsilon"`, `"epsilon-plus"`, `"epsilon-plus-flat"`, `"epsilon-gamma"`,
             `"alpha2-beta1"`, `"alpha2-beta1-flat"`, `"deep-taylor"`, `"excitation"`), or a function
             `(x, y, upstream) -> gradient`, which then replaces the activation's derivative.
+        argument: What the argument is called in errors. Default `"backprop_modifier"`.
 
     Returns:
         A rule or composite, or `None` for `None`.
@@ -293,10 +294,10 @@ def rule(identifier: RuleLike | None) -> BackwardRule | Composite | None:
         return identifier
     if callable(identifier):
         return getattr(identifier, "backward_rule", None) or of_three(identifier)
-    return pick("backprop_modifier", identifier, {**_GRADIENT_RULES, **_COMPOSITES})
+    return pick(argument, identifier, {**_GRADIENT_RULES, **_COMPOSITES})
 
 
-def composite(identifier: RuleLike | None) -> Composite | None:
+def composite(identifier: RuleLike | None, argument: str = "backprop_modifier") -> Composite | None:
     """Returns the composite meant by `identifier`.
 
     A rule by itself is for ReLU-like activations, or, if it is one of linear layers, for all dense layers and
@@ -304,6 +305,7 @@ def composite(identifier: RuleLike | None) -> Composite | None:
 
     Args:
         identifier: See `rule`.
+        argument: See `rule`.
 
     Returns:
         A `Composite`, or `None` for `None`.
@@ -316,7 +318,7 @@ def composite(identifier: RuleLike | None) -> Composite | None:
         >>> len(composite("guided").pairs)
         1
     """
-    found = rule(identifier)
+    found = rule(identifier, argument)
     if found is None or isinstance(found, Composite):
         return found
     if isinstance(found, FIRST_LAYER_RULES):

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from keras import ops, tree
 
+from vis import backend
+from vis.backprop_modifiers.kinds import is_cut
 from vis.backprop_modifiers.relevance_rules import with_value
 
 if TYPE_CHECKING:
@@ -22,13 +24,22 @@ if TYPE_CHECKING:
 _CLOSE = 1e-6  # nearer than this, the derivative stands for the quotient
 
 
+def _pair(x):
+    """Returns the input and the reference of each row's pair; where values alone are wanted, rows may be odd."""
+    rows = ops.arange(ops.shape(x)[0])
+    first = rows - rows % 2
+    return ops.take(x, first, axis=0), ops.take(x, ops.minimum(first + 1, rows[-1]), axis=0)
+
+
 def _difference(x):
     """Returns an input minus its reference, once for each of the two rows."""
-    return ops.repeat(x[0::2] - x[1::2], 2, axis=0)
+    own, reference = _pair(x)
+    return own - reference
 
 
 def _middle(x):
-    return ops.repeat((x[0::2] + x[1::2]) / 2, 2, axis=0)
+    own, reference = _pair(x)
+    return (own + reference) / 2
 
 
 def _quotient(y, x):
@@ -57,8 +68,19 @@ class Rescale:
     def surrogate(self, call: Callable, operation: Operation | None, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Returns `call(x)`, with the multiplier as gradient."""
         y = call(x, *args, **kwargs)
+        if is_cut(operation, call):
+            return backend.with_gradient(_times_multiplier, x, x, y)
         multiplier, near = _quotient(_difference(y), _difference(x))
         return with_value(y, ops.where(near, y, x * ops.stop_gradient(multiplier)))
+
+
+def _times_multiplier(x, y, upstream):
+    """Multiplies a gradient with the multiplier of a function that passes values on or cuts them off."""
+    dx, dy = x[0::2] - x[1::2], y[0::2] - y[1::2]
+    near = ops.absolute(dx) < _CLOSE
+    slope = ops.cast(x[0::2] == y[0::2], y.dtype)
+    multiplier = ops.where(near, slope, dy / ops.where(near, ops.ones_like(dx), dx))
+    return upstream * ops.repeat(multiplier, 2, axis=0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,17 +104,16 @@ class RescaleMaximum:
     def surrogate(self, call: Callable, operation: Operation | None, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Returns `call(x)`, with the multipliers of both winners as gradients."""
         y = call(x, *args, **kwargs)
-        own, reference = (ops.repeat(y[start::2], 2, axis=0) for start in (0, 1))
+        own, reference = _pair(y)
         larger = ops.maximum(own, reference)
         parts, _ = _quotient(ops.ones_like(x), _difference(x))
         moving = (x - ops.stop_gradient(x)) * ops.stop_gradient(parts)  # 0, with the gradient 1 / difference
 
-        def at_winners_of(start):
-            fixed = ops.stop_gradient(ops.repeat(x[start::2], 2, axis=0))
-            return call(fixed + moving, *args, **kwargs)
+        def at_winners_of(fixed):
+            return call(ops.stop_gradient(fixed) + moving, *args, **kwargs)
 
-        gains = at_winners_of(0) * ops.stop_gradient(larger - reference)
-        return with_value(y, gains + at_winners_of(1) * ops.stop_gradient(own - larger))
+        first, second = (at_winners_of(fixed) for fixed in _pair(x))
+        return with_value(y, first * ops.stop_gradient(larger - reference) + second * ops.stop_gradient(own - larger))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,6 +11,8 @@ from vis.engine.surrogates import has_own_activation
 from vis.utils.internals import children, producers
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from keras import Operation
 
 # Functions that pass positive values on and hold negative ones back.
@@ -51,6 +53,8 @@ _LINEAR_LAYERS = (
         for n in (1, 2, 3)
     ),
 )
+# Layers of keras.applications and keras-hub that have no public class: a weight for each channel, and a dropout.
+_LINEAR_NAMES = ("LayerScale", "StochasticDepth")
 _CELLS = (keras.layers.LSTMCell, keras.layers.GRUCell, keras.layers.SimpleRNNCell)  # with rules for activations
 _LINEAR_OPERATIONS = (
     *("Add", "Subtract", "Negative", "Mean", "Sum", "Max", "Amax", "Amin", "Min", "Maximum", "Minimum"),
@@ -104,6 +108,24 @@ def is_activation(operation: Operation, kind: str = "call") -> bool:
     return isinstance(operation, _RELU_LAYERS) or _is_operation(operation, _ACTIVATION_OPERATIONS)
 
 
+def is_homogeneous(operation: Operation | None, call: Callable) -> bool:
+    """Tells whether f(x) = x f'(x), as for a ReLU without bounds: its own gradient is the identity rule."""
+    if isinstance(operation, keras.layers.ReLU):
+        return operation.max_value is None and not operation.threshold
+    if isinstance(operation, (keras.layers.LeakyReLU, keras.layers.PReLU)):
+        return True
+    function = operation.activation if isinstance(operation, keras.layers.Activation) else call
+    return _named(function, ("relu", "leaky_relu")) or _is_operation(operation, ("Relu", "LeakyRelu"))
+
+
+def is_cut(operation: Operation | None, call: Callable) -> bool:
+    """Tells whether an activation passes values on as they are or cuts them off, as ReLU and ReLU6 do."""
+    if isinstance(operation, keras.layers.ReLU):
+        return not operation.negative_slope and not operation.threshold
+    function = operation.activation if isinstance(operation, keras.layers.Activation) else call
+    return _named(function, ("relu", "relu6")) or _is_operation(operation, ("Relu", "Relu6"))
+
+
 def _is_product(operation):
     if isinstance(operation, keras.Layer):
         return isinstance(operation, (keras.layers.Multiply, keras.layers.Dot))
@@ -140,7 +162,7 @@ def passes_relevance(operation: Operation) -> bool:
     if isinstance(operation, keras.Layer):
         known = (*_LINEAR_LAYERS, *LINEAR, *CONVOLUTIONS, *_CELLS, keras.layers.Softmax)
         named = isinstance(operation, keras.layers.Activation) and _named(operation.activation, ("linear", "softmax"))
-        return isinstance(operation, known) or named
+        return isinstance(operation, known) or named or type(operation).__name__ in _LINEAR_NAMES
     scaled = _is_operation(operation, _PRODUCT_OPERATIONS + _QUOTIENT_OPERATIONS) and len(producers(operation)) == 1
     return scaled or _is_operation(operation, _LINEAR_OPERATIONS)
 

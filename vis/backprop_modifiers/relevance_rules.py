@@ -15,6 +15,8 @@ import keras
 import numpy as np
 from keras import ops, tree
 
+from vis import backend
+from vis.backprop_modifiers.kinds import is_cut, is_homogeneous
 from vis.utils.validation import check_nonnegative
 
 if TYPE_CHECKING:
@@ -46,8 +48,7 @@ def nonzero(x: Tensor) -> Tensor:
         >>> bool(nonzero(ops.convert_to_tensor(0.0)) > 0)
         True
     """
-    least = floor(keras.backend.standardize_dtype(x.dtype))
-    return ops.where(ops.absolute(x) < least, ops.cast(ops.where(x < 0, -least, least), x.dtype), x)
+    return _stabilized(x, floor(keras.backend.standardize_dtype(x.dtype)))
 
 
 def with_value(y: Tensor, surrogate: Tensor) -> Tensor:
@@ -65,14 +66,26 @@ def _stabilized(z, epsilon):
     return z + ops.cast(ops.where(z < 0, -epsilon, epsilon), z.dtype)
 
 
-def _share(z, epsilon):
-    """Returns z as parts of itself: its gradient at an input is what that input adds to z, divided by z."""
-    return z / ops.stop_gradient(_stabilized(z, epsilon))
+def _shared(y, *shares):
+    """Returns y, whose relevance is shared by the inputs as they make up other sums.
+
+    Everything is done on the way back, so that the way forth costs nothing.
+
+    Args:
+        y: The value.
+        *shares: Pairs `(z, factor)`: a sum, and a function `(z, y) -> number by which relevance / z counts`.
+    """
+    parts = [backend.with_gradient(_by(factor), ops.cast(z, y.dtype), ops.cast(z, y.dtype), y) for z, factor in shares]
+    return sum((part - ops.stop_gradient(y) for part in parts[1:]), parts[0])
 
 
-def _shared(y, share):
-    """Returns y, whose relevance goes where a share has its gradient."""
-    return with_value(y, ops.stop_gradient(nonzero(y)) * share)
+def _by(factor):
+    return lambda z, y, upstream: upstream * (nonzero(y) * factor(z, y))
+
+
+def _per(epsilon, times=1):
+    """Returns the factor of a share: a number by the stabilised sum."""
+    return lambda z, y: times / _stabilized(z, epsilon)
 
 
 def _positive(x):
@@ -119,7 +132,18 @@ class Identity:
                 "Rule 'identity' is for operations that keep the shape: activations and normalisations. Received: "
                 f"{getattr(operation, 'name', operation)!r}, from {tuple(x.shape)} to {tuple(y.shape)}."
             )
-        return with_value(y, x * ops.stop_gradient(nonzero(y) / nonzero(x)))
+        if is_homogeneous(operation, call):
+            return y
+        return backend.with_gradient(_kept if is_cut(operation, call) else _ratio, x, x, y)
+
+
+def _kept(x, y, upstream):
+    """Multiplies a gradient with y / x for a function that gives 0 where x is not above 0."""
+    return upstream * (y / ops.maximum(x, floor(keras.backend.standardize_dtype(x.dtype))))
+
+
+def _ratio(x, y, upstream):
+    return upstream * (nonzero(y) / nonzero(x))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,7 +237,12 @@ class Epsilon:
     def surrogate(self, call: Callable, operation: Operation | None, *args: Any, **kwargs: Any) -> Tensor:
         """Returns `call(x)`, with the layer's own gradient times z / (z + epsilon sign(z))."""
         z = call(*args, **kwargs)
-        return _shared(z, _share(z, self.epsilon))
+
+        def damped(z, _, upstream):
+            size = ops.absolute(z)
+            return upstream * (size / (size + self.epsilon))
+
+        return backend.with_gradient(damped, z, z, z)
 
 
 def _check_epsilon(epsilon):
@@ -239,6 +268,7 @@ class ZPlus:
 
     Examples:
         >>> from vis import LRP
+        >>> from vis.backprop_modifiers import Composite
         >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, use_bias=False)])
         >>> model.set_weights([np.array([[3.0], [-1.0]])])
         >>> LRP(model, Composite([("dense", ZPlus())]))(np.ones((1, 2))).round(4).tolist()
@@ -254,16 +284,23 @@ class ZPlus:
     def surrogate(self, call: LinearMap, operation: Operation | None, x: Tensor) -> Tensor:
         """Returns `call(x)`, with the gradient of the parts that raise it."""
         _check_map(self, call, operation)
-        return _shared(call(x), _share(_raising(call, x), self.epsilon))
+        return _shared(call(x), (_raising(call, x), _per(self.epsilon)))
 
 
 def _raising(call, x):
     """Returns what the parts of a linear layer's output that raise it sum to."""
-    return call.changed(_positive(x), _positive, _positive) + call.changed(_negative(x), _negative)
+    return _both(call, x, (_positive, _positive), (_negative, None))
 
 
 def _lowering(call, x):
-    return call.changed(_positive(x), _negative, _negative) + call.changed(_negative(x), _positive)
+    return _both(call, x, (_negative, _negative), (_positive, None))
+
+
+def _both(call, x, high, low):
+    """Returns the sum of the outputs for the positive inputs and the negative ones, each with weights of its own."""
+    if call.is_nonnegative:
+        return call.changed(x, *high)
+    return call.changed(_positive(x), *high) + call.changed(_negative(x), *low)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -292,7 +329,8 @@ class Excitation:
     def surrogate(self, call: LinearMap, operation: Operation | None, x: Tensor) -> Tensor:
         """Returns `call(x)`, with the gradient of the parts that excite it."""
         _check_map(self, call, operation)
-        return _shared(call(x), _share(call.changed(_positive(x), _positive), self.epsilon))
+        high = x if call.is_nonnegative else _positive(x)
+        return _shared(call(x), (call.changed(high, _positive), _per(self.epsilon)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -331,10 +369,10 @@ class AlphaBeta:
     def surrogate(self, call: LinearMap, operation: Operation | None, x: Tensor) -> Tensor:
         """Returns `call(x)`, with the gradient of both shares."""
         _check_map(self, call, operation)
-        share = self.alpha * _share(_raising(call, x), self.epsilon)
+        shares = [(_raising(call, x), _per(self.epsilon, self.alpha))]
         if self.beta:
-            share = share - self.beta * _share(_lowering(call, x), self.epsilon)
-        return _shared(call(x), share)
+            shares.append((_lowering(call, x), _per(self.epsilon, -self.beta)))
+        return _shared(call(x), *shares)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -369,12 +407,14 @@ class Gamma:
     def surrogate(self, call: LinearMap, operation: Operation | None, x: Tensor) -> Tensor:
         """Returns `call(x)`, with the gradient of the share that belongs to the sign of the output."""
         _check_map(self, call, operation)
-        y, high, low = call(x), _positive(x), _negative(x)
         more, less = self._more(_positive), self._more(_negative)
-        rises = _share(call.changed(high, more, more) + call.changed(low, less), self.epsilon)
-        falls = _share(call.changed(high, less, less) + call.changed(low, more), self.epsilon)
-        zeros = ops.zeros_like(rises)
-        return _shared(y, ops.where(y > 0, rises, zeros) + ops.where(y < 0, falls, zeros))
+        rises = _both(call, x, (more, more), (less, None))
+        falls = _both(call, x, (less, less), (more, None))
+        return _shared(call(x), (rises, self._where(1)), (falls, self._where(-1)))
+
+    def _where(self, sign):
+        """Returns the factor of the share for outputs of a sign."""
+        return lambda z, y: ops.cast(sign * y > 0, z.dtype) / _stabilized(z, self.epsilon)
 
     def _more(self, part):
         return lambda weights: weights + self.gamma * part(weights)
@@ -388,7 +428,7 @@ class _FirstLayerRule:
     def surrogate(self, call: LinearMap, operation: Operation | None, x: Tensor) -> Tensor:
         """Returns `call(x)`, with the gradient relevance / x."""
         _check_map(self, call, operation)
-        return _shared(call(x), _share(self.whole(call, x), self.epsilon))
+        return _shared(call(x), (self.whole(call, x), _per(self.epsilon)))
 
     def whole(self, call: LinearMap, x: Tensor) -> Tensor:
         """Returns what the shares sum to."""
@@ -490,6 +530,12 @@ class ZBox(_FirstLayerRule):
     def __post_init__(self) -> None:
         _check_epsilon(self.epsilon)
         low, high = (_read_bound(name, getattr(self, name)) for name in ("low", "high"))
+        sizes = np.size(low), np.size(high)
+        if sizes[0] != sizes[1] and 1 not in sizes:
+            raise ValueError(
+                "`low` and `high` must be numbers, or one for each channel in both. Received: "
+                f"{sizes[0]} numbers for `low` and {sizes[1]} for `high`."
+            )
         if not np.all(np.asarray(low) < np.asarray(high)):
             raise ValueError(
                 f"`low` must be below `high` in every channel. Received: low={low!s:.60}, high={high!s:.60}."

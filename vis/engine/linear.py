@@ -41,6 +41,8 @@ class LinearMap:
             the kernel.
     """
 
+    is_nonnegative = False  # whether the input is known to hold nothing negative
+
     def __init__(self, call, x, kernel, bias, run, layer, form):
         self._call, self.x, self._own = call, x, []
         self._kernel, self._bias, self._run = kernel, bias, run
@@ -63,13 +65,13 @@ class LinearMap:
             bias: Function of the bias; `None` for no bias.
 
         Raises:
-            ValueError: The weights of the layer are quantised, or more than a kernel and a bias.
+            ValueError: The weights of the layer are more than a kernel and a bias.
         """
         if self._kernel is None:
             raise ValueError(
-                f"The rule needs a kernel that can be changed. Received: layer {self.layer.name!r}, whose weights are "
-                "quantised, adapted (LoRA) or its own. Merge them into the kernel first, or give that layer a rule "
-                "that changes no weights: `Composite([(name, Epsilon()), ...])`."
+                f"This rule changes the kernel. Received: layer {self.layer.name!r}, whose weights are adapted (LoRA) "
+                "or its own. Merge them into the kernel, or give it a rule that changes none: "
+                "`Composite([(name, Epsilon()), ...])`."
             )
         z = self._run(x, kernel(self._kernel))
         return z if bias is None or self._bias is None else z + ops.cast(bias(self._bias), z.dtype)
@@ -85,7 +87,9 @@ class LinearMap:
         """
         bias = channels(shift) if self._bias is None else self._bias * channels(scale) + channels(shift)
         kernel = None if self._kernel is None else _times(self._kernel, self._form(scale, "outputs"))
-        return LinearMap(lambda x: call(self(x)), self.x, kernel, bias, self._run, self.layer, self._form)
+        found = LinearMap(lambda x: call(self(x)), self.x, kernel, bias, self._run, self.layer, self._form)
+        found.is_nonnegative = self.is_nonnegative
+        return found
 
     def preceded_by(self, scale, x):
         """Returns the map of what was scaled and shifted, channel by channel, into this one's input.
@@ -179,22 +183,13 @@ def _depthwise(layer, x):
     kernel, form = ops.convert_to_tensor(layer.depthwise_kernel.value), layer.data_format
 
     def run(x, kernel):
-        if layer.padding == "causal":
-            x = ops.pad(x, _causal(layer, form))
-        padding = "valid" if layer.padding == "causal" else layer.padding
-        return ops.depthwise_conv(
-            x, ops.cast(kernel, x.dtype), layer.strides, padding, form, dilation_rate=layer.dilation_rate
-        )
+        own = ops.cast(kernel, x.dtype)
+        return ops.depthwise_conv(x, own, layer.strides, layer.padding, form, dilation_rate=layer.dilation_rate)
 
     def in_form(vector, end):
         return ops.reshape(vector, (-1, 1)) if end == "inputs" else ops.reshape(vector, kernel.shape[-2:])
 
     return LinearMap(lambda x: run(x, kernel), x, kernel, None, run, layer, in_form)
-
-
-def _causal(layer, form):
-    before = (layer.dilation_rate[0] * (layer.kernel_size[0] - 1), 0)
-    return [(0, 0), before, (0, 0)] if form == "channels_last" else [(0, 0), (0, 0), before]
 
 
 def _pointwise(layer, x):

@@ -45,8 +45,12 @@ def installed(root, composite, log=None):
 
     Returns:
         The context; it gives the paths of the changed operations.
+
+    Raises:
+        ValueError: A linear layer with a rule is quantised: Keras then runs other code than its call.
     """
     found, notes = _places(root, composite), _Notes(log)
+    _check_not_quantised(found)
     own = [(kind, op, _wrap(rule, op, kind, notes)) for _, op, kind, rule in found]
     if any(_is_linear(op, kind) for _, op, kind, _ in found):
         has_rule = {id(op) for _, op, kind, _ in found if kind == "call"}
@@ -78,6 +82,7 @@ def installed_for_good(model, composite, custom_objects=None):
             )
     copied = copy_model(model, custom_objects)
     found = _places(copied, composite, told=model)
+    _check_not_quantised(found)
     for _, operation, kind, rule in found:
         if kind == "activation":
             operation.activation = _modified(rule, operation, kind)
@@ -133,12 +138,31 @@ def _places(root, composite, told=None):
     return found
 
 
+def _check_not_quantised(found):
+    for path, operation, kind, rule in found:
+        mode = getattr(operation, "quantization_mode", None)
+        if mode is not None and _is_linear(operation, kind):
+            raise ValueError(
+                f"Rules of linear layers need float weights. Received: layer {path!r}, which is quantised ({mode}) and "
+                f"has the rule {getattr(rule, 'name', rule)!s:.40}. Explain the model as it was before `quantize`."
+            )
+
+
 def _is_linear(operation, kind):
     return kind == "call" and isinstance(operation, LINEAR + CONVOLUTIONS)
 
 
 def _is_foldable(operation):
     return isinstance(operation, keras.layers.BatchNormalization)
+
+
+def _gives_nonnegative(operation, kind, call):
+    """Tells whether an operation is known to put out nothing negative."""
+    if isinstance(operation, keras.layers.ReLU):
+        return not operation.negative_slope
+    function = operation.activation if isinstance(operation, keras.layers.Activation) else call
+    named = kind == "activation" or isinstance(operation, keras.layers.Activation)
+    return named and getattr(function, "__name__", "") in ("relu", "relu6", "sigmoid", "softplus")
 
 
 def _wrap(rule, operation, kind, notes=None):
@@ -151,7 +175,8 @@ def _wrap(rule, operation, kind, notes=None):
 
     def wrap(call, *args, **kwargs):
         notes.tell(operation, kind, rule, None)
-        return rule.surrogate(call, operation, *args, **kwargs)
+        y = rule.surrogate(call, operation, *args, **kwargs)
+        return notes.keep(y) if _gives_nonnegative(operation, kind, call) else y
 
     return wrap
 
@@ -167,6 +192,7 @@ def _linear(rule, layer, notes, call, x, *args, **kwargs):
     for one in firsts:
         x = rule.surrogate(one(x), layer, x)
     one = last(x)
+    one.is_nonnegative = not firsts and id(x) in notes and len(notes[id(x)]) == 1
     if normalization is not None:
         notes.tell(normalization, "call", rule, layer)
         one = one.preceded_by(affine(normalization)[0], source)

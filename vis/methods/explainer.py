@@ -172,10 +172,20 @@ class Explainer:
             return RuleTable()
         if not rules.relevance:
             return RuleTable((path, kind, name_of(own)) for path, _, kind, own in rules.places(self.model))
-        ran = self.evaluator.network.rules(batch.layout, [ops.convert_to_tensor(array[:1]) for array in batch.arrays])
+        ran = self._ran(batch)
         paths = {id(operation): path for path, operation in walk(self.model)}
         found = [(paths[id(op)], kind, _word_of(rule, host)) for op, kind, rule, host in ran]
-        return RuleTable([*dict.fromkeys(found), *((path, "call", "none") for path, _ in rules.gaps(self.model))])
+        return RuleTable([*dict.fromkeys(found), *((path, "call", "none") for path, _ in self._gaps(ran))])
+
+    def _ran(self, batch):
+        """Returns `(operation, kind, rule, host)` of the operations that one sample runs with a rule."""
+        return self.evaluator.network.rules(batch.layout, [ops.convert_to_tensor(array[:1]) for array in batch.arrays])
+
+    def _gaps(self, ran):
+        """Returns what has no rule and does not pass relevance on, without what belongs to a linear layer."""
+        belonging = {id(operation) for operation, _, _, host in ran if host is not None}
+        found = self.evaluator.composite.gaps(self.model)
+        return [(path, operation) for path, operation in found if id(operation) not in belonging]
 
     def explain(self, task: Task) -> Maps:
         """Computes the maps of a checked batch; this is the method.

@@ -110,10 +110,10 @@ class LRP(GradientTimesInput):
 
     def explain(self, task: Task) -> Maps:
         """Returns the relevance, in the structure of the inputs; see `Explainer.explain`."""
-        self._tell_gaps()
+        self._tell_gaps(task)
         return super().explain(task)
 
-    def _tell_gaps(self):
+    def _tell_gaps(self, task):
         rules, model = self._rules, self.model
         if not self.evaluator.is_first_time("gaps"):
             return
@@ -122,7 +122,7 @@ class LRP(GradientTimesInput):
                 f"No operation of model {model.name!r} gets a rule of composite {rules.name!r}, so there is no "
                 "relevance to be handed down. Choose another composite, or another method: `vis.IntegratedGradients`."
             )
-        gaps = rules.gaps(model)
+        gaps = self._gaps(self._ran(task.batch)) if rules.gaps(model) else []
         if gaps:
             warnings.warn(_words_gaps(gaps), VisualizationWarning, stacklevel=4)
 
@@ -130,7 +130,7 @@ class LRP(GradientTimesInput):
 def _relevance_composite(identifier) -> Composite:
     if identifier is None:
         raise TypeError("`composite` must be the name of a composite, a composite or a rule. Received: None.")
-    found = composite(identifier)
+    found = composite(identifier, "composite")
     if found is None or not found.relevance:
         raise ValueError(
             "`composite` must have a rule for linear layers, such as 'epsilon-plus' has. Received: "
