@@ -56,10 +56,8 @@ def check_command_line():
     """Checks that the command line says the version."""
     command = [sys.executable, "-m", "vis", "--version"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    check(
-        done.stdout.strip() == f"keras-vis {vis.__version__}",
-        f"`python -m vis --version` says {done.stdout!r} {done.stderr!r}",
-    )
+    said = f"`python -m vis --version` says {done.stdout!r} {done.stderr!r}"
+    check(done.stdout.strip() == f"keras-vis {vis.__version__}", said)
 
 
 def main():

@@ -287,6 +287,7 @@ class ZPlus(_KernelRule):
 
     Examples:
         >>> from vis import LRP
+        >>> from vis.backprop_modifiers import Composite
         >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, use_bias=False)])
         >>> model.set_weights([np.array([[3.0], [-1.0]])])
         >>> LRP(model, ZPlus())(np.ones((1, 2))).round(4).tolist()
