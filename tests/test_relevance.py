@@ -381,3 +381,17 @@ def test_rules_that_do_not_fit_are_told_before_the_model_runs(pairs, words):
     with pytest.raises(ValueError, match=words) as caught:
         vis.LRP(drawn_weights(network), Composite(pairs))(drawn((2, 6)), 1)
     assert len(str(caught.value)) < 400 and "Exception encountered" not in str(caught.value)
+
+
+class PlainGradient:
+    """A rule of a user's own: the layer's own gradient."""
+
+    name = "plain"
+
+    def surrogate(self, call, operation, x):
+        return call(x)
+
+
+def test_a_rule_of_ones_own_makes_relevance(model, images):
+    own = Composite([("convolution", PlainGradient()), ("dense", PlainGradient()), ("activation", "identity")])
+    close(vis.LRP(model, own)(images, 1), vis.LRP(model, "epsilon")(images, 1), 1e-4)

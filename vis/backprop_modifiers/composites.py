@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 import keras
 
 from vis.backprop_modifiers.difference_rules import Midpoint, Rescale, RescaleMaximum, RescaleQuotient
-from vis.backprop_modifiers.gradient_rules import GUIDED, RECTIFIED, REDIRECTED, of_three
+from vis.backprop_modifiers.gradient_rules import GUIDED, RECTIFIED, REDIRECTED, Rule, of_three
 from vis.backprop_modifiers.kinds import (
     KINDS,
     is_activation,
@@ -145,8 +145,8 @@ class Composite:
 
     @property
     def relevance(self) -> bool:
-        """Whether linear layers have rules, so that value x gradient is relevance."""
-        return any(isinstance(one, LINEAR_RULES) for _, one in self.pairs)
+        """Whether linear layers have rules, of this package or one's own, so that value x gradient is relevance."""
+        return any(not isinstance(one, _OF_OTHERS) for _, one in self.pairs)
 
     def __str__(self) -> str:
         rows = [(_word(what), str(one) if isinstance(one, LINEAR_RULES) else name_of(one)) for what, one in self]
@@ -155,6 +155,10 @@ class Composite:
 
     def __iter__(self) -> Iterator[tuple]:
         return iter(self.pairs)
+
+
+# Rules that are not of linear layers: of gradients, of differences, and of what is between linear layers.
+_OF_OTHERS = (Rule, Rescale, RescaleMaximum, Midpoint, RescaleQuotient, Identity, Half, Numerator, Constant)
 
 
 def _word(what):
