@@ -257,9 +257,8 @@ class Epsilon:
         """Returns `call(x)`, with the layer's own gradient times z / (z + epsilon sign(z))."""
         z = call(*args, **kwargs)
 
-        def damped(z, _, upstream):
-            size = ops.absolute(z)
-            return upstream * (size / (size + self.epsilon))
+        def damped(z, _, upstream):  # by |z| / (|z| + epsilon), in the fewest steps
+            return upstream / (self.epsilon / ops.absolute(z) + 1)
 
         return backend.with_gradient(damped, z, z, z)
 
@@ -422,17 +421,13 @@ class Gamma(_KernelRule):
 
     def surrogate(self, call: LinearMap, operation: Operation | None, x: Tensor) -> Tensor:
         """Returns `call(x)`, with the gradient of the share that belongs to the sign of the output."""
-        more, less = self._more(_positive), self._more(_negative)
-        rises = _both(call, x, (more, more), (less, None))
-        falls = _both(call, x, (less, less), (more, None))
-        return _shared(call(x), (rises, self._where(1)), (falls, self._where(-1)))
-
-    def _where(self, sign):
-        """Returns the factor of the share for outputs of a sign."""
-        return lambda z, y: ops.cast(sign * y > 0, z.dtype) / _stabilized(z, self.epsilon)
-
-    def _more(self, part):
-        return lambda weights: weights + self.gamma * part(weights)
+        y, high = call(x), _raising(call, x)
+        # Of what raises the output, its part is counted gamma times more where it is positive; where it is negative,
+        # that of what lowers it, y - high.
+        is_positive = ops.stop_gradient(y > 0)
+        own = ops.cast(ops.where(is_positive, 1, 1 + self.gamma), y.dtype)
+        more = ops.cast(ops.where(is_positive, self.gamma, -self.gamma), y.dtype)
+        return _shared(y, (own * y + more * high, _per(self.epsilon)))
 
 
 class _FirstLayerRule(_KernelRule):
