@@ -395,3 +395,69 @@ class PlainGradient:
 def test_a_rule_of_ones_own_makes_relevance(model, images):
     own = Composite([("convolution", PlainGradient()), ("dense", PlainGradient()), ("activation", "identity")])
     close(vis.LRP(model, own)(images, 1), vis.LRP(model, "epsilon")(images, 1), 1e-4)
+
+
+def two_towers(product):
+    inputs = keras.Input((4, 4))
+    one, other = (layers.Dense(4, use_bias=False, name=name)(inputs) for name in ("one", "other"))
+    return drawn_weights(keras.Model(inputs, layers.Dense(2, use_bias=False)(product(one, other))))
+
+
+@pytest.mark.parametrize(
+    "product",
+    [
+        lambda a, b: layers.Flatten()(ops.matmul(a, b)),
+        lambda a, b: layers.Flatten()(layers.Dot((2, 2))([a, b])),
+        lambda a, b: ops.einsum("bij,bij->bi", a, b),
+        lambda a, b: layers.Flatten()(layers.Multiply()([a, b])),
+    ],
+)
+def test_products_of_any_kind_give_each_factor_half(product):
+    network, x = two_towers(product), drawn((3, 4, 4))
+    close(vis.LRP(network, "epsilon")(x, 1), vis.GradientTimesInput(network)(x, 1) / 2, 1e-4)
+
+
+def test_a_softmax_within_is_a_gap_and_one_that_is_left_out_is_none():
+    parts = [layers.Dense(4), layers.Softmax(name="within"), layers.Dense(3, activation="softmax", name="end")]
+    network, x = drawn_weights(keras.Sequential([keras.Input((5,)), *parts])), drawn((2, 5))
+    with pytest.warns(VisualizationWarning, match="'within'") as caught:
+        vis.LRP(network, "epsilon")(x, 0)
+    assert not any("'end'" in str(one.message) for one in caught)
+    assert [row[0] for row in vis.LRP(network, "epsilon").rules(x) if row[2] == "none"] == ["within"]
+    with pytest.warns(VisualizationWarning, match="'end'"):
+        vis.LRP(network, "epsilon", logits=False)(x, 0)
+
+
+def dense():
+    parts = [layers.Dense(8, activation="relu", name="fc"), layers.Dense(3)]
+    return drawn_weights(keras.Sequential([keras.Input((5,)), *parts]))
+
+
+@pytest.mark.parametrize(
+    "rules, words",
+    [
+        ("epsilon-plus-flat", "'flat' to the dense layer 'fc'"),
+        (Composite([("fcc", "flat"), *composite("epsilon")]), "'fcc'.*matches no operation.*'fc'"),
+        (Composite([("first", ZBox(10, 20)), *composite("epsilon")]), "low=10.0, high=20.0, and values from -"),
+        (Composite([("first", ZBox(-1000, 1000)), *composite("epsilon")]), "and values from -"),
+    ],
+)
+def test_choices_that_are_hardly_meant_are_told(rules, words):
+    with pytest.warns(VisualizationWarning, match=words):
+        vis.LRP(dense(), rules)(drawn((4, 5)), 0)
+
+
+def test_a_box_behind_a_rescaling_is_compared_with_what_it_puts_out():
+    parts = [layers.Rescaling(0.1), layers.Dense(3, name="fc")]
+    network, x = drawn_weights(keras.Sequential([keras.Input((5,)), *parts])), 10 * drawn((4, 5))
+    vis.LRP(network, Composite([("first", ZBox(-4, 4)), *composite("epsilon")]))(x, 0)
+    with pytest.warns(VisualizationWarning, match="z-box"):
+        vis.LRP(network, Composite([("first", ZBox(-40, 400)), *composite("epsilon")]))(x, 0)
+
+
+@pytest.mark.parametrize(
+    "composite, words", [([("dense", "epsilon")], "Composite\\(pairs\\)"), (Gamma, "Call it: `Gamma"), (Flat, "`Flat")]
+)
+def test_what_is_nearly_a_composite(composite, words):
+    with pytest.raises(TypeError, match=words):
+        vis.LRP(dense(), composite)

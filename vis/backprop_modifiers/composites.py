@@ -42,7 +42,7 @@ from vis.engine.graph import walk
 from vis.engine.linear import first_linear_layers
 from vis.engine.surrogates import has_own_activation
 from vis.utils.formats import foreign_modules
-from vis.utils.validation import VisualizationWarning, pick, shown
+from vis.utils.validation import VisualizationWarning, near_names, pick, shown
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -121,6 +121,10 @@ class Composite:
             warnings.warn(_words_hidden(self, hidden[0]), VisualizationWarning, stacklevel=5)
         elif not found and not self.may_match_nothing:
             warnings.warn(_words_unchanged(self, root, for_relus), VisualizationWarning, stacklevel=5)
+        paths = [path for path, _ in walk(root)]
+        for what in [what for what, _ in self if isinstance(what, str) and what not in _WORDS] if found else []:
+            if not fnmatch.filter(paths, what):
+                warnings.warn(_words_no_match(self, what, paths), VisualizationWarning, stacklevel=5)
 
     def gaps(self, root: keras.Layer) -> list[tuple]:
         """Returns, as `(path, operation)`, what gets no rule and whose own gradient does not pass relevance rightly.
@@ -130,12 +134,12 @@ class Composite:
         ruled = {(id(operation), kind) for _, operation, kind, _ in self.places(root)}
 
         def is_gap(operation):
-            ends = has_own_activation(operation) and is_activation(operation, "activation")
-            if ends and (id(operation), "activation") not in ruled:
+            if has_own_activation(operation) and (id(operation), "activation") not in ruled:
                 return True
             return (id(operation), "call") not in ruled and not passes_relevance(operation)
 
-        return [(path, op) for path, op in walk(root) if not is_made_of_others(op) and is_gap(op)]
+        found = [(path, op) for path, op in walk(root) if not is_made_of_others(op) and is_gap(op)]
+        return [(path, op) for path, op in found if not any(path.startswith(f"{other}/") for other, _ in found)]
 
     @property
     def of_first_layer(self) -> str | None:
@@ -157,6 +161,8 @@ class Composite:
         return iter(self.pairs)
 
 
+_WORDS = ("activation", "first", "gate", *KINDS)  # what is no pattern of paths
+
 # Rules that are not of linear layers: of gradients, of differences, and of what is between linear layers.
 _OF_OTHERS = (Rule, Rescale, RescaleMaximum, Midpoint, RescaleQuotient, Identity, Half, Numerator, Constant)
 
@@ -170,6 +176,13 @@ def _words_hidden(composite, layer):
         f"backprop_modifier '{composite.name}' does not reach the activations inside of layer '{layer}', which is a "
         "module of another framework: the gradient is the plain one there. Put the activations into Keras layers of "
         "their own."
+    )
+
+
+def _words_no_match(composite, what, paths):
+    return (
+        f"The pattern {what!r:.60} of composite {composite.name!r:.60} matches no operation. "
+        f"{near_names(what, [*paths, *_WORDS]):.200}"
     )
 
 

@@ -14,7 +14,7 @@ from keras import ops, tree
 
 from vis import backend
 from vis.backprop_modifiers.kinds import is_cut
-from vis.backprop_modifiers.relevance_rules import with_value
+from vis.backprop_modifiers.relevance_rules import only_one, with_value
 
 if TYPE_CHECKING:
     from keras import Operation
@@ -142,10 +142,7 @@ class Midpoint:
             return y  # own gradient; the gap is measured
 
         def with_middle(index):
-            others = [x if i == index else ops.stop_gradient(_middle(x)) for i, x in enumerate(factors)]
-            remaining = iter(others)
-            own = tree.map_structure(lambda x: next(remaining) if ops.is_tensor(x) else x, args)
-            return call(*own, **kwargs)
+            return call(*only_one(args, index, lambda x: ops.stop_gradient(_middle(x))), **kwargs)
 
         return with_value(y, with_middle(0) + with_middle(1))
 

@@ -160,8 +160,8 @@ def passes_relevance(operation: Operation) -> bool:
     other layers is asked for these.
     """
     if isinstance(operation, keras.Layer):
-        known = (*_LINEAR_LAYERS, *LINEAR, *CONVOLUTIONS, *_CELLS, keras.layers.Softmax)
-        named = isinstance(operation, keras.layers.Activation) and _named(operation.activation, ("linear", "softmax"))
+        known = (*_LINEAR_LAYERS, *LINEAR, *CONVOLUTIONS, *_CELLS)
+        named = isinstance(operation, keras.layers.Activation) and _named(operation.activation, ("linear",))
         return isinstance(operation, known) or named or type(operation).__name__ in _LINEAR_NAMES
     scaled = _is_operation(operation, _PRODUCT_OPERATIONS + _QUOTIENT_OPERATIONS) and len(producers(operation)) == 1
     return scaled or _is_operation(operation, _LINEAR_OPERATIONS)

@@ -180,11 +180,30 @@ class Half:
     name = "half"
 
     def surrogate(self, call: Callable, operation: Operation | None, *args: Any, **kwargs: Any) -> Tensor:
-        """Returns the product, with the gradient y / (n x) for each of its n factors."""
-        y = call(*args, **kwargs)
-        factors = [x for x in tree.flatten(args) if ops.is_tensor(x)]
-        parts = [x * ops.stop_gradient(nonzero(y) / nonzero(x)) for x in factors]
-        return with_value(y, sum(parts[1:], parts[0]) / len(parts))
+        """Returns the product, with an n-th of its own gradient for each of its n factors."""
+        count = sum(ops.is_tensor(x) for x in tree.flatten(args))
+        parts = [call(*only_one(args, index), **kwargs) for index in range(count)]
+        return with_value(parts[0], sum(parts[1:], parts[0]) / count)
+
+
+def only_one(args: tuple, index: int, others: Callable = ops.stop_gradient) -> tuple:
+    """Returns the arguments of a product, of which only one tensor has a gradient.
+
+    Args:
+        args: The arguments, a structure.
+        index: Which of the tensors.
+        others: What becomes of the others. Default: the same without a gradient.
+
+    Examples:
+        >>> len(only_one((ops.ones(2), ops.ones(2), 3), 0))
+        3
+    """
+    number = iter(range(len(tree.flatten(args))))
+
+    def one(x):
+        return x if not ops.is_tensor(x) or next(number) == index else others(x)
+
+    return tree.map_structure(one, args)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,10 +12,13 @@ from keras import ops, tree
 
 from vis import backend
 from vis.engine.goals import read_goal
+from vis.engine.graph import has_graph, operations
 from vis.engine.inputs import are_bytes, read_inputs, takes_numbers_as_they_are
 from vis.engine.memory import Memory
 from vis.engine.network import Network, mixed_rows
+from vis.engine.probabilities import activates_to_probabilities, probability_makers
 from vis.engine.requests import is_pair, site
+from vis.engine.surrogates import has_own_activation
 from vis.engine.survey import keeps_rows, survey
 from vis.engine.tasks import Task
 from vis.utils.outputs import layer_output
@@ -199,6 +202,18 @@ class Evaluator:
         draw = np.random.default_rng(0)
         arrays = [draw.random((3, *shape), "float32") for shape in shapes]
         return tree.pack_sequence_as(structure, arrays)
+
+    def left_out(self) -> list:
+        """Returns the operations whose softmax or sigmoid is left out: those that end what is explained.
+
+        Of a model whose order is not known, its layers that apply one after their own work.
+        """
+        if not self._logits:
+            return []
+        explained = self.output.layer(self.model) if self.output is not None else self.model
+        if explained is not self.model or has_graph(explained):
+            return probability_makers(explained)
+        return [op for _, op in operations(explained) if has_own_activation(op) and activates_to_probabilities(op)]
 
     def _words_output(self):
         output = self.output

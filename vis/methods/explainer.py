@@ -183,9 +183,9 @@ class Explainer:
 
     def _gaps(self, ran):
         """Returns what has no rule and does not pass relevance on, without what belongs to a linear layer."""
-        belonging = {id(operation) for operation, _, _, host in ran if host is not None}
-        found = self.evaluator.composite.gaps(self.model)
-        return [(path, operation) for path, operation in found if id(operation) not in belonging]
+        passed = {id(operation) for operation, _, _, host in ran if host is not None}
+        passed |= {id(operation) for operation in self.evaluator.left_out()}
+        return [(path, op) for path, op in self.evaluator.composite.gaps(self.model) if id(op) not in passed]
 
     def explain(self, task: Task) -> Maps:
         """Computes the maps of a checked batch; this is the method.

@@ -5,17 +5,18 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING
 
+import keras
 import numpy as np
 
-from vis.backprop_modifiers import DIFFERENCES, Composite, composite
+from vis.backprop_modifiers import DIFFERENCES, Composite, EpsilonGammaBox, Flat, ZBox, composite
+from vis.engine.requests import outputs_at, site
 from vis.engine.tasks import gathered
 from vis.methods.gradients import GradientExplainer, GradientTimesInput, read_baselines
+from vis.utils.internals import producers
 from vis.utils.validation import VisualizationWarning
 
 if TYPE_CHECKING:
     from typing import Self
-
-    import keras
 
     from vis.engine.tasks import Task
     from vis.utils.types import Inputs, LayerLike, Maps, RuleLike
@@ -122,14 +123,44 @@ class LRP(GradientTimesInput):
                 f"No operation of model {model.name!r} gets a rule of composite {rules.name!r}, so there is no "
                 "relevance to be handed down. Choose another composite, or another method: `vis.IntegratedGradients`."
             )
-        gaps = self._gaps(self._ran(task.batch)) if rules.gaps(model) else []
+        gaps = self._gaps(self._ran(task.batch)) if self._gaps([]) else []
         if gaps:
             warnings.warn(_words_gaps(gaps), VisualizationWarning, stacklevel=4)
+        for _, layer, _, rule in rules.places(model):
+            if isinstance(rule, Flat) and isinstance(layer, keras.layers.Dense) and self.site is None:
+                warnings.warn(_words_flat(layer, rules), VisualizationWarning, stacklevel=4)
+            if isinstance(rule, ZBox):
+                self._check_box(task, layer, rule)
+
+    def _check_box(self, task, layer, rule):
+        """Warns where what a layer takes is not within the bounds of its rule, or hardly fills them."""
+        before = producers(layer)
+        if len(before) != 1:
+            return
+        is_input = isinstance(before[0], keras.layers.InputLayer)
+        if not is_input:
+            (_, few), *_ = task.groups(8)
+            values = few.map(outputs_at(site(self.model, before[0])), quiet=True)["activations"][0]
+        elif len(task.batch.arrays) == 1:
+            values = task.batch.arrays[0]
+        else:
+            return
+        low, high, least, most = np.min(rule.low), np.max(rule.high), float(values.min()), float(values.max())
+        if least < low - 1e-3 * (high - low) or most > high + 1e-3 * (high - low) or most - least < (high - low) / 20:
+            warnings.warn(_words_box(layer, rule, least, most), VisualizationWarning, stacklevel=5)
 
 
 def _relevance_composite(identifier) -> Composite:
-    if identifier is None:
-        raise TypeError("`composite` must be the name of a composite, a composite or a rule. Received: None.")
+    if identifier is None or isinstance(identifier, (list, tuple)):
+        raise TypeError(
+            "`composite` must be the name of a composite, a composite or a rule. Received: "
+            f"{type(identifier).__name__}. A list of pairs becomes one by `Composite(pairs)`."
+        )
+    if isinstance(identifier, type) or identifier is EpsilonGammaBox:
+        name = getattr(identifier, "__name__", identifier)
+        raise TypeError(
+            f"`composite` must be a rule or composite. Received: {name!s:.60} itself. Call it: `{name!s:.60}(...)`."
+        )
     found = composite(identifier, "composite")
     if found is None or not found.relevance:
         raise ValueError(
@@ -138,6 +169,21 @@ def _relevance_composite(identifier) -> Composite:
             "`vis.Saliency(model, backprop_modifier=...)`."
         )
     return found
+
+
+def _words_flat(layer, rules):
+    return (
+        f"Composite {rules.name!r} gives the rule 'flat' to the dense layer {layer.name!r:.60}: all values that it "
+        "sees together get the same relevance. For a dense first layer take 'epsilon'."
+    )
+
+
+def _words_box(layer, rule, least, most):
+    return (
+        f"The bounds of the rule 'z-box' are what layer {layer.name!r:.60} can get. Received: low={rule.low!s:.60}, "
+        f"high={rule.high!s:.60}, and values from {least:.3g} to {most:.3g}. After a Rescaling layer, give the bounds "
+        "that it puts out."
+    )
 
 
 def _words_gaps(gaps):
