@@ -189,6 +189,7 @@ def test_every_rule_is_the_papers(name, rule):
     check(model, model, rule, type(model.layers[0]), shape, *bounds(shape, -3, 4))
 
 
+@pytest.mark.slow  # every rule is tried on two layers above, and one rule on every layer below
 @pytest.mark.parametrize("rule", [Gamma(0.3), AlphaBeta(), Flat()], ids=str)
 @pytest.mark.parametrize("name", LAYERS)
 def test_rules_on_every_layer_are_those_on_its_matrix(name, rule):
