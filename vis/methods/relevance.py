@@ -127,7 +127,8 @@ class LRP(GradientTimesInput):
         if gaps:
             warnings.warn(_words_gaps(gaps), VisualizationWarning, stacklevel=4)
         for _, layer, _, rule in rules.places(model):
-            if isinstance(rule, Flat) and isinstance(layer, keras.layers.Dense) and self.site is None:
+            is_named = rules.name.endswith("-flat")  # who gives the rule itself to a dense layer means it
+            if is_named and isinstance(rule, Flat) and isinstance(layer, keras.layers.Dense) and self.site is None:
                 warnings.warn(_words_flat(layer, rules), VisualizationWarning, stacklevel=4)
             if isinstance(rule, ZBox):
                 self._check_box(task, layer, rule)
@@ -146,7 +147,8 @@ class LRP(GradientTimesInput):
         else:
             return
         low, high, least, most = np.min(rule.low), np.max(rule.high), float(values.min()), float(values.max())
-        if least < low - 1e-3 * (high - low) or most > high + 1e-3 * (high - low) or most - least < (high - low) / 20:
+        beyond = max(low - least, most - high)
+        if beyond > (high - low) / 10 or most - least < (high - low) / 20:
             warnings.warn(_words_box(layer, rule, least, most), VisualizationWarning, stacklevel=5)
 
 
