@@ -62,6 +62,13 @@ if not IS_TENSORFLOW:
     }
 
 
+# All rules fold by the same code: the others are for `.ci/run`.
+QUICK = AlphaBeta()
+one_rule_quickly = pytest.mark.parametrize(
+    "rule", [pytest.param(rule, marks=[] if rule == QUICK else pytest.mark.slow, id=str(rule)) for rule in RULES]
+)
+
+
 def close(got, wanted, tolerance=2e-4):
     assert np.abs(wanted).max() > 1e-3
     np.testing.assert_allclose(got, wanted, rtol=0, atol=tolerance * np.abs(wanted).max())
@@ -76,7 +83,7 @@ def placed(name):
     return shape, with_drawn_weights(keras.Sequential([keras.Input(shape), *make()]))
 
 
-@pytest.mark.parametrize("rule", RULES, ids=str)
+@one_rule_quickly
 @pytest.mark.parametrize("name", PLACES)
 def test_a_normalisation_and_a_linear_layer_are_one_matrix(name, rule):
     shape, model = placed(name)
@@ -140,7 +147,7 @@ def separable(kind, own, normalization):
     return shape, one, two
 
 
-@pytest.mark.parametrize("rule", RULES, ids=str)
+@one_rule_quickly
 @pytest.mark.parametrize(
     "kind, own, normalization",
     [
