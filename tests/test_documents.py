@@ -39,7 +39,7 @@ def in_time(page):
     return pytest.param(page, id=page.name, marks=[] if page.name == "README.md" else pytest.mark.slow)
 
 
-@pytest.mark.parametrize("page", map(in_time, PAGES))
+@pytest.mark.parametrize("page", list(map(in_time, PAGES)))
 def test_python_blocks_run_in_order(page, tmp_path, monkeypatch):
     if page.name == "concepts.md" and KERAS < (3, 14):
         pytest.skip("it shows that a keras.Function refuses tensors of another graph, which older ones do when called")
