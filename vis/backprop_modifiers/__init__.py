@@ -12,6 +12,7 @@ from vis.backprop_modifiers.composites import (
     installed,
     name_of,
     places,
+    require_gradient,
     rule,
 )
 from vis.backprop_modifiers.gradient_rules import REDIRECTED, Rule
@@ -74,5 +75,6 @@ __all__ = [
     "places",
     "rectified",
     "relu",
+    "require_gradient",
     "rule",
 ]

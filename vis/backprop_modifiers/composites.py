@@ -348,6 +348,27 @@ def composite(identifier: RuleLike | None, argument: str = "backprop_modifier") 
     return Composite([(is_relu_like, found)], name_of(found))
 
 
+def require_gradient(rules: Composite | None, name: str) -> None:
+    """Raises where rules give relevance at the inputs, but no gradient: those of the first layer.
+
+    Args:
+        rules: The rules, or `None`.
+        name: Who asks for a gradient.
+
+    Raises:
+        ValueError: One of the rules is of the first layer.
+
+    Examples:
+        >>> require_gradient(composite("epsilon-plus"), "Saliency")
+    """
+    if rules is not None and rules.of_first_layer:
+        raise ValueError(
+            f"Rule {rules.of_first_layer!r} shares relevance by more than the values of the input, so that it is no "
+            f"gradient. Received: composite {rules.name!r:.80} for {name}. Take one without it, such as "
+            "'epsilon-plus', or `vis.LRP(model, composite)`."
+        )
+
+
 def places(root: keras.Layer, the_rule: RuleLike | None = None) -> list:
     """Returns the operations of a model that a rule is installed on, as `(path, operation, kind, rule)`.
 

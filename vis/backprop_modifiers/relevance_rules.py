@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from vis.utils.types import Tensor
 
 # What stands for a value nearer to 0 than this. Half precision holds nothing smaller whose quotients stay finite.
-_FLOORS = {"float16": 2.0**-10}
+_FLOORS = {"float16": 2.0**-12}
 _FLOOR = 1e-12
 
 
@@ -49,7 +49,7 @@ def nonzero(x: Tensor) -> Tensor:
         >>> bool(nonzero(ops.convert_to_tensor(0.0)) > 0)
         True
     """
-    return _stabilized(x, floor(keras.backend.standardize_dtype(x.dtype)))
+    return _stabilized(x, 0.0)
 
 
 def with_value(y: Tensor, surrogate: Tensor) -> Tensor:
@@ -63,7 +63,8 @@ def with_value(y: Tensor, surrogate: Tensor) -> Tensor:
 
 
 def _stabilized(z, epsilon):
-    """Returns z + epsilon sign(z), where the sign of 0 is 1."""
+    """Returns z + epsilon sign(z), where the sign of 0 is 1, and epsilon at least the floor of the dtype."""
+    epsilon = max(epsilon, floor(keras.backend.standardize_dtype(z.dtype)))
     return z + ops.cast(ops.where(z < 0, -epsilon, epsilon), z.dtype)
 
 
@@ -101,10 +102,15 @@ def _same(weights):
     return weights
 
 
+@dataclasses.dataclass(frozen=True)
 class _KernelRule:
     """Base of the rules that look at single weights of a linear layer."""
 
-    name: str
+    epsilon: float = dataclasses.field(default=1e-6, kw_only=True)
+    name = "kernel"
+
+    def __post_init__(self) -> None:
+        _check_epsilon(self.epsilon)
 
     def check(self, operation: Operation) -> None:
         """Raises unless an operation is a linear layer with a kernel that can be changed.
@@ -312,11 +318,7 @@ class ZPlus(_KernelRule):
         [[2.0, 0.0]]
     """
 
-    epsilon: float = 1e-6
     name = "z-plus"
-
-    def __post_init__(self) -> None:
-        _check_epsilon(self.epsilon)
 
     def surrogate(self, call: LinearMap, operation: Operation | None, x: Tensor) -> Tensor:
         """Returns `call(x)`, with the gradient of the parts that raise it."""
@@ -356,11 +358,7 @@ class Excitation(_KernelRule):
         'excitation'
     """
 
-    epsilon: float = 1e-6
     name = "excitation"
-
-    def __post_init__(self) -> None:
-        _check_epsilon(self.epsilon)
 
     def surrogate(self, call: LinearMap, operation: Operation | None, x: Tensor) -> Tensor:
         """Returns `call(x)`, with the gradient of the parts that excite it."""
@@ -384,16 +382,15 @@ class AlphaBeta(_KernelRule):
 
     Examples:
         >>> AlphaBeta(1, 0)
-        AlphaBeta(alpha=1, beta=0, epsilon=1e-06)
+        AlphaBeta(epsilon=1e-06, alpha=1, beta=0)
     """
 
     alpha: float = 2
     beta: float = 1
-    epsilon: float = 1e-6
     name = "alpha-beta"
 
     def __post_init__(self) -> None:
-        _check_epsilon(self.epsilon)
+        super().__post_init__()
         alpha, beta = check_nonnegative("alpha", self.alpha), check_nonnegative("beta", self.beta)
         if abs(alpha - beta - 1) > 1e-6:
             raise ValueError(
@@ -431,11 +428,10 @@ class Gamma(_KernelRule):
     """
 
     gamma: float = 0.25
-    epsilon: float = 1e-6
     name = "gamma"
 
     def __post_init__(self) -> None:
-        _check_epsilon(self.epsilon)
+        super().__post_init__()
         check_nonnegative("gamma", self.gamma)
 
     def surrogate(self, call: LinearMap, operation: Operation | None, x: Tensor) -> Tensor:
@@ -451,8 +447,6 @@ class Gamma(_KernelRule):
 
 class _FirstLayerRule(_KernelRule):
     """Base of the rules that share relevance by more than the values of the input, which may be 0."""
-
-    epsilon: float
 
     def surrogate(self, call: LinearMap, operation: Operation | None, x: Tensor) -> Tensor:
         """Returns `call(x)`, with the gradient relevance / x."""
@@ -488,11 +482,7 @@ class Flat(_FirstLayerRule):
         'flat'
     """
 
-    epsilon: float = 1e-6
     name = "flat"
-
-    def __post_init__(self) -> None:
-        _check_epsilon(self.epsilon)
 
     def whole(self, call: LinearMap, x: Tensor) -> Tensor:
         """Returns the number of inputs that each output sees."""
@@ -517,11 +507,7 @@ class WSquare(_FirstLayerRule):
         'w-square'
     """
 
-    epsilon: float = 1e-6
     name = "w-square"
-
-    def __post_init__(self) -> None:
-        _check_epsilon(self.epsilon)
 
     def whole(self, call: LinearMap, x: Tensor) -> Tensor:
         """Returns the sums of the squared weights."""
@@ -552,11 +538,10 @@ class ZBox(_FirstLayerRule):
 
     low: ArrayLike
     high: ArrayLike
-    epsilon: float = 1e-6
     name = "z-box"
 
     def __post_init__(self) -> None:
-        _check_epsilon(self.epsilon)
+        super().__post_init__()
         low, high = (_read_bound(name, getattr(self, name)) for name in ("low", "high"))
         sizes = np.size(low), np.size(high)
         if sizes[0] != sizes[1] and 1 not in sizes:

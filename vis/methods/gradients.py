@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vis.backprop_modifiers import floor
+from vis.backprop_modifiers import floor, require_gradient
 from vis.engine.masking import read_fill, warn_of_far_zero
 from vis.engine.network import replaced
 from vis.engine.requests import INPUT_GRADIENTS, Change, Request, gradients_at, outputs_at
@@ -50,12 +50,11 @@ class GradientExplainer(Explainer):
         logits: bool = True,
     ) -> None:
         super().__init__(model, output_layer, logits, backprop_modifier, input_layer)
+        if input_layer is None and not self.takes_first_layer_rules:
+            require_gradient(self.evaluator.composite, type(self).__name__)
 
     def explain(self, task: Task) -> Maps:
         """Returns the attributions, in the structure of the inputs; see `Explainer.explain`."""
-        rules = self.evaluator.composite
-        if rules is not None and rules.of_first_layer and self.site is None and not self.takes_first_layer_rules:
-            raise ValueError(_words_no_gradient(type(self).__name__, rules))
         flat = self.attributions(task)
         return task.batch.pack(flat) if self.site is None else flat[0]
 
@@ -134,14 +133,6 @@ class GradientExplainer(Explainer):
     def is_changeable(self, task: Task, index: int) -> bool:
         """Tells whether noise or a baseline make sense for one of the values."""
         return self.site is not None or task.batch.is_float(index)
-
-
-def _words_no_gradient(name, rules):
-    return (
-        f"Rule {rules.of_first_layer!r} shares relevance by more than the values of the input, so that it is no "
-        f"gradient. Received: composite {rules.name!r} for {name}. Take one without it, such as 'epsilon-plus', or "
-        "`vis.LRP(model, composite)`."
-    )
 
 
 class Saliency(GradientExplainer):
@@ -225,21 +216,25 @@ class GradientTimesInput(GradientExplainer):
 
     def attributions(self, task: Task) -> list[np.ndarray]:
         """Returns the gradients times the values."""
-        rules, network = self.evaluator.composite, self.evaluator.network
-        least = floor("float16" if network.is_half else "float32") if rules is not None and rules.relevance else 0.0
+        least = self._least()
 
         def products(gradients, values):
-            return [g * _at_least(v, least) for g, v in zip(gradients, values)]
+            return [g * _kept_from_zero(v, least) for g, v in zip(gradients, values)]
 
         found = self.gradients(task)
         return gathered(task.count, ((images, products(gradients, values)) for images, gradients, values in found))
 
+    def _least(self):
+        """Returns what the rules of relevance keep values from 0 by."""
+        rules, is_half = self.evaluator.composite, self.evaluator.network.is_half
+        if rules is None or not rules.relevance or (is_half and not rules.of_first_layer):
+            return 0.0
+        return floor("float16" if is_half else "float32")
 
-def _at_least(values, least):
+
+def _kept_from_zero(values, least):
     """Returns values kept from 0, as the rules of relevance keep them."""
-    if not least:
-        return values
-    return np.where(np.abs(values) < least, np.where(values < 0, -least, least), values).astype("float32")
+    return (values + np.where(values < 0, -least, least)).astype("float32") if least else values
 
 
 _STATISTICS = {

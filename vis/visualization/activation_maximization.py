@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vis.backprop_modifiers import require_gradient
 from vis.engine import descent
 from vis.engine.energy import check_losses, energy_of, model_energy
 from vis.engine.graph import find_layer
@@ -94,6 +95,7 @@ def visualize_activation(
     """
     check_model(model)
     model, rule = modified(model, backprop_modifier)
+    require_gradient(rule, "visualize_activation")
     layer = find_layer(model, layer_idx)
     warn_of_probabilities(layer)
     losses, weights = check_losses(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vis.backprop_modifiers import require_gradient
 from vis.engine.energy import check_losses, energy_of
 from vis.engine.graph import find_layer
 from vis.engine.probabilities import warn_of_probabilities
@@ -113,6 +114,7 @@ def visualize_saliency(
         # The loss falls where the activation rises: weigh it by -1.
         gradient, _, batch = gradient_of(energy, losses, [-1.0], seed_input, grad_modifier)
         return _map(gradient, batch, keepdims, data_format(producer(wrt_tensor)))
+    require_gradient(rule, "visualize_saliency")
     explainer = cached(
         model,
         ("saliency", site(model, layer), rule),
