@@ -18,6 +18,7 @@ from vis.engine.memory import Memory
 from vis.engine.network import replaced, scaled
 from vis.engine.requests import INPUT_GRADIENTS, SCORES, Change, Request, gradients_at, outputs_at, site
 from vis.engine.tasks import Task
+from vis.methods.explainer import Explainer
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ def test_a_site_may_be_what_goes_into_a_layers_activation(model, images):
     """There the gradient is that of the output times the derivative, and the value is not cut off yet."""
     task = Evaluator(model).task(images, 1)
     after, preds = site(model, "conv2"), site(model, "preds")
-    into = dataclasses.replace(after, before_activation=True)
+    into = dataclasses.replace(after, part="into activation")
     both = task.map(gradients_at(after, into))
     (output, value), (at_output, at_value) = both["activations"], both["gradients"]
     assert value.min() < 0
@@ -74,14 +75,14 @@ def test_only_a_summary_of_gradients_may_be_kept(model, images):
     evaluator = Evaluator(model)
     task, sites = evaluator.task(images, 1, batch_size=2), (site(model, "conv1"), site(model, "preds"))
 
-    def summary(layer, gradient):
-        return ops.sum(gradient, axis=-1) * len(layer.name)
+    def summary(layer, output, gradient):
+        return ops.sum(ops.square(output) * gradient, axis=-1) * len(layer.name)
 
     found = task.map(Request(sites=sites, gradients=True, summary=summary))
     whole = task.map(gradients_at(*sites))
     assert not {"activations", "gradients"} & set(found)
-    for one, gradient in zip(found["summaries"], whole["gradients"]):
-        np.testing.assert_allclose(one, 5 * gradient.sum(axis=-1), rtol=1e-5, atol=1e-6)
+    for one, output, gradient in zip(found["summaries"], whole["activations"], whole["gradients"]):
+        np.testing.assert_allclose(one, 5 * (output**2 * gradient).sum(axis=-1), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.skipif(keras.config.backend() == "jax", reason="JAX traces a function more often than it runs it")
@@ -377,7 +378,7 @@ def test_whole_numbers_hold_no_such_fill(baseline):
     assert read_fill(7, values).max() == 7
 
 
-class Returns(vis.methods.explainer.Explainer):
+class Returns(Explainer):
     def __init__(self, model, maps):
         super().__init__(model)
         self.maps = maps

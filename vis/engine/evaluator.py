@@ -231,7 +231,7 @@ class Evaluator:
             warnings.warn(_words_probable(self._words_output()), VisualizationWarning, stacklevel=2)
         for name in self._named:
             at = self._sites[name]
-            calls = self.network.calls.get(at.place, 1)
+            calls = self.network.calls.get(at.key, 1)
             if calls > 1 and self.is_first_time(name):
                 words = _words_calls(at.layer(self.model).name, calls, at.call % calls)
                 warnings.warn(words, VisualizationWarning, stacklevel=2)

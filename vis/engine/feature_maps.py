@@ -31,16 +31,16 @@ class Grid:
     """A row of tokens as the squares of a grid.
 
     Args:
-        extra: How many class and register tokens stand before them.
+        extra: The places of the class and register tokens.
         shape: The grid's size.
     """
 
-    extra: int
+    extra: tuple
     shape: tuple
 
     def restore(self, array):
         """Returns `(N, tokens, channels)` as `(N, *grid, channels)`."""
-        return array[:, self.extra :].reshape(len(array), *self.shape, array.shape[-1])
+        return np.delete(array, self.extra, axis=1).reshape(len(array), *self.shape, array.shape[-1])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,21 +167,22 @@ def by_size(batch, indices=None) -> list:
     return sorted(indices, key=lambda index: -np.prod(batch.spatial_shape(index)))
 
 
-def token_grid(tokens, image) -> Grid | None:
+def token_grid(tokens, image, extra=None) -> Grid | None:
     """Returns how a row of tokens lies on an image, or `None` where no grid fits.
 
     Args:
         tokens: The number of tokens.
         image: The image's spatial shape.
+        extra: The places of the class and register tokens; `None` to find them out: none, or the first 1, 2 or 5.
     """
-    if tokens is None or len(image) < 2:
+    if tokens is None or (len(image) < 2 and extra is None):
         return None
-    for extra in _EXTRA_TOKENS:
+    for apart in [tuple(range(count)) for count in _EXTRA_TOKENS] if extra is None else [extra]:
         for side in range(2, min(image) + 1):
             patch, rest = divmod(min(image), side)
             shape = tuple(size // patch for size in image) if not rest else ()
-            if shape and np.prod(shape) == tokens - extra and all(size % patch == 0 for size in image):
-                return Grid(extra, shape)
+            if shape and np.prod(shape) == tokens - len(apart) and all(size % patch == 0 for size in image):
+                return Grid(apart, shape)
     return None
 
 

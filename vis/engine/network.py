@@ -14,14 +14,25 @@ from keras import ops
 
 from vis import backend
 from vis.engine.graph import operations, walk
+from vis.engine.insides import Hooks, WeightsOf, hooked, sample_shape
 from vis.engine.probabilities import activates_to_probabilities, is_probability_operation, is_rearranging
 from vis.engine.requests import outputs_at
 from vis.engine.surrogates import installed
-from vis.engine.taps import IntoActivation, did_not_run, one_tensor_of, shadowed, surgery, tapped, wrapped
+from vis.engine.taps import (
+    IntoActivation,
+    did_not_run,
+    one_tensor_of,
+    outside_of_branches,
+    shadowed,
+    surgery,
+    tapped,
+    wrapped,
+)
 from vis.utils.formats import channels_last, data_format, stated_format
 from vis.utils.internals import producer
 from vis.utils.outputs import layer_output
 
+_PARTS = {"output": lambda layer: layer, "into activation": IntoActivation, "weights": WeightsOf}
 _FIRST_SCALE = 2.0**23  # goes down to 2**15, the largest that float16 holds, and on
 
 
@@ -49,7 +60,7 @@ class Network:
             6e-8 vanish. They are scaled by way of the score then, as in training (Micikevicius et al. 2018,
             "Mixed Precision Training", section 3.2).
         scale: The scale that was used last; it falls until nothing overflows.
-        calls: How often the layers of sites run in one call of the model, by place, as far as it was seen.
+        calls: How often sites are passed in one call of the model, by their keys, as far as it was seen.
     """
 
     def __init__(self, model, output=None, logits=True, composite=None):
@@ -105,18 +116,19 @@ class Network:
         if request.inputs:
             found["input_gradients"] = _at_all(at_inputs, own)
         if request.summary is not None:
-            found["summaries"] = self._summaries(request, found.pop("activations", []), gradients)
+            found["summaries"] = self._summaries(request, found.pop("activations", []), gradients, inputs)
         elif request.gradients:
             self._check_gradients(request.sites, gradients)
-            found["gradients"] = [_float32(gradient) for gradient in gradients]
+            pairs = zip(request.sites, gradients)
+            found["gradients"] = [_float32(self._by_sample(one, gradient, inputs)) for one, gradient in pairs]
         return found
 
-    def _summaries(self, request, activations, gradients):
-        """Returns what is kept of the gradients."""
+    def _summaries(self, request, outputs, gradients, inputs):
+        """Returns what is kept of the sites."""
         found = []
-        for one, activation, gradient in zip(request.sites, activations, gradients):
-            known = ops.zeros_like(activation) if gradient is None else _float32(gradient)
-            found.append(request.summary(one.layer(self.model), known))
+        for one, output, gradient in zip(request.sites, outputs, gradients):
+            known = ops.zeros_like(output) if gradient is None else _float32(self._by_sample(one, gradient, inputs))
+            found.append(request.summary(one.layer(self.model), output, known))
         return found
 
     def _forward(self, request, formula, layout, inputs, rows, mark):
@@ -153,7 +165,7 @@ class Network:
         """Runs the model until every site was seen as often as it runs, where that is known."""
 
         def enough(output):
-            if all(len(outputs) >= self.calls.get(place, len(outputs) + 1) for (place, _), outputs in seen.items()):
+            if all(len(outputs) >= self.calls.get(key, len(outputs) + 1) for key, outputs in seen.items()):
                 raise _Enough
             return output
 
@@ -187,19 +199,19 @@ class Network:
             return marked
 
         places = {key: own[key[0]] for key in seen}
-        targets = {key: IntoActivation(layer) if key[1] else layer for key, layer in places.items()}
+        targets = {key: _PARTS[key[1]](layer) for key, layer in places.items()}
         return taps + [(target, functools.partial(note, key)) for key, target in targets.items()]
 
     def _changing(self, change, layer, data, ran):
         call, form = change.site.call, data_format(layer)
         if call < 0:
-            if change.site.place not in self.calls:
+            if change.site.key not in self.calls:
                 raise RuntimeError(
                     "A site's output must be asked for before it is changed, which tells how often the layer runs. "
                     f"Received: a change of layer {layer.name!r}, call {call}. Call `task.map(outputs_at(site))` "
                     "first, or count the call from the start: (layer, 0)."
                 )
-            call += self.calls[change.site.place]
+            call += self.calls[change.site.key]
 
         def tap(output):
             ran.append(output)
@@ -216,16 +228,23 @@ class Network:
         return tap
 
     def _read(self, at, outputs, inputs):
-        value = self._chosen(at, outputs)
+        value = self._by_sample(at, self._chosen(at, outputs), inputs)
         _check_rows(at.layer(self.model), value, inputs)
         return value
+
+    def _by_sample(self, at, tensor, inputs):
+        """Returns the weights of an attention with samples on the first axis; anything else as it is."""
+        rows, first = inputs[0].shape[0], tensor.shape[0]
+        if at.part != "weights" or not first or first % rows:
+            return tensor
+        return ops.reshape(tensor, (rows, *sample_shape(at.layer(self.model), tensor.shape, rows)))
 
     def _chosen(self, at, outputs):
         """Returns what the wanted call of a layer put out, out of what all its calls did."""
         layer = at.layer(self.model)
         if not outputs:
             raise did_not_run(layer)
-        self.calls[at.place] = len(outputs)
+        self.calls[at.key] = len(outputs)
         if not -len(outputs) <= at.call < len(outputs):
             raise ValueError(
                 f"Layer {layer.name!r} ran {len(outputs)} times. Received: call {at.call}. Choose from 0 to "
@@ -244,11 +263,21 @@ class Network:
         Args:
             layout: See `evaluate`.
             inputs: See `evaluate`.
-            taps: Pairs `(layer, function)`, see `vis.engine.taps.tapped`.
+            taps: Pairs `(layer, function)`, see `vis.engine.taps.tapped`; or `(WeightsOf(layer), function)`.
             notes: Dict in which what goes into each softmax and sigmoid is noted, or `None`.
         """
         model = self.model
-        with surgery(), shadowed(), installed(model, self._composite), _noted(model, notes), tapped(taps):
+        weights = [(target.layer, function) for target, function in taps if isinstance(target, WeightsOf)]
+        others = [(target, function) for target, function in taps if not isinstance(target, WeightsOf)]
+        hooks = {id(layer): Hooks(weights=outside_of_branches(function)) for layer, function in weights}
+        with (
+            surgery(),
+            shadowed(),
+            installed(model, self._composite),
+            shadowed(hooked(model, hooks)),
+            _noted(model, notes),
+            tapped(others),
+        ):
             return layout.call(model, inputs)
 
     def rules(self, layout, inputs) -> list:

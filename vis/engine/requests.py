@@ -14,18 +14,19 @@ class Site:
     Args:
         place: Where the layer is on the walk through the model: also valid in a copy.
         call: Which call, if the layer is shared. The last is -1.
-        before_activation: Whether what goes into the layer's own activation is meant, as in
-            `Dense(8, activation="relu")`, and not what the layer puts out.
+        part: What is meant: the layer's `"output"`; what goes `"into activation"`, the layer's own, as in
+            `Dense(8, activation="relu")`; or the `"weights"` of an attention inside of it. Of these, the call counts
+            the times that they are made.
     """
 
     place: int
     call: int = -1
-    before_activation: bool = False
+    part: str = "output"
 
     @property
     def key(self):
         """Tells apart the tensors of one call that may be meant."""
-        return self.place, self.before_activation
+        return self.place, self.part
 
     def layer(self, model):
         """Returns the layer."""
@@ -78,7 +79,7 @@ class Request:
         sites: Calls of layers whose outputs are; all are read in one pass.
         gradients: Whether the score's gradients with respect to these outputs are, too.
         change: What is done to the output of a site on the way, or `None`.
-        summary: Function `(layer, gradient) -> tensor` of what is kept of each site's gradient, instead of the outputs
+        summary: Function `(layer, output, gradient) -> tensor` of what is kept of each site, instead of the outputs
             and the gradients themselves; `None` to keep these. It must double when the gradient does. Sites that the
             score does not depend on have the gradient 0.
     """

@@ -122,33 +122,37 @@ class IntoActivation:
     layer: Any
 
 
+def outside_of_branches(function):
+    """Returns a function of a tensor that does nothing in a branch or a loop (`keras.ops.cond`, `keras.ops.scan`).
+
+    Nothing that is made there can be read outside.
+    """
+    outside = backend.trace()
+    return lambda tensor: function(tensor) if backend.trace() == outside else tensor
+
+
 def tapped(taps):
     """Returns a context in which the outputs of layers pass through functions, in this thread only.
 
-    Hold `surgery()` meanwhile. Calls inside a branch or a loop (`keras.ops.cond`, `keras.ops.scan`) are passed over:
-    nothing that is made there can be read outside.
+    Hold `surgery()` meanwhile. Calls inside a branch or a loop are passed over.
 
     Args:
         taps: Pairs `(layer, function)`; every call of the layer gives `function(output)`. For a pair
             `(IntoActivation(layer), function)`, the layer's activation gets `function(its input)`.
     """
-    outside = backend.trace()
-
-    def passed(function, tensor):
-        return function(tensor) if backend.trace() == outside else tensor
 
     def tap(function, call, *args, **kwargs):
-        return passed(function, call(*args, **kwargs))
+        return function(call(*args, **kwargs))
 
     def tap_input(function, activation, x, *args, **kwargs):
-        return activation(passed(function, x), *args, **kwargs)
+        return activation(function(x), *args, **kwargs)
 
     calls, inner = [], []
     for target, function in taps:
         if isinstance(target, IntoActivation):
-            inner.append((target.layer, functools.partial(tap_input, function)))
+            inner.append((target.layer, functools.partial(tap_input, outside_of_branches(function))))
         else:
-            calls.append((target, functools.partial(tap, function)))
+            calls.append((target, functools.partial(tap, outside_of_branches(function))))
     return shadowed(itertools.chain(wrapped("call", calls), wrapped("activation", inner)))
 
 

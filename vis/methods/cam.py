@@ -123,7 +123,7 @@ class ClassActivationMap(Explainer):
     def _settle_on(self, task, at):
         """Notes which layer is used; raises where it sees one of several images only."""
         path = operations(self.model)[at.place][0]
-        calls = self.evaluator.network.calls.get(at.place, 1)
+        calls = self.evaluator.network.calls.get(at.key, 1)
         self.evaluator.memory.keep("layer", (path, at.call % calls) if calls > 1 else path)
         if self.site is None:
             others = self._unseen_images(task, at)

@@ -178,7 +178,7 @@ class FullGrad(PerturbationExplainer):
         """Returns every call of a layer with a bias."""
         own = [operation for _, operation in operations(self.model)]
         return [
-            Site(place, call, _has_activation(own[place]))
+            Site(place, call, "into activation" if _has_activation(own[place]) else "output")
             for place, shapes in self._found(batch)[0].items()
             for call in range(len(shapes))
         ]
@@ -272,18 +272,18 @@ def bias_of(layer: keras.Layer, like: Tensor) -> Tensor:
     return ops.reshape(ops.cast(bias, "float32"), shape)
 
 
-def bias_shares(layer: keras.Layer, gradient: Tensor) -> Tensor:
+def bias_shares(layer: keras.Layer, output: Tensor, gradient: Tensor) -> Tensor:
     """Returns what the bias of a layer shares: itself times the gradient, at each position."""
     return gradient * bias_of(layer, gradient)
 
 
-def bias_sizes(layer: keras.Layer, gradient: Tensor) -> tuple[Tensor, Tensor]:
+def bias_sizes(layer: keras.Layer, output: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
     """Returns the sizes of what the bias of a layer shares, from the least one on.
 
     Returns:
         `(sums over the channels (B, *spatial), the largest (B,))`.
     """
-    size = channels_last(ops.absolute(bias_shares(layer, gradient)), data_format(layer))
+    size = channels_last(ops.absolute(bias_shares(layer, output, gradient)), data_format(layer))
     axes = tuple(range(1, len(size.shape)))
     size = size - ops.min(size, axis=axes, keepdims=True)
     return ops.sum(size, axis=-1), ops.max(size, axis=axes)

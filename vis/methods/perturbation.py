@@ -6,7 +6,6 @@ These need no gradient, only the model's output, which is explained as it is by 
 from __future__ import annotations
 
 import functools
-import re
 import warnings
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,7 @@ import numpy as np
 from keras import layers
 
 from vis.engine.feature_maps import by_size
-from vis.engine.inputs import named_input
+from vis.engine.inputs import main_inputs, named_input
 from vis.engine.masking import Masking, Masks, Windows, read_fill, warn_of_far_zero
 from vis.engine.requests import SCORES
 from vis.methods.explainer import Explainer
@@ -39,10 +38,6 @@ if TYPE_CHECKING:
 _KEEPING = (layers.Rescaling, layers.Normalization, layers.BatchNormalization, layers.Dropout, layers.GaussianNoise)
 _FEW_CHANNELS = 4  # no image is that narrow
 _RESHAPING = ("Reshape", "ExpandDims", "GetItem", "Flatten", "Lambda")
-
-
-# Inputs that say how others are to be read.
-_AUXILIARY = re.compile("mask|segment|token_type|position", re.IGNORECASE)
 
 
 class PerturbationExplainer(Explainer):
@@ -76,9 +71,7 @@ class PerturbationExplainer(Explainer):
         """Returns which input is perturbed."""
         if self._input_name is not None:
             return named_input(self.model, batch, self._input_name)
-        own = [tensor.name for tensor in getattr(self.model, "inputs", None) or []] or batch.layout.names
-        plain = [i for i, names in enumerate(zip(own, batch.layout.names)) if not _AUXILIARY.search(" ".join(names))]
-        first, *others = by_size(batch, plain or None)
+        first, *others = by_size(batch, main_inputs(self.model, batch) or None)
         sizes = [
             np.prod(batch.spatial_shape(index)) if array.ndim > 2 else 0 for index, array in enumerate(batch.arrays)
         ]

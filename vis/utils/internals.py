@@ -108,3 +108,18 @@ def producer(tensor):
 
 def _nodes(operation, kind):
     return getattr(operation, kind, None) or []
+
+
+def flash_attention(layer) -> list:
+    """Returns the change `(layer, name, value)` that keeps an attention layer from kernels that hide its weights."""
+    return [(layer, "_flash_attention", False)] if getattr(layer, "_flash_attention", None) else []
+
+
+def score_application(layer, function) -> list:
+    """Returns the change `(layer, name, function)` of how `keras.layers.Attention` applies its scores to the values.
+
+    Args:
+        layer: Any layer; for others the list is empty.
+        function: `(scores, value, scores_mask=None, training=False) -> (mixture, weights)`.
+    """
+    return [(layer, "_apply_scores", function)] if isinstance(layer, keras.layers.Attention) else []

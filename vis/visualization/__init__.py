@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vis import backend as _backend  # noqa: F401 - first of all: it says which backends there are
+from vis.methods.attention import AttentionRelevance, AttentionRollout, attention_gradients, attention_maps
 from vis.methods.cam import (
     AblationCAM,
     EigenCAM,
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AblationCAM",
+    "AttentionRelevance",
+    "AttentionRollout",
     "BlurIntegratedGradients",
     "DeepLIFT",
     "EigenCAM",
@@ -63,6 +66,8 @@ __all__ = [
     "XGradCAM",
     "XRAI",
     "activations",
+    "attention_gradients",
+    "attention_maps",
     "get_num_filters",
     "heatmap",
     "overlay",

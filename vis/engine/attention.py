@@ -1,0 +1,183 @@
+"""Attention: which layers of a model attend, with what weights, and from which tokens to which.
+
+What runs inside of a layer is seen by `vis.engine.insides`; here it is put into an order: the attentions of a model,
+and the relevance that tokens of one stream have for those of another.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import keras
+import numpy as np
+from keras import ops
+
+from vis.engine.graph import operations
+from vis.engine.insides import WeightsOf, has_code, sample_shape
+from vis.engine.requests import Site
+from vis.engine.taps import shadowed, surgery, wrapped
+from vis.utils.internals import consumers
+
+_PRODUCTS = ("Matmul", "Einsum", "Dot")
+
+
+@dataclasses.dataclass(frozen=True)
+class Attention:
+    """One time that weights are made.
+
+    Args:
+        path: Path of the layer.
+        site: Where the weights are.
+        shape: Shape of the weights of one sample: `(heads, queries, keys)`; with windows, `(windows, heads, ...)`.
+        calls: How many there are of this layer.
+        is_between: Whether the layer is called on more than one row of vectors, which may be of two streams.
+    """
+
+    path: str
+    site: Site
+    shape: tuple
+    calls: int
+    is_between: bool = False
+
+    @property
+    def name(self) -> str:
+        """The path, and the call where the layer has several."""
+        return self.path if self.calls == 1 else f"{self.path}:{self.site.call}"
+
+    @property
+    def queries(self) -> int:
+        """How many tokens ask."""
+        return self.shape[-2]
+
+    @property
+    def keys(self) -> int:
+        """How many tokens are asked."""
+        return self.shape[-1]
+
+    @property
+    def has_windows(self) -> bool:
+        """Whether tokens see those of their own window only."""
+        return len(self.shape) > 3
+
+
+def attentions(model, network, batch) -> list[Attention]:
+    """Returns the attentions of a model in the order in which they run; one sample is run.
+
+    Args:
+        model: The model.
+        network: Its `vis.engine.network.Network`.
+        batch: The inputs.
+    """
+    own, found, ends, between = operations(model), [], [], set()
+    rows = batch.layout.fixed_size or 1
+
+    def note(place, part, weights):
+        found.append((place, part, weights))
+        return weights
+
+    def end(output):
+        ends.append(output)  # kept, so that no other tensor gets its `id`
+        return output
+
+    def see(place, call, *args, **kwargs):
+        if _count_of_sequences(args, kwargs) > 1:
+            between.add(place)
+        return call(*args, **kwargs)
+
+    taps, calls = [], []
+    for place, (_, operation) in enumerate(own):
+        if has_code(operation):
+            taps += [(WeightsOf(operation), functools.partial(note, place, "weights")), (operation, end)]
+            calls.append((operation, functools.partial(see, place)))
+        elif _is_weights_of_graph(operation):
+            taps.append((operation, functools.partial(note, place, "output")))
+    inputs = [ops.convert_to_tensor(np.repeat(array[:1], rows, axis=0)) for array in batch.arrays]
+    with surgery(), shadowed(), shadowed(wrapped("call", calls)):
+        network.run(batch.layout, inputs, taps)
+    outputs = {id(tensor) for tensor in keras.tree.flatten(ends)}
+    kept = [(place, part, tuple(weights.shape)) for place, part, weights in found if id(weights) not in outputs]
+    return _numbered(own, kept, rows, between)
+
+
+def _count_of_sequences(args, kwargs):
+    """Returns how many different rows of vectors a layer is called on."""
+    tensors = {id(one): one for one in keras.tree.flatten((args, kwargs)) if ops.is_tensor(one)}.values()
+    kinds = [(keras.backend.standardize_dtype(one.dtype), len(one.shape)) for one in tensors]
+    return sum(rank == 3 and keras.backend.is_float_dtype(dtype) for dtype, rank in kinds)
+
+
+def _is_weights_of_graph(operation):
+    """Tells whether an operation of a model's graph is a softmax whose outcome is multiplied with a matrix."""
+    if not isinstance(operation, keras.layers.Softmax) and type(operation).__name__ != "Softmax":
+        return False
+    after = list(consumers(operation))
+    after += [one for drop in after if isinstance(drop, keras.layers.Dropout) for one in consumers(drop)]
+    return any(type(one).__name__ in _PRODUCTS for one in after)
+
+
+def _numbered(own, found, rows, between):
+    places = [place for place, *_ in found]
+    result = []
+    for number, (place, part, shape) in enumerate(found):
+        path, layer = own[place]
+        site, count = Site(place, places[:number].count(place), part), places.count(place)
+        result.append(Attention(path, site, sample_shape(layer, shape, rows), count, place in between))
+    return result
+
+
+class Streams:
+    """The relevance of the tokens of each stream for those of each, updated by one attention after the other.
+
+    A stream is a row of tokens: the words that go into an encoder, those of a decoder, or the one query of a pooling
+    head. It is known by its number of tokens.
+
+    Source: Chefer et al. 2021, "Generic Attention-model Explainability for Interpreting Bi-Modal and Encoder-Decoder
+    Transformers", equations 6 to 11.
+
+    Args:
+        count: The number of samples.
+    """
+
+    def __init__(self, count):
+        self._count, self._maps = count, {}
+
+    def between(self, stream, other):
+        """Returns the relevance `(N, stream, other)` that tokens of another stream have for those of one."""
+        if (stream, other) not in self._maps:
+            start = np.eye(stream, dtype="float32") if stream == other else np.zeros((stream, other), "float32")
+            self._maps[stream, other] = np.repeat(start[None], self._count, axis=0)
+        return self._maps[stream, other]
+
+    def are_linked(self, stream, other) -> bool:
+        """Tells whether one stream has attended to another, or is the same."""
+        return stream == other or (stream, other) in self._maps
+
+    def attend(self, weights):
+        """Goes through an attention with weights `(N, queries, keys)`."""
+        stream, other = weights.shape[1:]
+        if stream == other:
+            self.between(stream, stream)
+            for (first, last), before in list(self._maps.items()):
+                if first == stream:
+                    self._maps[first, last] = before + product(weights, before)
+            return
+        own, others = self.between(stream, stream), self.between(other, other)
+        mixed = product(np.swapaxes(_normalized(own), 1, 2), product(weights, _normalized(others)))
+        if self.are_linked(other, stream):
+            own = own + product(weights, self.between(other, stream))
+        self._maps[stream, stream] = own
+        self._maps[stream, other] = self.between(stream, other) + mixed
+
+
+def _normalized(own):
+    """Returns self-relevance with the part that attention adds brought to rows of sum 1 (equations 8 and 9)."""
+    identity = np.eye(own.shape[1], dtype="float32")
+    rest = own - identity
+    sums = rest.sum(axis=-1, keepdims=True)
+    return np.divide(rest, sums, out=np.zeros_like(rest), where=sums > 0) + identity
+
+
+def product(first, second):
+    """Returns matrix products of float32 arrays, made by the backend: NumPy's threads get in the way of its own."""
+    return ops.convert_to_numpy(ops.matmul(ops.convert_to_tensor(first), ops.convert_to_tensor(second)))

@@ -1,0 +1,301 @@
+"""What runs inside of layers: attention, activations and gated products in the code of a layer's own call.
+
+A Functional model shows its operations; a layer's call is code. Three things in it matter: the softmax of an attention,
+with what goes in (the scores), what comes out (the weights) and what these make of the values (the mixture); functions
+that work on each value; and gates, two dense layers on one input whose outputs are multiplied. For the time of one call
+each of them passes through functions of the caller's. Fused attention is taken apart meanwhile.
+
+A layer is not asked for its class. Attention is what takes a softmax over the last axis of scores with queries and
+keys; it belongs to the innermost layer that runs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import ops
+
+from vis.engine.graph import has_graph, walk
+from vis.engine.linear import CONVOLUTIONS, LINEAR
+from vis.engine.taps import in_this_thread, wrapped
+from vis.utils.internals import flash_attention, score_application
+
+ATTENTION = (
+    keras.layers.MultiHeadAttention,
+    keras.layers.GroupQueryAttention,
+    keras.layers.Attention,
+    keras.layers.AdditiveAttention,
+)
+
+# Functions of `keras.activations` and `keras.ops` that work on each value.
+_ACTIVATIONS = (
+    *("relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "swish", "sigmoid", "tanh", "softplus"),
+    *("softsign", "hard_sigmoid", "hard_silu", "hard_tanh", "log_sigmoid", "mish"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Hooks:
+    """What is done inside of a layer. Each is a function, or `None`.
+
+    Args:
+        scores: `tensor -> tensor`, of what goes into the softmax of an attention.
+        weights: `tensor -> tensor`, of what comes out of it: `(..., queries, keys)`.
+        mixture: `tensor -> tensor`, of what the weights make of the values.
+        gated: `tensor -> tensor`, of the product of two dense layers on one input.
+        activation: `(call, x, *args, **kwargs) -> y`, in place of a function that works on each value.
+    """
+
+    scores: Callable | None = None
+    weights: Callable | None = None
+    mixture: Callable | None = None
+    gated: Callable | None = None
+    activation: Callable | None = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class WeightsOf:
+    """The weights of an attention inside of a layer, as something to tap.
+
+    Args:
+        layer: The layer.
+    """
+
+    layer: Any
+
+
+def has_code(operation) -> bool:
+    """Tells whether an operation runs attention of Keras, or a layer code that Keras does not know."""
+    if isinstance(operation, ATTENTION) or _is_fused(operation):
+        return True
+    is_own = type(operation).__module__.split(".")[0] != "keras"
+    return isinstance(operation, keras.Layer) and is_own and not has_graph(operation)
+
+
+def hooked(model, hooks):
+    """Yields the changes that put hooks inside of layers, for `vis.engine.taps.shadowed`.
+
+    Hold `vis.engine.taps.surgery()` meanwhile.
+
+    Args:
+        model: The model.
+        hooks: Dict from the `id` of layers to their `Hooks`.
+    """
+    running, inner = [], [operation for _, operation in walk(model)]
+    with_code = [one for one in inner if has_code(one)]
+    for layer in with_code if hooks else []:
+        own = functools.partial(_call, running, layer, hooks.get(id(layer), Hooks()))
+        yield from itertools.chain(_opened(layer), wrapped("call", [(layer, own)]))
+    softmaxes = [one for one in inner if isinstance(one, keras.layers.Softmax)]
+    linear = [one for one in inner if isinstance(one, LINEAR + CONVOLUTIONS)]
+    if with_code and hooks:
+        yield from wrapped("call", [(one, functools.partial(_softmax_layer, running, one)) for one in softmaxes])
+        yield from wrapped("call", [(one, functools.partial(_linear, running)) for one in linear])
+        yield from _functions(running)
+
+
+@dataclasses.dataclass
+class _Call:
+    """A call of a layer that runs.
+
+    Args:
+        layer: The layer.
+        hooks: Its `Hooks`.
+        weights: What its softmax put out, where it is an attention.
+        plain: Function that makes the same without the hooks.
+        parallel: Pairs `(input, output)` of its dense layers, in order.
+        is_mixed: Whether the mixture was seen.
+    """
+
+    layer: Any
+    hooks: Hooks
+    weights: Any = None
+    plain: Callable | None = None
+    parallel: list = dataclasses.field(default_factory=list)
+    is_mixed: bool = False
+
+    def attend(self, softmax, x):
+        """Returns the softmax of scores."""
+        if len(x.shape) == 3 and x.shape[1] != x.shape[2] and "attention" not in type(self.layer).__name__.lower():
+            return softmax(x)  # of classes or experts, at positions
+        self.plain, self.is_mixed = functools.partial(softmax, x), False
+        self.weights = _through(self.hooks.weights, softmax(_through(self.hooks.scores, x)))
+        return self.weights
+
+    def into_linear(self, x):
+        """Returns what goes into a linear layer, after the hooks that belong there."""
+        if self.weights is not None:
+            return self.mixed(x)
+        return _through(self.hooks.gated, x) if self._is_product(x) else x
+
+    def _is_product(self, x):
+        """Tells whether x is what two dense layers on one input, and nothing else, were made into."""
+        if len(self.parallel) < 2:
+            return False
+        (first, one), (second, other) = self.parallel[-2:]
+        alone = len(self.parallel) == 2 or self.parallel[-3][0] is not first
+        return alone and first is second is not x and one.shape == other.shape and one.shape[-1] == x.shape[-1]
+
+    def mixed(self, x):
+        """Returns the mixture, once for each softmax."""
+        if self.is_mixed:
+            return x
+        self.is_mixed = True
+        return _through(self.hooks.mixture, x)
+
+    def ended(self, output):
+        """Returns what the layer puts out."""
+        if self.weights is None or self.is_mixed:
+            return output
+        first, *rest = output if isinstance(output, tuple) else (output,)
+        if first is self.weights:  # of classes: no attention
+            first = first if self.hooks.scores is None else self.plain()
+        elif ops.is_tensor(first):
+            first = self.mixed(first)
+        return (first, *rest) if isinstance(output, tuple) else first
+
+
+def _through(hook, tensor):
+    return tensor if hook is None else hook(tensor)
+
+
+def _is_fused(operation):
+    return not isinstance(operation, keras.Layer) and type(operation).__name__ == "DotProductAttention"
+
+
+def _opened(layer):
+    """Returns changes that let an attention of Keras's own take its steps one by one."""
+    if not _is_fused(layer):
+        return [*flash_attention(layer), *score_application(layer, _applied)]
+    known = {"is_causal": layer.is_causal, "attn_logits_soft_cap": getattr(layer, "attn_logits_soft_cap", None)}
+    return wrapped("call", [(layer, lambda call, *args, **kwargs: attention_of(*args, **known, **kwargs))])
+
+
+def _call(running, layer, hooks, call, *args, **kwargs):
+    """Calls a layer whose insides are hooked."""
+    hidden = isinstance(layer, ATTENTION[:2]) and not kwargs.get("return_attention_scores")
+    if hidden:  # its weights are made where they are asked for
+        kwargs["return_attention_scores"] = True
+    running.append(_Call(layer, hooks))
+    try:
+        output = call(*args, **kwargs)
+    finally:
+        own = running.pop()
+    if hidden:
+        output = (output[0], *output[2:]) if len(output) > 2 else output[0]
+    return own.ended(output)
+
+
+def _softmax(running, call, x, *args, **kwargs):
+    """Stands in for a softmax; its axis is the first argument."""
+    axis = kwargs.get("axis", args[0] if args else -1)
+    return _attend(running, axis, lambda x: call(x, *args, **kwargs), x)
+
+
+def _softmax_layer(running, layer, call, x, *args, **kwargs):
+    """Stands in for a layer that is a softmax."""
+    return _attend(running, layer.axis, lambda x: call(x, *args, **kwargs), x)
+
+
+def _attend(running, axis, softmax, x):
+    rank, axes = len(x.shape), axis if isinstance(axis, (list, tuple)) else [axis]
+    is_last = sorted(one % rank for one in axes) == list(range(rank - len(axes), rank))
+    return running[-1].attend(softmax, x) if running and rank > 2 and is_last else softmax(x)
+
+
+def _linear(running, call, x, *args, **kwargs):
+    if not running:
+        return call(x, *args, **kwargs)
+    y = call(running[-1].into_linear(x), *args, **kwargs)
+    running[-1].parallel.append((x, y))
+    return y
+
+
+def _functions(running):
+    """Yields the changes of the functions that code may call, in the modules that hold them."""
+
+    def activation(call, x, *args, **kwargs):
+        hook = running[-1].hooks.activation if running else None
+        return call(x, *args, **kwargs) if hook is None else hook(call, x, *args, **kwargs)
+
+    def attention(call, *args, **kwargs):
+        return attention_of(*args, **kwargs) if running else call(*args, **kwargs)
+
+    wraps = {"softmax": functools.partial(_softmax, running), "dot_product_attention": attention}
+    wraps.update((name, activation) for name in _ACTIVATIONS)
+    for module in (keras.ops, keras.ops.nn, keras.ops.numpy, keras.activations):
+        for name, wrap in wraps.items():
+            if name in vars(module):
+                yield module, name, in_this_thread(vars(module)[name], wrap)
+
+
+def attention_of(query, key, value, bias=None, mask=None, scale=None, is_causal=False, **options):
+    """Returns what `keras.ops.dot_product_attention` does, step by step, its arguments being the same.
+
+    Args:
+        query: `(N, queries, heads, width)`.
+        key: `(N, keys, groups, width)`.
+        value: As `key`.
+        bias: What is added to the scores `(N, heads, queries, keys)`, or `None`.
+        mask: Which keys count, or `None`: all.
+        scale: Factor of the scores; default: 1 by the root of the width.
+        is_causal: Whether keys after the query do not count.
+        **options: `attn_logits_soft_cap`: scores stay within plus and minus this number. Others are not used.
+    """
+    cap = options.get("attn_logits_soft_cap")
+    groups = query.shape[2] // key.shape[2]
+    if groups > 1:
+        key, value = (ops.repeat(one, groups, axis=2) for one in (key, value))
+    scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+    scores = ops.einsum("nqhw,nkhw->nhqk", query, key) * ops.cast(scale, query.dtype)
+    scores = scores if cap is None else ops.tanh(scores / cap) * cap
+    scores = scores if bias is None else scores + ops.cast(bias, scores.dtype)
+    scores = _masked(scores, _causal(scores, mask) if is_causal else mask)
+    return ops.einsum("nhqk,nkhw->nqhw", ops.softmax(scores, axis=-1), value)
+
+
+def _causal(scores, mask):
+    queries, keys = scores.shape[-2:]
+    seen = ops.arange(queries)[:, None] >= ops.arange(keys)[None]
+    return seen if mask is None else ops.logical_and(ops.cast(mask, "bool"), seen)
+
+
+def _masked(scores, mask):
+    if mask is None:
+        return scores
+    lowest = -3e4 if keras.backend.standardize_dtype(scores.dtype) == "float16" else -1e9
+    return ops.where(ops.cast(mask, "bool"), scores, ops.cast(lowest, scores.dtype))
+
+
+def _applied(scores, value, scores_mask=None, training=False):
+    """Returns `(mixture, weights)`, as `keras.layers.Attention` makes them of its scores."""
+    if scores_mask is not None:
+        scores = _masked(scores, scores_mask[:, None] if len(scores_mask.shape) == 2 else scores_mask)
+    weights = ops.softmax(scores, axis=-1)
+    return ops.matmul(weights, value), weights
+
+
+def sample_shape(layer, shape, rows) -> tuple:
+    """Returns the shape of the weights of one sample: `(heads, queries, keys)`, `(queries, keys)` for one head.
+
+    Layers may have groups of heads on an axis of their own, or windows or heads on the first axis, sample by sample.
+    With windows it is `(windows, heads, queries, keys)`, or `(windows x heads, ...)` where the layer does not tell.
+
+    Args:
+        layer: The layer that makes them.
+        shape: The shape for a batch.
+        rows: The number of samples.
+    """
+    *first, queries, keys = shape
+    if first[0] == rows:
+        return (*([math.prod(first[1:])] if len(first) > 1 else []), queries, keys)
+    per_sample, heads = math.prod(first) // rows, first[-1] if len(first) > 1 else getattr(layer, "num_heads", 1)
+    if per_sample == heads or per_sample % heads:
+        return per_sample, queries, keys
+    return per_sample // heads, heads, queries, keys
