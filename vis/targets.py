@@ -79,6 +79,13 @@ class Target:
             outputs: Outputs for a few samples, as arrays.
         """
 
+    def check_padding(self, kept: np.ndarray) -> None:
+        """Raises where a position is asked for that is padding; overridden by targets that have positions.
+
+        Args:
+            kept: Which tokens are no padding, booleans `(N, positions)`.
+        """
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(str(array.shape) for array in self._arrays)})"
 
@@ -267,7 +274,8 @@ class NextToken(_ForAll):
         ids: The token: an int for all samples, or one for each.
         position: Where its score stands: the position *before* the token's own, as models predict what comes
             next. An int or one for each sample; negative ones count from the end. Default -1: after the last
-            position, which may be padding.
+            position. Of padded texts give one for each, `padding_mask.sum(axis=-1) - 1`: padding is refused where the
+            inputs tell it.
         log_probability: Whether its log probability is explained instead of its logit. Default `False`.
 
     Raises:
@@ -294,6 +302,17 @@ class NextToken(_ForAll):
         _, length, size = np.shape(outputs)
         check_within("ids", self._ids, 0, size, "the vocabulary of the model's output")
         check_within("position", self._positions, -length, length, "the positions of the model's output")
+
+    def check_padding(self, kept: np.ndarray) -> None:
+        """Raises where a position is padding."""
+        rows = np.arange(len(kept))
+        padded = np.flatnonzero(~kept[rows, np.broadcast_to(self._positions, rows.shape)])
+        if len(padded):
+            raise ValueError(
+                "`position` must be that of a token. Received: padding, for sample "
+                f"{', '.join(map(str, padded[:5]))} (`position={shown(self._positions.tolist())}`). After the last "
+                "token of texts that are padded on the right: `position=padding_mask.sum(axis=-1) - 1`."
+            )
 
 
 def check_within(name: str, values: np.ndarray, low: int, high: int, what: str) -> None:

@@ -90,6 +90,9 @@ class Units:
     def check(self, outputs):
         """Does nothing: classes were checked when they were read."""
 
+    def check_padding(self, kept):
+        """Does nothing: classes have no position."""
+
 
 class Custom:
     """A function of the outputs, and arrays with a row for each sample.
@@ -116,6 +119,10 @@ class Custom:
     def check(self, outputs):
         """Raises where the arrays do not fit the outputs, as far as the target can tell."""
         self._target.check(outputs)
+
+    def check_padding(self, kept):
+        """Raises where the target asks for a position that is padding, as far as it can tell."""
+        self._target.check_padding(kept)
 
 
 def read_goal(target, count, units, what):
