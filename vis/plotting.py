@@ -544,12 +544,11 @@ def show_token_matrix(
     drawn = axis.imshow(np.ma.array(values, mask=unseen), cmap=_colour_map(signed_cmap), vmin=-top, vmax=top)
     axis.xaxis.tick_top()
     step = math.ceil(_LETTERS / cell)  # of so narrow columns some go without words
-    style = {"fontsize": 8, "family": "monospace", "parse_math": False}
-    axis.set_xticks(range(0, len(columns), step), columns[::step], rotation=90, **style)
-    axis.set_yticks(range(0, len(names), step), names[::step], **style)
+    for side, words, turn in ((axis.xaxis, columns, 90), (axis.yaxis, names, 0)):
+        places = range(0, len(words), step)
+        side.set_ticks(places, words[::step], rotation=turn, fontsize=8, family="monospace", parse_math=False)
+        side.set_ticks(np.arange(len(words)) - 0.5, minor=True)
     axis.tick_params(length=0)
-    axis.set_xticks(np.arange(len(columns)) - 0.5, minor=True)
-    axis.set_yticks(np.arange(len(names)) - 0.5, minor=True)
     axis.grid(which="minor", color="0.9", linewidth=0.5)
     axis.tick_params(which="minor", length=0)
     figure.colorbar(drawn, ax=axis, fraction=0.03, pad=0.02)
@@ -604,7 +603,9 @@ def show_token_matrix_html(
     values, columns, names, unseen = _token_matrix(matrix, tokens, rows)
     scaled = values / (np.abs(values).max() or 1)
     escaped = [html.escape(one) for one in columns]
-    turned = "".join(f'<th><span style="writing-mode:vertical-rl">{one}</span></th>' for one in escaped)
+    turned = "".join(
+        f'<th><span style="writing-mode:vertical-rl;transform:rotate(180deg)">{one}</span></th>' for one in escaped
+    )
     lines = [f"<tr><th></th>{turned}</tr>"]
     for name, row, grounds, hidden in zip(map(html.escape, names), values, scaled, unseen):
         cells = [

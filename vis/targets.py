@@ -258,13 +258,13 @@ class _Token:
         if not ops.is_tensor(outputs) or len(outputs.shape) != 3:
             shape = tuple(outputs.shape) if ops.is_tensor(outputs) else type(outputs).__name__
             raise ValueError(f"`NextToken` needs outputs (N, positions, vocabulary). Received: {shape}.")
-        _, length, size = outputs.shape
-        outputs = ops.cast(outputs, "float32")
+        count, length, size = outputs.shape
+        rows = ops.arange(count, dtype="int32")
         positions = ops.where(positions < 0, positions + length, positions)
-        here = ops.cast(ops.arange(length)[None] == positions[:, None], "float32")[..., None]
-        scores = ops.sum(ops.where(here > 0, outputs, 0.0), axis=1)
+        scores = ops.take(ops.reshape(outputs, (count * length, size)), rows * length + positions, axis=0)
+        scores = ops.cast(scores, "float32")  # after most of the outputs, which may be many, was left out
         scores = ops.log_softmax(scores, axis=-1) if self.log_probability else scores
-        return ops.sum(ops.where(ops.arange(size)[None] == ids[:, None], scores, 0.0), axis=-1)
+        return ops.take(ops.reshape(scores, (count * size,)), rows * size + ids)
 
 
 class NextToken(_ForAll):

@@ -3,6 +3,7 @@
 It is asked with a `vis.engine.requests.Request`; whoever asks knows nothing of compilation, devices or half precision.
 """
 
+import dataclasses
 import warnings
 import weakref
 
@@ -195,6 +196,7 @@ class Evaluator:
 
     def survey(self, batch):
         """Returns what is known of the model's layers, a `vis.engine.survey.Survey`, made once."""
+        self.memory.once("surveyed", lambda: _shapes(batch))
         return self.memory.once("survey", lambda: survey(self.model, self.network, batch))
 
     def check_site(self, batch):
@@ -209,7 +211,9 @@ class Evaluator:
         self.check_site(batch)
         known, example = self.survey(batch), None
         if not goal.formula.of_units:
-            example = self.memory.once("example", lambda: known.runs[0] if known.runs else self._example_outputs())
+            if known.runs and self.memory.get("surveyed") != _shapes(batch):  # outputs of texts of another length
+                known = dataclasses.replace(known, runs=None)
+            example = known.runs[0] if known.runs else self._example(batch, goal)
             if example is not None:
                 goal.check(example)
                 self._check_padding(batch, goal, np.shape(example))
@@ -223,6 +227,18 @@ class Evaluator:
             if kept is not None and len(shape) == 3 and kept.shape[1:] == shape[1:2]:
                 goal.check_padding(kept)
 
+    def _example(self, batch, goal):
+        """Returns random numbers like the outputs for these inputs, as far as their shapes are known or needed."""
+
+        def make():
+            known = self._example_outputs()
+            if known is not None or not goal.looks_at_outputs:
+                return known
+            few = batch.rows(np.zeros(batch.layout.fixed_size or 1, int))
+            return _random_like(self.network.outputs(batch.layout, list(map(ops.convert_to_tensor, few)))[0])
+
+        return self.memory.once("example", make, (_shapes(batch), goal.looks_at_outputs))
+
     def _example_outputs(self):
         """Returns random numbers in the structure of the output, or `None` where its shape is unknown."""
         is_functional = isinstance(self.model, keras.Function) and not isinstance(self.model, keras.Sequential)
@@ -233,12 +249,8 @@ class Evaluator:
                 structure = self.model.output if is_functional else layer_output(self.model)
         except ValueError:  # it was never called on a symbolic input
             return None
-        shapes = [tuple(tensor.shape[1:]) for tensor in tree.flatten(structure)]
-        if any(None in shape for shape in shapes):
-            return None
-        draw = np.random.default_rng(0)
-        arrays = [draw.random((3, *shape), "float32") for shape in shapes]
-        return tree.pack_sequence_as(structure, arrays)
+        is_known = all(None not in tensor.shape[1:] for tensor in tree.flatten(structure))
+        return _random_like(structure) if is_known else None
 
     def left_out(self) -> list:
         """Returns the operations whose softmax or sigmoid is left out: those that end what is explained.
@@ -272,6 +284,17 @@ class Evaluator:
             if calls > 1 and self.is_first_time(name):
                 words = _words_calls(at.layer(self.model).name, calls, at.call % calls)
                 warnings.warn(words, VisualizationWarning, stacklevel=2)
+
+
+def _shapes(batch):
+    return tuple(array.shape[1:] for array in batch.arrays)
+
+
+def _random_like(structure):
+    """Returns random numbers for three samples in the structure of outputs."""
+    draw = np.random.default_rng(0)
+    arrays = [draw.random((3, *tensor.shape[1:]), "float32") for tensor in tree.flatten(structure)]
+    return tree.pack_sequence_as(structure, arrays)
 
 
 def _words_bytes(model):

@@ -70,6 +70,7 @@ class Units:
     """
 
     formula = _UnitsFormula()  # all such goals are served by one compiled function
+    looks_at_outputs = False
 
     def __init__(self, weights):
         self.weights = weights
@@ -107,6 +108,11 @@ class Custom:
     def __init__(self, target, arrays=()):
         self._target, self._arrays = target, arrays
         self.formula = _CustomFormula(target.function)
+
+    @property
+    def looks_at_outputs(self) -> bool:
+        """Tells whether the target can say from the outputs that its arrays do not fit."""
+        return type(self._target).check is not Target.check
 
     def rows(self, indices) -> list:
         """Returns the formula's arguments for some samples."""
