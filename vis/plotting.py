@@ -563,7 +563,8 @@ _MOST_LETTERS = 18  # of a token beside the cells
 def _token_matrix(matrix, tokens, rows):
     """Returns a matrix, words for columns and rows, and which cells a row's token could not see."""
     values, tokens = check_numeric("matrix", matrix), _words_of(tokens)
-    names = tokens[max(len(tokens) - len(values), 0) :] if rows is None and values.ndim else _words_of(rows)
+    count = len(values) if values.ndim else 0
+    names = tokens[max(len(tokens) - count, 0) :] if rows is None else _words_of(rows)
     if values.ndim != 2 or not values.size or values.shape != (len(names), len(tokens)):
         raise ValueError(
             f"`matrix` must be (generated, T) for T tokens, with a row for each of the last of them or of `rows`. "
