@@ -216,7 +216,7 @@ class Evaluator:
             example = known.runs[0] if known.runs else self._example(batch, goal)
             if example is not None:
                 goal.check(example)
-                self._check_padding(batch, goal, np.shape(example))
+                self._check_padding(batch, goal, getattr(example, "shape", ()))
         if not self.memory.once("keeps rows", lambda: keeps_rows(known, goal, example), goal.formula):
             raise ValueError(_mixed_samples(self._words_output() if goal.formula.of_units else "`target`"))
 
