@@ -523,7 +523,7 @@ def test_a_score_that_no_attention_matters_for_is_refused(tokens):
     attended = layers.GlobalAveragePooling1D()(layers.MultiHeadAttention(2, 4)(x, x))
     outputs = layers.Concatenate()([layers.Dense(1)(attended), layers.Dense(1)(layers.GlobalAveragePooling1D()(x))])
     model = keras.Model(tokens_in, outputs)
-    with pytest.raises(ValueError, match="depends on none of the attentions"):
+    with pytest.raises(ValueError, match="No attention leads from what the score is read from"):
         vis.AttentionRelevance(model)(tokens, 1)
 
 
