@@ -10,7 +10,7 @@ from keras import ops
 
 from vis.engine.attention import Streams, attentions, product
 from vis.engine.evaluator import Evaluator
-from vis.engine.feature_maps import by_size, token_grid
+from vis.engine.feature_maps import by_size, read_tokens, token_grid
 from vis.engine.graph import find_layer, operations
 from vis.engine.inputs import read_inputs
 from vis.engine.memory import kept
@@ -19,7 +19,7 @@ from vis.engine.tasks import Task, gathered
 from vis.engine.tokens import plain_inputs
 from vis.methods.explainer import Explainer, check_finite
 from vis.utils.images import resize
-from vis.utils.validation import check_count, check_flag, check_nonnegative, is_integer, listed, pick, shown
+from vis.utils.validation import check_count, check_flag, check_nonnegative, listed, pick, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -188,7 +188,7 @@ class AttentionExplainer(Explainer):
         logits: bool = True,
     ) -> None:
         super().__init__(model, output_layer, logits)
-        self._layer, self._tokens, self._upsample = layer, _read_tokens(tokens), check_flag("upsample", upsample)
+        self._layer, self._tokens, self._upsample = layer, read_tokens(tokens), check_flag("upsample", upsample)
 
     def explain(self, task: Task) -> np.ndarray:
         """Returns the relevance of the tokens; see `Explainer.explain`."""
@@ -275,21 +275,6 @@ class AttentionExplainer(Explainer):
         index, grid = found
         maps = grid.restore(values[..., None])[..., 0]
         return resize(maps, batch.spatial_shape(index)) if self._upsample else maps
-
-
-def _read_tokens(tokens):
-    """Returns the places of the tokens that are no part of the image, or `None`."""
-    if tokens is None:
-        return None
-    if is_integer(tokens):
-        return tuple(range(check_count("tokens", tokens)))
-    places = list(tokens) if isinstance(tokens, (list, tuple, np.ndarray, range)) else [None]
-    if not all(is_integer(place) and place >= 0 for place in places) or len(set(places)) < len(places):
-        raise TypeError(
-            "`tokens` must be how many class and register tokens stand before the patches, or a list of their places. "
-            f"Received: {shown(tokens)}."
-        )
-    return tuple(int(place) for place in places)
 
 
 def _mean_raised(layer: keras.Layer, weights: Tensor, gradient: Tensor) -> Tensor:
