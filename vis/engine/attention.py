@@ -13,6 +13,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from vis import backend
 from vis.engine.graph import operations
 from vis.engine.insides import WeightsOf, has_code, sample_shape
 from vis.engine.requests import Site
@@ -92,9 +93,15 @@ def attentions(model, network, batch) -> list[Attention]:
             calls.append((operation, functools.partial(see, place)))
         elif _is_weights_of_graph(operation):
             taps.append((operation, functools.partial(note, place, "output")))
-    inputs = [ops.convert_to_tensor(np.repeat(array[:1], rows, axis=0)) for array in batch.arrays]
-    with surgery(), shadowed(), shadowed(wrapped("call", calls)):
-        network.run(batch.layout, inputs, taps)
+
+    def run(inputs):
+        found.clear()  # it may be traced again
+        ends.clear()
+        with surgery(), shadowed(), shadowed(wrapped("call", calls)):
+            network.run(batch.layout, inputs, taps)
+        return inputs[0]
+
+    backend.few_times(run, model.variables)([np.repeat(array[:1], rows, axis=0) for array in batch.arrays])
     outputs = {id(tensor) for tensor in keras.tree.flatten(ends)}
     kept = [(place, part, tuple(weights.shape)) for place, part, weights in found if id(weights) not in outputs]
     known = _numbered(own, kept, rows, between)

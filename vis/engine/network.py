@@ -283,8 +283,14 @@ class Network:
     def rules(self, layout, inputs) -> list:
         """Runs the model once; returns the operations that ran with a rule, see `vis.engine.surrogates.installed`."""
         log = []
-        with surgery(), shadowed(), installed(self.model, self._composite, log):
-            layout.call(self.model, inputs)
+
+        def run(inputs):
+            log.clear()  # it may be traced again
+            with surgery(), shadowed(), installed(self.model, self._composite, log):
+                layout.call(self.model, inputs)
+            return inputs[0]
+
+        backend.few_times(run, self.model.variables)(inputs)
         return log
 
     def outputs(self, layout, inputs, taps=(), notes=None):
