@@ -67,6 +67,7 @@ FLOORS = {
     "vis.engine.synthesis": 3,
     "vis.utils.utils": 4,
     "vis.backprop_modifiers": 4,
+    "vis.backprop_modifiers.attention_rules": 4,
     "vis.backprop_modifiers.composites": 4,
     "vis.backprop_modifiers.difference_rules": 4,
     "vis.backprop_modifiers.gradient_rules": 4,

@@ -4,6 +4,7 @@ A rule gives an operation a surrogate with the same value and another gradient; 
 which rule. Both are data; `vis.engine.surrogates` installs them.
 """
 
+from vis.backprop_modifiers.attention_rules import AttentionHalves, AttentionValues, ConstantDeviation
 from vis.backprop_modifiers.composites import (
     DIFFERENCES,
     Composite,
@@ -47,8 +48,11 @@ __all__ = [
     "DIFFERENCES",
     "REDIRECTED",
     "AlphaBeta",
+    "AttentionHalves",
+    "AttentionValues",
     "Composite",
     "Constant",
+    "ConstantDeviation",
     "Epsilon",
     "EpsilonGammaBox",
     "Excitation",

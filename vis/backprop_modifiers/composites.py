@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 import keras
 
+from vis.backprop_modifiers.attention_rules import AttentionHalves, AttentionValues, ConstantDeviation
 from vis.backprop_modifiers.difference_rules import Midpoint, Rescale, RescaleMaximum, RescaleQuotient
 from vis.backprop_modifiers.gradient_rules import GUIDED, RECTIFIED, REDIRECTED, Rule, of_three
 from vis.backprop_modifiers.kinds import (
     KINDS,
+    WITHIN,
+    certain,
     is_activation,
     is_made_of_others,
     is_maximum,
@@ -103,7 +106,11 @@ class Composite:
         found, first = [], first_linear_layers(root)
         for path, operation in walk(root):
             for kind in parts(operation):
-                matches = [one for what, one in self.pairs if _matches(what, path, operation, kind, first)]
+                matches = [
+                    one
+                    for what, one in self.pairs
+                    if _acts_on(one, kind) and _matches(what, path, operation, kind, first)
+                ]
                 if matches:
                     found.append((path, operation, kind, matches[0]))
         return found
@@ -119,7 +126,7 @@ class Composite:
         hidden = [op.name for _, op in walk(root) if any(name in _FOREIGN_RELUS for name in foreign_modules(op))]
         if for_relus and hidden:
             warnings.warn(_words_hidden(self, hidden[0]), VisualizationWarning, stacklevel=5)
-        elif not found and not self.may_match_nothing:
+        elif not self.may_match_nothing and not certain(found):
             warnings.warn(_words_unchanged(self, root, for_relus), VisualizationWarning, stacklevel=5)
         paths = [path for path, _ in walk(root)]
         for what in [what for what, _ in self if isinstance(what, str) and what not in _WORDS] if found else []:
@@ -136,9 +143,17 @@ class Composite:
         def is_gap(operation):
             if has_own_activation(operation) and (id(operation), "activation") not in ruled:
                 return True
-            return (id(operation), "call") not in ruled and not passes_relevance(operation)
+            if any((id(operation), kind) in ruled for kind in ("call", "attention within")):
+                return False
+            return not passes_relevance(operation)
+
+        attended = [path for path, _, kind, _ in self.places(root) if kind == "attention within"]
+
+        def is_within_attention(path, operation):
+            return isinstance(operation, keras.layers.Softmax) and any(path.startswith(f"{one}/") for one in attended)
 
         found = [(path, op) for path, op in walk(root) if not is_made_of_others(op) and is_gap(op)]
+        found = [(path, op) for path, op in found if not is_within_attention(path, op)]
         return [(path, op) for path, op in found if not any(path.startswith(f"{other}/") for other, _ in found)]
 
     @property
@@ -164,7 +179,10 @@ class Composite:
 _WORDS = ("activation", "first", "gate", *KINDS)  # what is no pattern of paths
 
 # Rules that are not of linear layers: of gradients, of differences, and of what is between linear layers.
-_OF_OTHERS = (Rule, Rescale, RescaleMaximum, Midpoint, RescaleQuotient, Identity, Half, Numerator, Constant)
+_OF_OTHERS = (
+    *(Rule, Rescale, RescaleMaximum, Midpoint, RescaleQuotient, Identity, Half, Numerator, Constant),
+    *(AttentionHalves, AttentionValues, ConstantDeviation),
+)
 
 
 def _word(what):
@@ -202,7 +220,16 @@ def _is_pair(pair):
     return isinstance(pair[0], str) or callable(pair[0])
 
 
+def _acts_on(rule, kind):
+    """Tells whether a rule can be put on a part of an operation."""
+    if kind in ("attention within", "product within"):
+        return hasattr(rule, "within")
+    return hasattr(rule, "surrogate")
+
+
 def _matches(what, path, operation, kind, first):
+    if kind in WITHIN:
+        return what == kind.removesuffix(" within")
     if what is is_relu_like:
         return is_relu_like(operation, kind)
     if what == "gate" or kind == "recurrent_activation":
@@ -228,6 +255,8 @@ _RELEVANCE_RULES: dict[str, Any] = {
     **{"identity": Identity(), "half": Half(), "numerator": Numerator(), "constant": Constant()},
     **{"epsilon": Epsilon(), "z-plus": ZPlus(), "excitation": Excitation(), "alpha-beta": AlphaBeta()},
     **{"gamma": Gamma(), "flat": Flat(), "w-square": WSquare()},
+    **{"attention-halves": AttentionHalves(), "attention-values": AttentionValues()},
+    **{"constant-deviation": ConstantDeviation()},
 }
 
 # What all composites of relevance share; what comes before them counts first.
@@ -240,6 +269,9 @@ _REST = (
     ("quotient", Numerator()),
 )
 
+# What transformers need besides a rule of attention.
+_TOKENS = (("normalization", ConstantDeviation()), ("convolution", Epsilon()), ("dense", Epsilon()))
+
 _PAIRS: dict[str, list[tuple[str, Any]]] = {
     "epsilon": [("convolution", Epsilon()), ("dense", Epsilon())],
     "epsilon-plus": [("convolution", ZPlus()), ("dense", Epsilon())],
@@ -249,6 +281,8 @@ _PAIRS: dict[str, list[tuple[str, Any]]] = {
     "alpha2-beta1-flat": [("first", Flat()), ("convolution", AlphaBeta(2, 1)), ("dense", Epsilon())],
     "deep-taylor": [("first", WSquare()), ("convolution", ZPlus()), ("dense", ZPlus())],
     "excitation": [("convolution", Excitation()), ("dense", Excitation())],
+    "attention": [("attention", AttentionHalves()), *_TOKENS],
+    "attention-cp": [("attention", AttentionValues()), *_TOKENS],
 }
 
 
@@ -292,8 +326,9 @@ def rule(identifier: RuleLike | None, argument: str = "backprop_modifier") -> Ba
             losses that are minimised: wakes dead units), one of this module's functions of those names, a
             rule (a `Rule`, `Identity()`, `Epsilon()`, or an object of yours with a `surrogate`), a `Composite`
             or the name of one (`"epsilon"`, `"epsilon-plus"`, `"epsilon-plus-flat"`, `"epsilon-gamma"`,
-            `"alpha2-beta1"`, `"alpha2-beta1-flat"`, `"deep-taylor"`, `"excitation"`), or a function
-            `(x, y, upstream) -> gradient`, which then replaces the activation's derivative.
+            `"alpha2-beta1"`, `"alpha2-beta1-flat"`, `"deep-taylor"`, `"excitation"`, `"attention"`,
+            `"attention-cp"`), or a function `(x, y, upstream) -> gradient`, which then replaces the activation's
+            derivative.
         argument: What the argument is called in errors. Default `"backprop_modifier"`.
 
     Returns:
@@ -424,7 +459,7 @@ def name_of(rule: BackwardRule) -> str:
 
 
 def _is_rule(value: object) -> TypeGuard[BackwardRule]:
-    return not isinstance(value, type) and hasattr(value, "surrogate")
+    return not isinstance(value, type) and (hasattr(value, "surrogate") or hasattr(value, "within"))
 
 
 _COMPOSITES = {name: Composite([*pairs, *_REST], name) for name, pairs in _PAIRS.items()}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import keras
 
+from vis.engine.insides import ATTENTION, has_code
 from vis.engine.linear import CONVOLUTIONS, LINEAR
 from vis.engine.surrogates import has_own_activation
 from vis.utils.internals import children, producers
@@ -32,7 +34,7 @@ _NORMALIZATIONS = tuple(
     for kind in ("Batch", "Layer", "Group", "Unit", "RMS")
     if hasattr(keras.layers, f"{kind}Normalization")
 )
-_ATTENTION = (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention, keras.layers.Attention)
+_NAME_OF_NORMALIZATION = re.compile(r"Norm(alization)?$")
 _RESCALINGS = (keras.layers.Rescaling, keras.layers.Normalization)
 
 # Layers and operations of which each output is a sum of inputs times constants, or one of the inputs.
@@ -54,7 +56,10 @@ _LINEAR_LAYERS = (
     ),
 )
 # Layers of keras.applications and keras-hub that have no public class: a weight for each channel, and a dropout.
-_LINEAR_NAMES = ("LayerScale", "StochasticDepth")
+_LINEAR_NAMES = (
+    *("LayerScale", "StochasticDepth", "RotaryEmbedding", "PositionEmbedding", "TokenAndPositionEmbedding"),
+    *("ReversibleEmbedding",),
+)
 _CELLS = (keras.layers.LSTMCell, keras.layers.GRUCell, keras.layers.SimpleRNNCell)  # with rules for activations
 _LINEAR_OPERATIONS = (
     *("Add", "Subtract", "Negative", "Mean", "Sum", "Max", "Amax", "Amin", "Min", "Maximum", "Minimum"),
@@ -72,6 +77,8 @@ _LINEAR_OPERATIONS = (
         "Slice",
         "Unstack",
     ),
+    *("OnesLike", "ZerosLike", "Cumsum", "Arange", "Equal", "NotEqual", "Greater", "GreaterEqual", "Less", "LessEqual"),
+    *("LogicalAnd", "LogicalOr", "LogicalNot", "Any", "All", "Argmax", "Argmin", "OneHot"),
 )
 _MAXIMA = tuple(getattr(keras.layers, f"{area}MaxPooling{n}D") for area in ("", "Global") for n in (1, 2, 3))
 _PRODUCT_OPERATIONS = ("Multiply", "Matmul", "Einsum", "Dot", "Tensordot")
@@ -103,6 +110,8 @@ def is_maximum(path: str, operation: Operation) -> bool:
 
 def is_activation(operation: Operation, kind: str = "call") -> bool:
     """Tells whether an operation changes each value by itself; a softmax does not."""
+    if kind == "activation within":
+        return True
     if kind == "activation" or isinstance(operation, keras.layers.Activation):
         return not _named(operation.activation, _SOFTMAXES)  # type: ignore[attr-defined]
     return isinstance(operation, _RELU_LAYERS) or _is_operation(operation, _ACTIVATION_OPERATIONS)
@@ -136,21 +145,44 @@ def _is_quotient(operation):
     return _is_operation(operation, _QUOTIENT_OPERATIONS) and len(producers(operation)) != 1
 
 
+def _is_normalization(operation):
+    """Tells whether an operation normalises: a layer of Keras, or one of another package that is named so."""
+    if isinstance(operation, _NORMALIZATIONS):
+        return True
+    is_layer = isinstance(operation, keras.Layer) and not children(operation)
+    return is_layer and bool(_NAME_OF_NORMALIZATION.search(type(operation).__name__))
+
+
 KINDS = {
     "dense": lambda operation: isinstance(operation, LINEAR),
     "convolution": lambda operation: isinstance(operation, CONVOLUTIONS),
-    "normalization": lambda operation: isinstance(operation, _NORMALIZATIONS),
-    "attention": lambda operation: isinstance(operation, _ATTENTION),
+    "normalization": _is_normalization,
+    "attention": lambda operation: isinstance(operation, ATTENTION),
     "product": _is_product,
     "quotient": _is_quotient,
     "rescaling": lambda operation: isinstance(operation, _RESCALINGS),
 }
 
 
+# What may be found in the code of a layer's call, see `vis.engine.insides`.
+WITHIN = ("attention within", "activation within", "product within")
+
+
 def parts(operation: Operation) -> tuple[str, ...]:
-    """Returns the parts of an operation that get rules: its call, its own activation, and that of its gates."""
+    """Returns the parts of an operation that get rules.
+
+    Its `"call"`, its own `"activation"`, that of its gates (`"recurrent_activation"`), and what may be in its code.
+    """
     own = ("call", "activation") if has_own_activation(operation) else ("call",)
-    return (*own, "recurrent_activation") if callable(getattr(operation, "recurrent_activation", None)) else own
+    own = (*own, "recurrent_activation") if callable(getattr(operation, "recurrent_activation", None)) else own
+    if isinstance(operation, ATTENTION):
+        return (*own, WITHIN[0])
+    return (*own, *WITHIN) if has_code(operation) else own
+
+
+def certain(places: list[tuple]) -> list[tuple]:
+    """Returns those places of a composite that are there for certain, not only perhaps within a layer's code."""
+    return [one for one in places if one[2] not in WITHIN[1:]]
 
 
 def passes_relevance(operation: Operation) -> bool:

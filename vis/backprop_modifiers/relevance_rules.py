@@ -17,6 +17,7 @@ from keras import ops, tree
 
 from vis import backend
 from vis.backprop_modifiers.kinds import is_cut, is_homogeneous
+from vis.engine.insides import Hooks
 from vis.engine.linear import CONVOLUTIONS, LINEAR, has_own_kernel, input_channels
 from vis.utils.validation import check_nonnegative
 
@@ -185,11 +186,30 @@ class Half:
 
     name = "half"
 
+    @property
+    def within(self) -> Hooks:
+        """What it does in the code of layers: to the product of two dense layers on one input."""
+        return Hooks(gated=halved)
+
     def surrogate(self, call: Callable, operation: Operation | None, *args: Any, **kwargs: Any) -> Tensor:
         """Returns the product, with an n-th of its own gradient for each of its n factors."""
         count = sum(ops.is_tensor(x) for x in tree.flatten(args))
-        parts = [call(*only_one(args, index), **kwargs) for index in range(count)]
-        return with_value(parts[0], sum(parts[1:], parts[0]) / count)
+        shared = tree.map_structure(lambda x: _with_share(x, count) if ops.is_tensor(x) else x, args)
+        return call(*shared, **kwargs)
+
+
+def halved(x: Tensor) -> Tensor:
+    """Returns a tensor that hands on half of its gradient.
+
+    Examples:
+        >>> float(halved(ops.convert_to_tensor(3.0)))
+        3.0
+    """
+    return _with_share(x, 2)
+
+
+def _with_share(x, count):
+    return backend.with_gradient(lambda x, y, upstream: upstream / count, x, x, x)
 
 
 def only_one(args: tuple, index: int, others: Callable = ops.stop_gradient) -> tuple:

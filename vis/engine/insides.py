@@ -58,6 +58,10 @@ class Hooks:
     gated: Callable | None = None
     activation: Callable | None = None
 
+    def given(self) -> dict:
+        """Returns those that are not `None`, by their names."""
+        return {one.name: getattr(self, one.name) for one in dataclasses.fields(self) if getattr(self, one.name)}
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class WeightsOf:
@@ -90,7 +94,10 @@ def hooked(model, hooks):
     running, inner = [], [operation for _, operation in walk(model)]
     with_code = [one for one in inner if has_code(one)]
     for layer in with_code if hooks else []:
-        own = functools.partial(_call, running, layer, hooks.get(id(layer), Hooks()))
+        given = hooks.get(id(layer), Hooks())
+        if isinstance(layer, keras.layers.AdditiveAttention):  # its scores are no products
+            given = dataclasses.replace(given, scores=None)
+        own = functools.partial(_call, running, layer, given)
         yield from itertools.chain(_opened(layer), wrapped("call", [(layer, own)]))
     softmaxes = [one for one in inner if isinstance(one, keras.layers.Softmax)]
     linear = [one for one in inner if isinstance(one, LINEAR + CONVOLUTIONS)]
@@ -141,6 +148,17 @@ class _Call:
         (first, one), (second, other) = self.parallel[-2:]
         alone = len(self.parallel) == 2 or self.parallel[-3][0] is not first
         return alone and first is second is not x and one.shape == other.shape and one.shape[-1] == x.shape[-1]
+
+    def multiplied(self, product, x, y):
+        """Returns the product of two tensors, seen as one of gates where both have its shape."""
+        shapes = [tuple(getattr(one, "shape", ())) for one in (product, x, y)]
+        is_float = ops.is_tensor(product) and keras.backend.is_float_dtype(
+            keras.backend.standardize_dtype(product.dtype)
+        )
+        if not is_float or len(shapes[0]) < 3 or len(set(shapes)) > 1 or isinstance(x, keras.Variable):
+            return product
+        self.parallel.clear()  # seen now
+        return _through(self.hooks.gated, product)
 
     def mixed(self, x):
         """Returns the mixture, once for each softmax."""
@@ -224,10 +242,13 @@ def _functions(running):
         hook = running[-1].hooks.activation if running else None
         return call(x, *args, **kwargs) if hook is None else hook(call, x, *args, **kwargs)
 
+    def multiply(call, x, y):
+        return running[-1].multiplied(call(x, y), x, y) if running else call(x, y)
+
     def attention(call, *args, **kwargs):
         return attention_of(*args, **kwargs) if running else call(*args, **kwargs)
 
-    wraps = {"softmax": functools.partial(_softmax, running), "dot_product_attention": attention}
+    wraps = {"softmax": functools.partial(_softmax, running), "multiply": multiply, "dot_product_attention": attention}
     wraps.update((name, activation) for name in _ACTIVATIONS)
     for module in (keras.ops, keras.ops.nn, keras.ops.numpy, keras.activations):
         for name, wrap in wraps.items():

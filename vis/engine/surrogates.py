@@ -2,11 +2,13 @@
 
 Only their form is known here. A composite has `places(root)`, which gives `(path, operation, kind, rule)` for each
 operation that gets a rule, and `tell(root, found)`, which warns where it changes nothing. The kind is `"activation"`
-where a layer applies an activation function of its own, and `"call"` where the operation as a whole is meant. A rule
-has `surrogate(call, operation, *args, **kwargs)`, which stands in for `call(*args, **kwargs)`; it may have
-`check(operation)`, which raises where it cannot be installed.
+where a layer applies an activation function of its own, `"call"` where the operation as a whole is meant, and what
+ends in `"within"` for what its code may hold, see `vis.engine.insides`. A rule has `surrogate(call, operation, *args,
+**kwargs)`, which stands in for `call(*args, **kwargs)`, or `within`, the hooks of what is within attention and
+products; it may have `check(operation)`, which raises where it cannot be installed.
 """
 
+import dataclasses
 import functools
 import itertools
 
@@ -14,6 +16,7 @@ import keras
 
 from vis.engine.copying import copy_model
 from vis.engine.graph import walk
+from vis.engine.insides import Hooks, hooked
 from vis.engine.linear import (
     CONVOLUTIONS,
     LINEAR,
@@ -52,13 +55,15 @@ def installed(root, composite, log=None):
     """
     found, notes = _places(root, composite), _Notes(log)
     _check(found)
-    own = [(kind, op, _wrap(rule, op, kind, notes)) for _, op, kind, rule in found]
+    outside = [one for one in found if not _is_within(one[2])]
+    own = [(kind, op, _wrap(rule, op, kind, notes)) for _, op, kind, rule in outside]
     if any(_is_linear(op, kind) for _, op, kind, _ in found):
         has_rule = {id(op) for _, op, kind, _ in found if kind == "call"}
         plain = [op for _, op in walk(root) if _is_foldable(op) and id(op) not in has_rule]
         own += [("call", op, functools.partial(_normalized, None, op, notes)) for op in plain]
     changes = [wrapped(kind, [(op, wrap)]) for kind, op, wrap in own]
-    return shadowed(itertools.chain.from_iterable(changes), [path for path, *_ in found])
+    changes.append(hooked(root, _hooks(found, notes)))
+    return shadowed(itertools.chain.from_iterable(changes), [path for path, *_ in outside])
 
 
 def installed_for_good(model, composite, custom_objects=None):
@@ -73,6 +78,12 @@ def installed_for_good(model, composite, custom_objects=None):
         ValueError: A linear layer has a rule and the model has a batch normalisation: the two belong together, which
             is noted for single calls only.
     """
+    within = [] if composite is None else [one for one in composite.places(model) if one[2] == "attention within"]
+    if within:
+        raise ValueError(
+            f"A copy cannot hold a rule of attention. Received: {composite.name!r}, which has one for "
+            f"{within[0][0]!r}. Give it to an explainer instead: `vis.LRP(model, ...)`."
+        )
     if composite is not None and any(_is_foldable(op) for _, op in walk(model)):
         linear = [path for path, op, kind, _ in composite.places(model) if _is_linear(op, kind)]
         if linear:
@@ -84,12 +95,13 @@ def installed_for_good(model, composite, custom_objects=None):
     copied = copy_model(model, custom_objects)
     found = _places(copied, composite, told=model)
     _check(found)
-    for _, operation, kind, rule in found:
+    outside = [one for one in found if not _is_within(one[2])]
+    for _, operation, kind, rule in outside:
         if kind == "activation":
             operation.activation = _modified(rule, operation, kind)
         else:
             vars(operation)["call"] = _modified_call(rule, operation)
-    vars(copied)["modified_places"] = [path for path, *_ in found]
+    vars(copied)["modified_places"] = [path for path, *_ in outside]
     return copied
 
 
@@ -149,6 +161,36 @@ def _check(found):
             )
         if hasattr(rule, "check") and getattr(operation, "built", True):
             rule.check(operation)
+
+
+def _is_within(kind):
+    return kind.endswith(" within")
+
+
+def _hooks(found, notes):
+    """Returns the `Hooks` of layers that rules put within them, under the `id` of each."""
+    hooks: dict[int, Hooks] = {}
+    for _, operation, kind, rule in found:
+        if _is_within(kind):
+            own = Hooks(activation=_activation(rule)) if kind == "activation within" else rule.within
+            told = {name: _telling(hook, notes, (operation, kind, rule, None)) for name, hook in own.given().items()}
+            hooks[id(operation)] = dataclasses.replace(hooks.get(id(operation), Hooks()), **told)
+    return hooks
+
+
+def _activation(rule):
+    return lambda call, x, *args, **kwargs: rule.surrogate(call, None, x, *args, **kwargs)
+
+
+def _telling(hook, notes, what):
+    """Returns a hook that tells when it is used."""
+
+    @functools.wraps(hook)
+    def told(*args, **kwargs):
+        notes.tell(*what)
+        return hook(*args, **kwargs)
+
+    return told
 
 
 def _is_linear(operation, kind):

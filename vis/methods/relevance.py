@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from vis.backprop_modifiers import DIFFERENCES, Composite, EpsilonGammaBox, Flat, ZBox, composite
+from vis.backprop_modifiers.kinds import certain
 from vis.engine.requests import outputs_at, site
 from vis.engine.tasks import gathered
 from vis.methods.gradients import GradientExplainer, GradientTimesInput, read_baselines
@@ -118,7 +119,7 @@ class LRP(GradientTimesInput):
         rules, model = self._rules, self.model
         if not self.evaluator.is_first_time("gaps"):
             return
-        if not rules.places(model):
+        if not certain(rules.places(model)):
             raise ValueError(
                 f"No operation of model {model.name!r} gets a rule of composite {rules.name!r}, so there is no "
                 "relevance to be handed down. Choose another composite, or another method: `vis.IntegratedGradients`."
