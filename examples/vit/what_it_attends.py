@@ -25,7 +25,6 @@ import vis
 
 OUTPUT = pathlib.Path(__file__).resolve().parent / "output"
 SIGNED, HEAT = matplotlib.colormaps["RdBu_r"], matplotlib.colormaps["inferno"]
-RULES = "epsilon"
 DEPTHS = (0, 4, 8, BLOCKS - 2)  # the last is that before the last block
 PLACES = {  # row, column and radius
     "cat": ("an eye", 86, 71, 14),
@@ -55,7 +54,8 @@ def explain(model, images, masks):
     yield "rollout", on_image(vis.AttentionRollout(model, upsample=False)(images, target))
     led = without_kept(vis.AttentionRelevance(model, upsample=False)(images, target))
     yield "attention\nrelevance", on_image(led)
-    yield "LRP", vis.LRP(model, RULES)(images, target).sum(axis=-1)
+    pixels = vis.LRP(model, "attention")(images, target)
+    yield "LRP, summed\nover patches", on_image(pixels.reshape(-1, GRID, PATCH, GRID, PATCH * 3).sum(axis=(2, 4)))
     yield "Grad-CAM", vis.GradCAM(model, "grid")(images, target)
 
 
@@ -83,8 +83,9 @@ def scaled(values):
 def coloured(photo, values):
     """Returns a grey photograph with a map over it: heat, or red and blue where some of it is below 0."""
     grey = np.repeat(photo.mean(axis=-1, keepdims=True) / 255, 3, axis=-1)
-    colours = SIGNED((values + 1) / 2) if values.min() < 0 else HEAT(values)
-    alpha = 0.25 + 0.75 * np.abs(values)[..., None] ** 0.7
+    is_signed = values.min() < 0
+    colours = SIGNED((values + 1) / 2) if is_signed else HEAT(values)
+    alpha = np.maximum(np.abs(values)[..., None] ** 0.7, 0 if is_signed else 0.25)
     return (1 - alpha) * grey + alpha * colours[..., :3]
 
 
