@@ -135,7 +135,7 @@ def measure(model, tokenizer, pairs, chances=20, seed=0):
 
 def areas(curves):
     """Returns the areas under curves `(pairs, 21)`, `(pairs,)`."""
-    return np.trapezoid(curves, POINTS, axis=1)
+    return (curves[:, 1:] + curves[:, :-1]).mean(axis=1) / 2
 
 
 def interval(values, count=10_000, seed=0):

@@ -116,7 +116,8 @@ def page(lines):
             parts.append(f'<div class="row"><b>{html.escape(name)}</b><div>{shown}</div></div>')
     words = "Red words make the two sentences more similar for the network, blue words less."
     return (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<!doctype html><html lang="en"><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>Similar sentences</title><style>{STYLE}</style><h1>Similar sentences</h1><p>{words}</p>"
         f"{''.join(parts)}</html>\n"
     )
