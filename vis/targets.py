@@ -141,6 +141,14 @@ def _read_classes(name, value):
 @dataclasses.dataclass(frozen=True)
 class _Cosine:
     output: object
+    has_constant_length: bool = False
+
+    def for_relevance(self):
+        """Returns the function for relevance: the length counts as a constant, as the deviation of a normalisation.
+
+        Otherwise the shares of the output would sum to 0, not to the cosine, which no scale of the output changes.
+        """
+        return dataclasses.replace(self, has_constant_length=True)
 
     def __call__(self, outputs, embeddings):
         chosen = outputs if self.output is None else outputs[self.output]
@@ -153,11 +161,14 @@ class _Cosine:
         chosen = ops.reshape(ops.cast(chosen, "float32"), (chosen.shape[0], -1))
         embeddings = ops.reshape(ops.cast(embeddings, "float32"), (chosen.shape[0], -1))
         lengths = ops.sqrt(ops.sum(chosen**2, axis=-1) * ops.sum(embeddings**2, axis=-1))
+        lengths = ops.stop_gradient(lengths) if self.has_constant_length else lengths
         return ops.sum(chosen * embeddings, axis=-1) / ops.maximum(lengths, 1e-12)
 
 
 class Similarity(_ForAll):
     """The cosine between the model's output and an embedding: what makes two sentences, or two faces, alike.
+
+    For relevance (`LRP`), the length of the output counts as a constant, so that the shares sum to the cosine.
 
     Args:
         embeddings: Of the other side: `(features,)` for all samples, or `(N, features)`.

@@ -97,7 +97,9 @@ def attentions(model, network, batch) -> list[Attention]:
         network.run(batch.layout, inputs, taps)
     outputs = {id(tensor) for tensor in keras.tree.flatten(ends)}
     kept = [(place, part, tuple(weights.shape)) for place, part, weights in found if id(weights) not in outputs]
-    return _numbered(own, kept, rows, between)
+    known = _numbered(own, kept, rows, between)
+    network.calls.update((one.site.key, one.calls) for one in known)
+    return known
 
 
 def _count_of_sequences(args, kwargs):

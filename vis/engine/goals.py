@@ -87,6 +87,10 @@ class Units:
         """Returns the goal of some samples."""
         return Units(self.weights[indices])
 
+    def for_relevance(self):
+        """Returns itself: shares of the units sum to their weighted sum."""
+        return self
+
     def check(self, outputs):
         """Does nothing: classes were checked when they were read."""
 
@@ -111,7 +115,18 @@ class Custom:
 
     def part(self, indices):
         """Returns the goal of some samples."""
-        return Custom(self._target, self.rows(indices))
+        part = Custom(self._target, self.rows(indices))
+        part.formula = self.formula
+        return part
+
+    def for_relevance(self):
+        """Returns the goal whose gradient times outputs sums to the score, where the target's function has one."""
+        function = getattr(self.formula.function, "for_relevance", None)
+        if function is None:
+            return self
+        changed = Custom(self._target, self._arrays)
+        changed.formula = _CustomFormula(function())
+        return changed
 
     def check(self, outputs):
         """Raises where the arrays do not fit the outputs, as far as the target can tell."""

@@ -132,12 +132,13 @@ class _Call:
         if len(x.shape) == 3 and x.shape[1] != x.shape[2] and "attention" not in type(self.layer).__name__.lower():
             return softmax(x)  # of classes or experts, at positions
         self.plain, self.is_mixed = functools.partial(softmax, x), False
+        self.parallel.clear()  # queries, keys and values are no gates
         self.weights = _through(self.hooks.weights, softmax(_through(self.hooks.scores, x)))
         return self.weights
 
     def into_linear(self, x):
         """Returns what goes into a linear layer, after the hooks that belong there."""
-        if self.weights is not None:
+        if self.weights is not None and not self.is_mixed:
             return self.mixed(x)
         return _through(self.hooks.gated, x) if self._is_product(x) else x
 

@@ -163,6 +163,8 @@ class AttentionExplainer(Explainer):
         logits: See `vis.methods.explainer.Explainer`.
     """
 
+    counts_itself = True  # whether a token that is read has a part in itself from the start
+
     def __init__(
         self,
         model: keras.Layer,
@@ -192,6 +194,8 @@ class AttentionExplainer(Explainer):
                     "attention of the same tokens; or take `vis.LRP` or `vis.GradCAM`."
                 )
             rows = streams.between(read.shape[1], stream)
+            if not self.counts_itself and read.shape[1] == stream:
+                rows = rows - np.eye(stream, dtype="float32")
             values = product(read[:, None] / np.maximum(read.sum(axis=1)[:, None, None], 1), rows)[:, 0]
             yield images, [values if grid is None else self._on_image(task.batch, values, grid)]
 
@@ -305,8 +309,10 @@ class AttentionRelevance(AttentionExplainer):
     identity, and nothing is ever relevant against a class. For signed relevance: `LRP(model, "attention")`.
 
     The score is read from some tokens: the class token, the last one, or all that are pooled. They are found by the
-    gradient at the last attention. Padding that is masked gets nothing. For encoder and decoder, the tokens of the
-    encoder are told of, unless `layer` is an attention of the decoder.
+    gradient at the last attention. That each of these is relevant for itself from the start (the identity in the
+    paper) is left out of the result: it is the same for all, and would hide the rest. Padding that is masked gets
+    nothing. For encoder and decoder, the tokens of the encoder are told of, unless `layer` is an attention of the
+    decoder.
 
     Source: Chefer et al. 2021, "Generic Attention-model Explainability for Interpreting Bi-Modal and Encoder-Decoder
     Transformers", equations 5 to 11.
@@ -336,6 +342,8 @@ class AttentionRelevance(AttentionExplainer):
         >>> AttentionRelevance(model)(np.random.default_rng(0).random((2, 5, 8)), target=1).shape
         (2, 5)
     """
+
+    counts_itself = False
 
     def followed(self, task: Task, known: list[Attention]) -> Iterator[tuple[np.ndarray, np.ndarray, Streams]]:
         """Yields the relevance between the streams, see `AttentionExplainer.followed`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import TYPE_CHECKING, Any
 
@@ -217,6 +218,8 @@ class GradientTimesInput(GradientExplainer):
     def attributions(self, task: Task) -> list[np.ndarray]:
         """Returns the gradients times the values."""
         least = self._least()
+        if self._is_relevance():
+            task = dataclasses.replace(task, goal=task.goal.for_relevance())
 
         def products(gradients, values):
             return [g * _kept_from_zero(v, least) for g, v in zip(gradients, values)]
@@ -224,10 +227,13 @@ class GradientTimesInput(GradientExplainer):
         found = self.gradients(task)
         return gathered(task.count, ((images, products(gradients, values)) for images, gradients, values in found))
 
+    def _is_relevance(self):
+        return self.evaluator.composite is not None and self.evaluator.composite.relevance
+
     def _least(self):
         """Returns what the rules of relevance keep values from 0 by."""
         rules, is_half = self.evaluator.composite, self.evaluator.network.is_half
-        if rules is None or not rules.relevance or (is_half and not rules.of_first_layer):
+        if not self._is_relevance() or (is_half and not rules.of_first_layer):
             return 0.0
         return floor("float16" if is_half else "float32")
 
