@@ -93,7 +93,8 @@ def train(steps=STEPS, seed=SEED):
     start = time.perf_counter()
     model.fit(*pieces_of(training, steps * BATCH, chance), batch_size=BATCH, epochs=1, shuffle=False, verbose=0)
     losses = [
-        float(model.evaluate(*pieces_of(text, 100, chance), batch_size=50, verbose=0)) for text in (training, validation)
+        float(model.evaluate(*pieces_of(text, 100, chance), batch_size=50, verbose=0))
+        for text in (training, validation)
     ]
     print(f"trained in {time.perf_counter() - start:.0f} s; loss {losses[0]:.2f}, of validation {losses[1]:.2f}")
     return model, losses
