@@ -291,7 +291,7 @@ def test_what_runs_within_is_in_the_table(tokens):
         ("own", "activation within", "identity"),
         ("own", "product within", "half"),
     } <= set(found)
-    assert sum(path.startswith("own/own_norm") and name == "identity" for path, _, name in found) == 2
+    assert sum(path.startswith("own/own_norm") and name == "constant-deviation" for path, _, name in found) == 2
 
 
 def test_an_attention_without_a_rule_is_told(tokens):

@@ -17,13 +17,12 @@ from keras import layers, ops
 import vis
 from vis import backend
 from vis.backprop_modifiers import composite
-from vis.engine import energy
+from vis.engine import energy, memory
 from vis.engine.graph import walk
 from vis.engine.network import Network
 from vis.engine.surrogates import installed
 from vis.losses import ActivationMaximization, Loss
 from vis.visualization import (
-    maps,
     visualize_activation,
     visualize_activation_with_losses,
     visualize_cam,
@@ -185,7 +184,7 @@ def test_many_calls_do_not_grow(name, rng):
     for _ in range(5):
         CALLS[name](model, x)
     before = snapshot(model)["nodes"]
-    functions = len(maps._CACHE[model]) if model in maps._CACHE else 0
+    functions = len(memory._KEPT[model]) if model in memory._KEPT else 0
     reads_anew = name.endswith("_with_losses")  # each call builds and compiles new expressions
     compiles_anew = reads_anew and keras.config.backend() == "jax"  # half a second a time
     calls = 30 if compiles_anew else 100 if reads_anew else 500
@@ -200,7 +199,7 @@ def test_many_calls_do_not_grow(name, rng):
     tracemalloc.stop()
     assert sizes[-1] - sizes[-2] < 1000 * calls  # a leaked map alone is 252 bytes, a node or a trace far more
     assert snapshot(model)["nodes"] == before
-    assert (len(maps._CACHE[model]) if model in maps._CACHE else 0) == functions
+    assert (len(memory._KEPT[model]) if model in memory._KEPT else 0) == functions
 
 
 def test_the_cache_keeps_no_model_alive(rng):
@@ -218,7 +217,7 @@ def test_the_cache_is_bounded(rng):
     model, x = small_cnn(), rng.random((9, 7, 3))
     for _ in range(20):
         visualize_saliency(model, -1, 0, x, backprop_modifier=lambda x, y, upstream: upstream)
-    assert len(maps._CACHE[model]) <= 16
+    assert len(memory._KEPT[model]) <= 16
 
 
 def count_calls(monkeypatch, kind, method, calls):

@@ -62,3 +62,24 @@ class Memory:
     def compiled(self, key, make, variables, eager_first=True):
         """Returns the compiled form of the function that `make()` returns, made once for a key."""
         return self.once("compiled", lambda: backend.compile(make(), variables, eager_first), key)
+
+
+# What functions that are called on a model time after time keep, for as long as the model lives. It refers to its model
+# weakly, so an entry does not keep its own key alive.
+_KEPT: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+
+
+def kept(model, key, make):
+    """Returns `make()`, or what it returned before for the same model and key; of the keys, the last 16 are kept.
+
+    Args:
+        model: The model.
+        key: What tells the entries of a model apart.
+        make: Function that makes something which holds the model weakly.
+    """
+    entries = _KEPT.setdefault(model, {})
+    if key not in entries:
+        while len(entries) >= _PER_SHELF:
+            entries.pop(next(iter(entries)))
+        entries[key] = make()
+    return entries[key]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -12,6 +13,7 @@ from vis.engine.evaluator import Evaluator
 from vis.engine.feature_maps import by_size, token_grid
 from vis.engine.graph import find_layer, operations
 from vis.engine.inputs import main_inputs, read_inputs
+from vis.engine.memory import kept
 from vis.engine.requests import Request, gradients_at, outputs_at
 from vis.engine.tasks import Task, gathered
 from vis.methods.explainer import Explainer, check_finite
@@ -20,8 +22,6 @@ from vis.utils.validation import check_count, check_flag, check_nonnegative, is_
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-
-    import keras
 
     from vis.engine.attention import Attention
     from vis.engine.feature_maps import Grid
@@ -62,7 +62,7 @@ def attention_maps(
         >>> maps["attention"].shape
         (3, 2, 5, 5)
     """
-    evaluator = Evaluator(model)
+    evaluator = _evaluator(model)
     batch = evaluator.ready(read_inputs(model, inputs))
     chosen = _chosen(model, _found(evaluator, batch), layers)
     task = Task(evaluator, batch, None, check_count("batch_size", batch_size, 1))
@@ -106,12 +106,23 @@ def attention_gradients(
         >>> gradients.shape
         (3, 2, 5, 5)
     """
-    evaluator = Evaluator(model, logits=check_flag("logits", logits))
+    evaluator = _evaluator(model, check_flag("logits", logits))
     task = evaluator.task(inputs, target, batch_size)
     chosen = _chosen(model, _found(evaluator, task.batch), layers)
     found = task.map(gradients_at(*(one.site for one in chosen)))
     pairs = zip(check_finite(found["activations"]), check_finite(found["gradients"]))
     return dict(zip([one.name for one in chosen], pairs))
+
+
+def _evaluator(model, logits=True) -> Evaluator:
+    """Returns the evaluator of a model, which is kept: another call compiles nothing anew."""
+
+    def make():
+        evaluator = Evaluator(model, logits=logits)
+        evaluator.weak()
+        return evaluator
+
+    return kept(model, ("attention", logits), make) if isinstance(model, keras.Layer) else make()
 
 
 def _found(evaluator, batch) -> list[Attention]:

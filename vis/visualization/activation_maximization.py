@@ -11,6 +11,7 @@ from vis.backprop_modifiers import require_gradient
 from vis.engine import descent
 from vis.engine.energy import check_losses, energy_of, model_energy
 from vis.engine.graph import find_layer
+from vis.engine.memory import kept
 from vis.engine.probabilities import warn_of_probabilities
 from vis.engine.requests import site
 from vis.losses import ActivationMaximization
@@ -18,7 +19,7 @@ from vis.optimizer import watchers
 from vis.regularizers import LPNorm, TotalVariation
 from vis.utils.utils import add_defaults_to_kwargs
 from vis.utils.validation import VisualizationWarning
-from vis.visualization.maps import cached, check_model, modified
+from vis.visualization.maps import check_model, modified
 
 if TYPE_CHECKING:
     import keras
@@ -109,7 +110,7 @@ def visualize_activation(
         energy = energy_of(model, losses, wrt_tensor, rule, norm_grads=True)
     else:
         key = ("activation", site(model, layer), rule, tuple(loss.name for loss in losses))
-        energy = cached(model, key, lambda: model_energy(model, losses, rule=rule, norm_grads=True))
+        energy = kept(model, key, lambda: model_energy(model, losses, rule=rule, norm_grads=True))
     params = add_defaults_to_kwargs({"grad_modifier": grad_modifier, "seed_input": seed_input}, **optimizer_params)
     return _image(energy, losses, weights, input_range, params)
 

@@ -11,6 +11,7 @@ from vis.engine.energy import check_losses, energy_of
 from vis.engine.feature_maps import feature_map, spatial_shape
 from vis.engine.graph import ancestors, find_layer, walk
 from vis.engine.inputs import plain_batch
+from vis.engine.memory import kept
 from vis.engine.probabilities import warn_of_probabilities
 from vis.engine.requests import site
 from vis.engine.survey import Seen
@@ -19,7 +20,6 @@ from vis.utils.images import resize
 from vis.utils.outputs import known_shape
 from vis.utils.validation import shown
 from vis.visualization.maps import (
-    cached,
     check_model,
     gradient_of,
     modified,
@@ -120,7 +120,7 @@ def visualize_cam(
     layer = find_layer(model, layer_idx)
     warn_of_probabilities(layer)
     penultimate = find_penultimate_layer(model, layer, penultimate_layer_idx)
-    explainer = cached(
+    explainer = kept(
         model,
         ("cam", site(model, layer), site(model, penultimate), rule),
         lambda: GradCAM(model, penultimate, rule, output_layer=layer, logits=False).weak(),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import warnings
-import weakref
 from typing import TYPE_CHECKING
 
 import keras
@@ -21,8 +20,7 @@ from vis.utils.images import normalize
 from vis.utils.validation import VisualizationWarning, cut, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Sequence
-    from typing import Any
+    from collections.abc import Sequence
 
     from numpy.typing import ArrayLike
 
@@ -136,19 +134,3 @@ def check_model(model: keras.Model) -> None:
             f"`model` must be built. Received: {model.name!r}, which has no weights yet. Call it once on data, "
             "train it, or begin it with `keras.Input(shape)`."
         )
-
-
-# What the visualize functions compiled, held for as long as the model lives. It refers to its
-# model weakly, so an entry does not keep its own key alive.
-_CACHE: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
-_CACHED_PER_MODEL = 16
-
-
-def cached(model: keras.Model, key: Hashable, build: Callable[[], Any]) -> Any:
-    """Returns `build()`, or what it returned before for the same model and key."""
-    entries = _CACHE.setdefault(model, {})
-    if key not in entries:
-        while len(entries) >= _CACHED_PER_MODEL:
-            entries.pop(next(iter(entries)))
-        entries[key] = build()
-    return entries[key]

@@ -9,6 +9,7 @@ import numpy as np
 from vis.backprop_modifiers import require_gradient
 from vis.engine.energy import check_losses, energy_of
 from vis.engine.graph import find_layer
+from vis.engine.memory import kept
 from vis.engine.probabilities import warn_of_probabilities
 from vis.engine.requests import site
 from vis.losses import ActivationMaximization
@@ -17,7 +18,6 @@ from vis.utils.formats import data_format
 from vis.utils.internals import producer
 from vis.visualization.class_activation import visualize_cam, visualize_cam_with_losses
 from vis.visualization.maps import (
-    cached,
     check_model,
     gradient_of,
     modified,
@@ -115,7 +115,7 @@ def visualize_saliency(
         gradient, _, batch = gradient_of(energy, losses, [-1.0], seed_input, grad_modifier)
         return _map(gradient, batch, keepdims, data_format(producer(wrt_tensor)))
     require_gradient(rule, "visualize_saliency")
-    explainer = cached(
+    explainer = kept(
         model,
         ("saliency", site(model, layer), rule),
         lambda: Saliency(model, rule, output_layer=layer, logits=False).weak(),
