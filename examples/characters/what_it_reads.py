@@ -3,8 +3,7 @@
 A small network in the manner of GPT is trained on this project's documentation (two minutes on two cores; it is kept
 for the next time), and goes on with a prompt, always by the likeliest letter. Then the logit of each new letter is
 explained by integrated gradients and by LRP. Writes `reads.png` into `output/`: a row for each new letter, a column for
-each letter of the text; red speaks for the new letter, blue against it; grey had not been written yet. The rows of LRP
-are shares of the logit; those of integrated gradients, of its difference to a text of which nothing is known.
+each letter of the text; red speaks for the new letter, blue against it; grey had not been written yet.
 
 `--preset gpt2_base_en` takes GPT-2 instead: keras-hub must be installed, and it downloads the weights.
 """
@@ -15,12 +14,12 @@ import pathlib
 import keras
 import numpy as np
 from matplotlib.figure import Figure
-from network import encode, generate, load
+from network import CONTEXT, encode, generate, load
 
 import vis
 
 OUTPUT = pathlib.Path(__file__).resolve().parent / "output"
-PROMPT, LENGTH = "The class activation map of a conv", 20
+PROMPT, LENGTH = "TensorFlow, JAX and PyTorch. Tens", 12
 TOKENS = "token_embedding"
 MARKS = {"\n": "¶", " ": "␣"}
 
@@ -39,13 +38,15 @@ def what_it_took(explainer, ids, start):
     Each is a row of one batch, at the text's full length: as nothing is seen of what comes after, that changes nothing.
 
     Args:
-        explainer: An explainer of the tokens.
+        explainer: An explainer of the tokens of a network of this file, or of one of keras-hub.
         ids: The text, `(T,)`.
         start: Place of the first token that is explained, at least 1.
     """
     places = np.arange(start, len(ids))
-    target = vis.targets.NextToken(ids[places], places - 1)
-    return explainer(np.repeat(ids[None], len(places), axis=0), target).sum(axis=-1)
+    rows = np.repeat(ids[None], len(places), axis=0)
+    names = explainer.model.input if isinstance(explainer.model.input, dict) else ()
+    inputs = {"token_ids": rows, "padding_mask": np.ones_like(rows)} if names else rows
+    return explainer(inputs, vis.targets.NextToken(ids[places], places - 1)).sum(axis=-1)
 
 
 def draw(found, tokens):
@@ -72,22 +73,29 @@ def draw(found, tokens):
     return figure
 
 
-def letters(options):
-    """Returns the network of letters, its embedding's name, the text, and its letters."""
-    model = load(quick=options.quick)
-    text = generate(model, options.prompt, 4 if options.quick else LENGTH)
-    return model, TOKENS, encode(text), list(text)
+def letters(prompt, quick):
+    """Returns the network of letters, its embedding, a text as numbers, its letters, and where the new ones begin."""
+    start = len(encode(prompt))
+    if not 0 < start <= CONTEXT - LENGTH:
+        raise SystemExit(f"The prompt must have from 1 to {CONTEXT - LENGTH} letters. Received: {start}.")
+    model = load(quick=quick)
+    text = generate(model, prompt, 4 if quick else LENGTH)
+    return model, TOKENS, encode(text), list(text), start
 
 
-def preset(options):
+def preset(name, prompt, quick):
     """Returns the same of a model of keras-hub, whose tokens are pieces of words."""
     import keras_hub
 
-    writer = keras_hub.models.CausalLM.from_preset(options.preset)
-    tokenizer = writer.preprocessor.tokenizer
-    length = len(tokenizer(options.prompt)) + (4 if options.quick else LENGTH)
-    ids = np.asarray(keras.ops.convert_to_numpy(tokenizer(writer.generate(options.prompt, max_length=length))), "int32")
-    return writer, TOKENS, ids, [tokenizer.detokenize([number]) for number in ids.tolist()]
+    model = keras_hub.models.CausalLM.from_preset(name)
+    tokenizer = model.preprocessor.tokenizer
+    start = len(tokenizer(prompt))
+    text = model.generate(prompt, max_length=start + 1 + (4 if quick else LENGTH))  # one more: what begins each text
+    ids = np.asarray(keras.ops.convert_to_numpy(tokenizer(text)), "int32")
+    if len(ids) <= start:
+        raise SystemExit("The model wrote nothing. Give another prompt.")
+    # Most such models use the embedding once more, for their output: the first use is meant.
+    return model, (TOKENS, 0), ids, [tokenizer.detokenize([number]) for number in ids.tolist()], start
 
 
 def main(arguments=None):
@@ -100,9 +108,9 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     options.output.mkdir(parents=True, exist_ok=True)
 
-    model, layer, ids, tokens = (preset if options.preset else letters)(options)
+    written = preset(options.preset, options.prompt, options.quick) if options.preset else None
+    model, layer, ids, tokens, start = written or letters(options.prompt, options.quick)
     print(f"it wrote: {''.join(tokens)!r}")
-    start = len(ids) - (4 if options.quick else LENGTH)
     found = {name: what_it_took(one, ids, start) for name, one in explainers(model, layer).items()}
     draw(found, tokens).savefig(options.output / "reads.png", dpi=110)
     print(f"wrote {options.output / 'reads.png'}")
