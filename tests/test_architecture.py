@@ -28,6 +28,7 @@ FLOORS = {
     "vis.utils.files": 0,
     "vis.utils.internals": 0,
     "vis.utils.seeds": 0,
+    "vis.utils.tokens": 0,
     "vis.utils.formats": 1,
     "vis.utils.outputs": 1,
     "vis.losses": 1,
@@ -47,6 +48,7 @@ FLOORS = {
     "vis.engine.memory": 3,
     "vis.engine.masking": 3,
     "vis.engine.tasks": 3,
+    "vis.engine.tokens": 3,
     "vis.engine.evaluator": 3,
     "vis.engine.graph": 3,
     "vis.engine.copying": 3,
@@ -84,6 +86,7 @@ FLOORS = {
     "vis.methods.regions": 5,
     "vis.methods.relevance": 5,
     "vis.methods.attention": 5,
+    "vis.methods.language": 5,
     "vis.methods.layer_outputs": 5,
     "vis.methods.cam": 5,
     "vis.methods.perturbation": 5,
@@ -257,7 +260,7 @@ def test_the_contributors_table_names_every_room():
 PUBLIC = [
     *("vis", "vis.losses", "vis.regularizers", "vis.optimizer", "vis.callbacks", "vis.targets", "vis.plotting"),
     *("vis.backprop_modifiers", "vis.grad_modifiers", "vis.input_modifiers", "vis.parameterizations", "vis.training"),
-    *("vis.utils.utils", "vis.utils.heatmaps", "vis.utils.images"),
+    *("vis.utils.utils", "vis.utils.heatmaps", "vis.utils.images", "vis.utils.tokens"),
     *(module for module in MODULES if module.startswith(("vis.visualization", "vis.methods"))),
 ]
 

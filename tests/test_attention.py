@@ -197,7 +197,7 @@ def test_a_model_runs_no_further_than_the_last_layer_that_is_asked_for(tokens):
     assert list(maps) == ["block0"]
     ran.clear()
     vis.attention_maps(model, tokens, layers="block1")
-    assert len(ran) == 1  # the run that finds the attentions
+    assert not ran  # which attentions there are is known, and how often they run
 
 
 def test_softmaxes_that_are_no_attention_are_not_taken_for_one(rng):
@@ -341,7 +341,8 @@ def test_relevance_passes_cross_attention_by_the_papers_rule(rng):
 
     def normalized(own):
         rest = own - np.eye(len(own))
-        return rest / rest.sum(axis=1, keepdims=True) + np.eye(len(own))
+        sums = rest.sum(axis=1, keepdims=True)
+        return rest / np.where(sums > 0, sums, 1) + np.eye(len(own))
 
     sources, targets = [], []
     for n in range(2):

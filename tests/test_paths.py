@@ -274,8 +274,9 @@ def test_rows_of_embedded_words_are_blurred_along_the_words(rng):
     embedded = vis.visualization.activations(model, "embedding", x)
     weights = model.get_weights()[1].reshape(6, 4)
     np.testing.assert_allclose(got, weights * (embedded - embedded.mean(axis=1, keepdims=True)), atol=1e-3)
-    with pytest.raises(ValueError, match=r"must be positions to blur.*Received: \(2, 6\). Use vis.IntegratedGradients"):
+    with pytest.raises(ValueError, match=r"BlurIntegratedGradients\(model, ..., input_layer='tokens'\)"):
         vis.BlurIntegratedGradients(model)(x)
+    np.testing.assert_array_equal(vis.BlurIntegratedGradients(model, 50, 50.0, input_layer="tokens")(x), got)
 
 
 def test_vectors_have_nothing_to_blur():

@@ -223,6 +223,14 @@ WRONG = [
     (plotting.show_signal, (np.zeros(1), np.zeros(1)), "two times"),
     (plotting.show_text, (["a"], [1.0, 2.0]), "token"),
     (plotting.show_text, ([], []), "token"),
+    (plotting.show_token_matrix, (np.zeros((2, 3)), ["a", "b"]), r"`matrix` must be \(generated, T\).*2 tokens"),
+    (plotting.show_token_matrix, (np.zeros((3, 2)), ["a", "b"]), "`matrix` must be"),
+    (plotting.show_token_matrix, (np.zeros((1, 2)), ["a", "b"], ["x", "y"]), "2 tokens, 2 rows"),
+    (plotting.show_token_matrix, (np.zeros(2), ["a", "b"]), r"Received: shape \(2,\)"),
+    (plotting.show_token_matrix, (3.0, ["a", "b"]), r"Received: shape \(\)"),
+    (plotting.show_token_matrix, (np.zeros((0, 2)), ["a", "b"]), "`matrix` must be"),
+    (plotting.show_token_matrix, (np.full((1, 2), np.nan), ["a", "b"]), "finite"),
+    (plotting.show_token_matrix_html, (np.zeros((1, 2)), "ab"), "`tokens` must be a list of words"),
     (plotting.show_volume, (np.zeros((3, 4, 4)), np.zeros((3, 4, 5))), "shape"),
     (plotting.show_volume, (np.zeros((4, 4)), np.zeros((4, 4))), "volume"),
     (plotting.show_feature_maps, (np.zeros((1, 4, 4, 2)),), "one sample"),
@@ -387,6 +395,46 @@ def test_tokens_that_are_no_text_are_written_out():
     text = plotting.show_text([b"\xc3", b"caf\xc3\xa9", "\ud800", "good"], [1.0, 2.0, 3.0, 4.0])
     assert r">\xc3<" in text and ">caf\u00e9<" in text and r">\ud800<" in text
     text.encode()
+
+
+MATRIX = np.array([[2.0, -1.0, 0.0, 0.0], [0.5, 0.0, 4.0, 0.0]])
+
+
+def test_a_token_matrix_has_white_at_zero_and_grey_where_nothing_could_be_seen():
+    figure = plotting.show_token_matrix(MATRIX, ["the", "$_$", "x" * 40, "\n"])
+    axis = figure.axes[0]
+    drawn = axis.images[0]
+    assert drawn.norm.vmin == -4 and drawn.norm.vmax == 4
+    np.testing.assert_array_equal(drawn.get_array().mask, [[0, 0, 1, 1], [0, 0, 0, 1]])
+    np.testing.assert_array_equal(drawn.get_array().data, MATRIX)
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["x" * 15 + "...", "\\n"]
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["the", "$_$", "x" * 15 + "...", "\\n"]
+    plotting.rendered(figure)
+    named = plotting.show_token_matrix(MATRIX, list("abcd"), rows=["one", "two"], signed_cmap="PiYG")
+    assert [label.get_text() for label in named.axes[0].get_yticklabels()] == ["one", "two"]
+    assert named.axes[0].images[0].cmap.name == "PiYG" and not np.any(named.axes[0].images[0].get_array().mask)
+
+
+@pytest.mark.parametrize("count", [1, 60, 1000])
+def test_a_token_matrix_of_any_length_has_words_that_can_be_read(count):
+    figure = plotting.show_token_matrix(np.ones((1, count)), ["word"] * count)
+    width, height = figure.get_size_inches()
+    assert width < 45 and 1.5 < height < 3
+    axis = figure.axes[0]
+    places = axis.get_xticks()
+    apart = (places[1] - places[0]) * (width - 2.2) / count if count > 1 else 1
+    assert apart > 0.13  # inches, a line of 8 points
+
+
+def test_a_token_matrix_is_html_of_its_own():
+    text = plotting.show_token_matrix_html(MATRIX, ["<s>", '"', "b", "!"])
+    assert text.count("<td") == 8 and text.count("background:#e8e8e8") == 3
+    assert 'title="&lt;s&gt; → b: +2"' in text and 'title="&quot; → b: -1"' in text and 'title="b → !: +4"' in text
+    assert "<s>" not in text and "http" not in text and text._repr_html_() == text
+    red, white = "#67001f", "#f7f6f6"  # the ends and the middle of the colours
+    assert f'background:{red}" title="b → !' in text and f'background:{white}" title="&quot; → !' in text
+    other = plotting.show_token_matrix_html(MATRIX, list("abcd"), rows=["<1>", "two"], signed_cmap="PiYG")
+    assert "&lt;1&gt;" in other and red not in other and "background:#e8e8e8" not in other
 
 
 def test_words_are_no_formulas():

@@ -26,6 +26,7 @@ from vis.backprop_modifiers import Composite, Epsilon, Half, Identity
 from vis.losses import ActivationMaximization
 from vis.optimizer import Optimizer
 from vis.utils import utils
+from vis.utils.tokens import join_pieces
 from vis.visualization import activations, get_num_filters
 
 
@@ -97,6 +98,17 @@ def explainers(model: keras.Model, images: np.ndarray) -> None:
     picture: np.ndarray = vis.heatmap(maps, reduce="mean", sign="signed", percentile=98, channel_axis=-1)
     vis.overlay(picture, images, alpha=0.3)
     print(vis.GradCAM(model).layer, maps.shape, maps[0].tolist())
+
+
+def text(model: keras.Model, ids: np.ndarray) -> None:
+    vis.Saliency(model, input_layer="tokens")({"token_ids": ids, "padding_mask": np.ones_like(ids)})
+    vis.IntegratedGradients(model, baseline=103, input_layer="tokens")(ids)
+    vis.DeepLIFT(model, baseline=[0, 0, 0], input_layer="tokens")(ids)
+    explainer = vis.GradientTimesInput(model, input_layer="tokens")
+    matrix: np.ndarray = vis.attribute_tokens(explainer, ids, prompt_length=4, batch_size=8)
+    vis.attribute_tokens(explainer, {"token_ids": [1, 2, 3], "padding_mask": [1, 1, 1]}, 2)
+    words, values = join_pieces(["un", "##able"], matrix[:, :2], reduce="max")
+    print(words[0].upper(), values.max())
 
 
 def data_sets(model: keras.Model, images: np.ndarray, data: keras.utils.PyDataset) -> None:
@@ -206,6 +218,8 @@ def pictures(model: keras.Model, images: np.ndarray, folder: pathlib.Path) -> No
     plotting.gallery(images, {"Grad-CAM": maps}, labels=["cat", "dog"], titles={"Grad-CAM": [0.9, 0.1]}).suptitle("all")
     plotting.show_signal(np.zeros(9), [0.5] * 9, names=["left"])
     print(plotting.show_text(["not", "good"], [-1.0, 0.5]).lower())
+    plotting.show_token_matrix(np.zeros((1, 2)), ["not", "good"], rows=["good"]).savefig(folder / "tokens.png")
+    print(plotting.show_token_matrix_html([[0.5, 0.0]], ["not", "good"]).upper())
     plotting.show_volume(images[..., 0], maps, slices=4)
     plotting.show_feature_maps(activations(model, 0, images)[0], columns=4)
     plotting.save_gif(list(images), folder / "film.gif", fps=12.5)

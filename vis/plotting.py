@@ -21,8 +21,10 @@ from vis.utils.validation import (
     check_fraction,
     check_nonnegative,
     check_numeric,
+    cut,
     listed,
     pick,
+    printable,
     shown,
     words_error,
 )
@@ -465,13 +467,15 @@ class Html(str):
 def show_text(tokens: Sequence[str | bytes], attribution: ArrayLike, signed_cmap: str | Colormap = SIGNED) -> Html:
     r"""Returns tokens on coloured ground, as HTML.
 
+    `vis.utils.tokens.join_pieces` makes words of the pieces that a tokenizer gives.
+
     Args:
         tokens: List of T words. What is no text in them, such as the bytes of half a letter, is written out: `\xc3`.
         attribution: `(T,)`, or `(T, C)`, which is summed over C.
         signed_cmap: Colour map, with 0 in its middle. Default `"RdBu_r"`.
 
     Returns:
-        A string, which notebooks show as HTML.
+        A string, which notebooks show as HTML. Pointing at a word shows its share of the largest strength.
 
     Raises:
         ValueError: They are not as many, or values are not finite.
@@ -490,12 +494,136 @@ def show_text(tokens: Sequence[str | bytes], attribution: ArrayLike, signed_cmap
         )
     scaled = values / (np.abs(values).max() or 1)
     spans = []
-    for token, value, colour in zip(tokens, scaled, _colours((scaled + 1) / 2, signed_cmap)):
-        red, green, blue = np.round(255 * colour).astype(int)
-        ink = "#fff" if colour @ np.array([0.3, 0.6, 0.1], "float32") < 0.45 else "#000"
-        style = f"background:rgb({red},{green},{blue});color:{ink};padding:0 .2em;border-radius:.2em"
+    for token, value, (ground, ink) in zip(tokens, scaled, _grounds(scaled, signed_cmap)):
+        style = f"background:{ground};color:{ink};padding:.1em .2em;border-radius:.2em"
         spans.append(f'<span style="{style}" title="{value:+.2f}">{html.escape(token)}</span>')
-    return Html(" ".join(spans))
+    return Html(f'<div style="line-height:1.7">{" ".join(spans)}</div>')
+
+
+def _grounds(scaled, signed_cmap):
+    """Returns the colour of the ground and that of the writing for values in [-1, 1], as CSS has them."""
+    colours = _colours((scaled + 1) / 2, signed_cmap)
+    inks = ["#fff" if colour @ np.array([0.3, 0.6, 0.1], "float32") < 0.45 else "#000" for colour in colours]
+    return [("#" + bytes(np.round(255 * one).astype("uint8")).hex(), ink) for one, ink in zip(colours, inks)]
+
+
+def show_token_matrix(
+    matrix: ArrayLike,
+    tokens: Sequence[str | bytes],
+    rows: Sequence[str | bytes] | None = None,
+    signed_cmap: str | Colormap = SIGNED,
+) -> Figure:
+    """Returns a figure of what each generated token took from every token before it.
+
+    Args:
+        matrix: `(generated, T)`, as `vis.attribute_tokens` gives it. One scale holds for all of it.
+        tokens: The T tokens of the whole text, as words or pieces.
+        rows: Words for the rows. Default `None`: the last of the tokens, one for each row; what a row could not see,
+            from its own token on, is grey then.
+        signed_cmap: Colour map, with 0 in its middle. Default `"RdBu_r"`: red speaks for a token, blue against it.
+
+    Returns:
+        A Matplotlib `Figure`: one row for each generated token, one column for each token.
+
+    Raises:
+        ValueError: The shapes do not fit, or values are not finite.
+        TypeError: An argument is of the wrong kind.
+
+    Examples:
+        >>> figure = show_token_matrix([[2.0, -1.0, 0.0]], ["not", "bad", "!"])
+        >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
+        ['!']
+    """
+    values, columns, names, unseen = _token_matrix(matrix, tokens, rows)
+    cell = min(_CELL, _MOST_WIDE / len(columns))
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(cell * len(columns) + 2.2, cell * len(names) + 1.6), layout="constrained")
+    axis, top = figure.add_subplot(), float(np.abs(values).max()) or 1.0
+    axis.set_facecolor(_UNSEEN)
+    drawn = axis.imshow(np.ma.array(values, mask=unseen), cmap=_colour_map(signed_cmap), vmin=-top, vmax=top)
+    axis.xaxis.tick_top()
+    step = math.ceil(_LETTERS / cell)  # of so narrow columns some go without words
+    for side, words, turn in ((axis.xaxis, columns, 90), (axis.yaxis, names, 0)):
+        places = range(0, len(words), step)
+        side.set_ticks(places, words[::step], rotation=turn, fontsize=8, family="monospace", parse_math=False)
+        side.set_ticks(np.arange(len(words)) - 0.5, minor=True)
+    axis.tick_params(length=0)
+    axis.grid(which="minor", color="0.9", linewidth=0.5)
+    axis.tick_params(which="minor", length=0)
+    figure.colorbar(drawn, ax=axis, fraction=0.03, pad=0.02)
+    return figure
+
+
+_CELL, _MOST_WIDE, _LETTERS = 0.21, 40, 0.14  # inches: of a cell, of all columns, of a line of small letters
+_UNSEEN = "#e8e8e8"
+_MOST_LETTERS = 18  # of a token beside the cells
+
+
+def _token_matrix(matrix, tokens, rows):
+    """Returns a matrix, words for columns and rows, and which cells a row's token could not see."""
+    values, tokens = check_numeric("matrix", matrix), _words_of(tokens)
+    count = len(values) if values.ndim else 0
+    names = tokens[max(len(tokens) - count, 0) :] if rows is None else _words_of(rows)
+    if values.ndim != 2 or not values.size or values.shape != (len(names), len(tokens)):
+        raise ValueError(
+            f"`matrix` must be (generated, T) for T tokens, with a row for each of the last of them or of `rows`. "
+            f"Received: shape {values.shape}, {len(tokens)} tokens{'' if rows is None else f', {len(names)} rows'}. "
+            "`vis.attribute_tokens` gives such a matrix."
+        )
+    own = np.arange(len(names))[:, None] + len(tokens) - len(names)
+    unseen = (np.arange(len(tokens)) >= own) & (rows is None) & (values == 0)
+    return values, *([cut(printable(one), _MOST_LETTERS) for one in words] for words in (tokens, names)), unseen
+
+
+def show_token_matrix_html(
+    matrix: ArrayLike,
+    tokens: Sequence[str | bytes],
+    rows: Sequence[str | bytes] | None = None,
+    signed_cmap: str | Colormap = SIGNED,
+) -> Html:
+    """Returns what `show_token_matrix` draws as an HTML table: pointing at a cell shows its two tokens and its value.
+
+    Args:
+        matrix: `(generated, T)`, see `show_token_matrix`.
+        tokens: The T tokens of the whole text.
+        rows: Words for the rows. Default `None`: the last of the tokens.
+        signed_cmap: Colour map, with 0 in its middle. Default `"RdBu_r"`.
+
+    Returns:
+        A string, which notebooks show as HTML. It needs no other file: `pathlib.Path("text.html").write_text(...)`.
+
+    Raises:
+        ValueError: The shapes do not fit, or values are not finite.
+        TypeError: An argument is of the wrong kind.
+
+    Examples:
+        >>> "not → !: +2" in show_token_matrix_html([[2.0, -1.0, 0.0]], ["not", "bad", "!"])
+        True
+    """
+    values, columns, names, unseen = _token_matrix(matrix, tokens, rows)
+    scaled = values / (np.abs(values).max() or 1)
+    escaped = [html.escape(one) for one in columns]
+    turned = "".join(
+        f'<th><span style="writing-mode:vertical-rl;transform:rotate(180deg)">{one}</span></th>' for one in escaped
+    )
+    lines = [f"<tr><th></th>{turned}</tr>"]
+    for name, row, grounds, hidden in zip(map(html.escape, names), values, scaled, unseen):
+        cells = [
+            f'<td style="background:{_UNSEEN if not_there else ground}" title="{one} → {name}: {value:+.3g}"></td>'
+            for one, value, (ground, _), not_there in zip(escaped, row, _grounds(grounds, signed_cmap), hidden)
+        ]
+        lines.append(f'<tr><th class="row">{name}</th>{"".join(cells)}</tr>')
+    return Html(f'<div class="vis-tokens">{_STYLE}<table>{"".join(lines)}</table></div>')
+
+
+_STYLE = (
+    "<style>.vis-tokens{overflow-x:auto;background:#fff;color:#000}"
+    ".vis-tokens table{border-collapse:collapse;font:12px monospace;width:auto}"
+    ".vis-tokens th{font-weight:normal;padding:2px;vertical-align:bottom;white-space:pre;text-align:center}"
+    ".vis-tokens th.row{position:sticky;left:0;background:#fff;text-align:right;padding:0 6px}"
+    ".vis-tokens td{width:17px;min-width:17px;height:17px;padding:0;border:1px solid #e8e8e8}</style>"
+)
 
 
 def _words_of(tokens):

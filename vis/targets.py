@@ -79,6 +79,13 @@ class Target:
             outputs: Outputs for a few samples, as arrays.
         """
 
+    def check_padding(self, kept: np.ndarray) -> None:
+        """Raises where a position is asked for that is padding; overridden by targets that have positions.
+
+        Args:
+            kept: Which tokens are no padding, booleans `(N, positions)`.
+        """
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(str(array.shape) for array in self._arrays)})"
 
@@ -262,13 +269,13 @@ class _Token:
         if not ops.is_tensor(outputs) or len(outputs.shape) != 3:
             shape = tuple(outputs.shape) if ops.is_tensor(outputs) else type(outputs).__name__
             raise ValueError(f"`NextToken` needs outputs (N, positions, vocabulary). Received: {shape}.")
-        _, length, size = outputs.shape
-        outputs = ops.cast(outputs, "float32")
+        count, length, size = outputs.shape
+        rows = ops.arange(count, dtype="int32")
         positions = ops.where(positions < 0, positions + length, positions)
-        here = ops.cast(ops.arange(length)[None] == positions[:, None], "float32")[..., None]
-        scores = ops.sum(ops.where(here > 0, outputs, 0.0), axis=1)
+        scores = ops.take(ops.reshape(outputs, (count * length, size)), rows * length + positions, axis=0)
+        scores = ops.cast(scores, "float32")  # after most of the outputs, which may be many, was left out
         scores = ops.log_softmax(scores, axis=-1) if self.log_probability else scores
-        return ops.sum(ops.where(ops.arange(size)[None] == ids[:, None], scores, 0.0), axis=-1)
+        return ops.take(ops.reshape(scores, (count * size,)), rows * size + ids)
 
 
 class NextToken(_ForAll):
@@ -278,7 +285,8 @@ class NextToken(_ForAll):
         ids: The token: an int for all samples, or one for each.
         position: Where its score stands: the position *before* the token's own, as models predict what comes
             next. An int or one for each sample; negative ones count from the end. Default -1: after the last
-            position, which may be padding.
+            position. Of padded texts give one for each, `padding_mask.sum(axis=-1) - 1`: padding is refused where the
+            inputs tell it.
         log_probability: Whether its log probability is explained instead of its logit. Default `False`.
 
     Raises:
@@ -300,11 +308,22 @@ class NextToken(_ForAll):
 
     def check(self, outputs: Any) -> None:
         """Raises where a token or a position is outside of the outputs."""
-        if np.ndim(outputs) != 3:
+        if getattr(outputs, "ndim", 0) != 3:
             return  # the function says so
         _, length, size = np.shape(outputs)
         check_within("ids", self._ids, 0, size, "the vocabulary of the model's output")
         check_within("position", self._positions, -length, length, "the positions of the model's output")
+
+    def check_padding(self, kept: np.ndarray) -> None:
+        """Raises where a position is padding."""
+        rows = np.arange(len(kept))
+        padded = np.flatnonzero(~kept[rows, np.broadcast_to(self._positions, rows.shape)])
+        if len(padded):
+            raise ValueError(
+                "`position` must be that of a token. Received: padding, for sample "
+                f"{', '.join(map(str, padded[:5]))} (`position={shown(self._positions.tolist())}`). After the last "
+                "token of texts that are padded on the right: `position=padding_mask.sum(axis=-1) - 1`."
+            )
 
 
 def check_within(name: str, values: np.ndarray, low: int, high: int, what: str) -> None:

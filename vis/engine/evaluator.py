@@ -3,6 +3,7 @@
 It is asked with a `vis.engine.requests.Request`; whoever asks knows nothing of compilation, devices or half precision.
 """
 
+import dataclasses
 import warnings
 import weakref
 
@@ -21,6 +22,7 @@ from vis.engine.requests import is_pair, site
 from vis.engine.surrogates import has_own_activation
 from vis.engine.survey import keeps_rows, survey
 from vis.engine.tasks import Task
+from vis.engine.tokens import Lookup, asks_for_tokens, check_ids, kept_tokens, lookups, token_lookup
 from vis.utils.outputs import layer_output
 from vis.utils.validation import VisualizationWarning, check_count, shown
 
@@ -38,23 +40,28 @@ class Evaluator:
         composite: Which operations get which backward rule, see `vis.engine.surrogates`; `None` for none.
         site_layer: Layer that the method looks at besides, as the user gave it, or `None`.
         site_call: Which call of that layer is meant where the user gave none.
+        finds_tokens: Whether `"tokens"` stands for the embedding of token ids, if no layer is called so.
 
     Attributes:
         memory: What is known of the model as it is now, a `vis.engine.memory.Memory`.
+        token_lookup: Where token ids are turned into vectors, a `vis.engine.tokens.Lookup`, if the site was asked for
+            as `"tokens"` and inputs were seen.
 
     Raises:
         TypeError: `model` is no Keras model.
         ValueError: There is no such layer.
     """
 
-    def __init__(self, model, output_layer=None, logits=True, composite=None, site_layer=None, site_call=-1):
+    def __init__(
+        self, model, output_layer=None, logits=True, composite=None, site_layer=None, site_call=-1, finds_tokens=False
+    ):
         if not isinstance(model, keras.Layer):
             raise TypeError(f"`model` must be a Keras 3 model. Received: {shown(model)} ({type(model).__name__}).")
         self._model = model
         self._logits, self.composite = logits, composite
         self._layers = {"output": (output_layer, -1), "site": (site_layer, site_call)}
         self._named = [name for name, (layer, _) in self._layers.items() if layer is not None and not is_pair(layer)]
-        self._sites = None
+        self._sites, self.token_lookup, self._finds_tokens = None, None, finds_tokens
         self._start()
         if model.built:
             self._locate()
@@ -97,8 +104,30 @@ class Evaluator:
         self._model = None
 
     def _locate(self):
+        """Finds the layers that were named; the embedding of token ids needs inputs to be found."""
+        if self._finds_tokens and asks_for_tokens(self.model, self._layers["site"][0]):
+            self._layers["site"] = (None, 0)
+            self._named = [name for name in self._named if name != "site"]
+        else:
+            self._finds_tokens = False
         self._sites = {name: site(self.model, layer, call) for name, (layer, call) in self._layers.items()}
         self._layers = {}
+
+    def _look_up(self, batch):
+        """Checks token ids, and finds their embedding if it is asked for."""
+        found = self.lookups(batch)
+        check_ids(self.model, batch, found)
+        if self._finds_tokens and self.site is None:
+            self.token_lookup = token_lookup(self.model, batch, found)
+            self._sites["site"] = self.token_lookup.site
+
+    def lookups(self, batch) -> list[Lookup]:
+        """Returns the calls of embeddings that take an input of the model as it is."""
+        return self.memory.once("lookups", lambda: lookups(self.model, batch))
+
+    def kept_tokens(self, batch, index):
+        """Returns which tokens of an input are no padding, see `vis.engine.tokens.kept_tokens`."""
+        return kept_tokens(self.model, batch, self.lookups(batch), index)
 
     def task(self, inputs, target, batch_size=32, verbose=0) -> Task:
         """Returns inputs and a target of the user's, checked, as a task.
@@ -135,6 +164,7 @@ class Evaluator:
             if self._sites is None:
                 self._locate()
             self.memory.forget_changed()
+        self._look_up(batch)
         return batch
 
     def function(self, request, formula, layout):
@@ -166,6 +196,7 @@ class Evaluator:
 
     def survey(self, batch):
         """Returns what is known of the model's layers, a `vis.engine.survey.Survey`, made once."""
+        self.memory.once("surveyed", lambda: _shapes(batch))
         return self.memory.once("survey", lambda: survey(self.model, self.network, batch))
 
     def check_site(self, batch):
@@ -180,11 +211,33 @@ class Evaluator:
         self.check_site(batch)
         known, example = self.survey(batch), None
         if not goal.formula.of_units:
-            example = self.memory.once("example", lambda: known.runs[0] if known.runs else self._example_outputs())
+            if known.runs and self.memory.get("surveyed") != _shapes(batch):  # outputs of texts of another length
+                known = dataclasses.replace(known, runs=None)
+            example = known.runs[0] if known.runs else self._example(batch, goal)
             if example is not None:
                 goal.check(example)
+                self._check_padding(batch, goal, getattr(example, "shape", ()))
         if not self.memory.once("keeps rows", lambda: keeps_rows(known, goal, example), goal.formula):
             raise ValueError(_mixed_samples(self._words_output() if goal.formula.of_units else "`target`"))
+
+    def _check_padding(self, batch, goal, shape):
+        """Raises where a target with positions asks for one that is padding, as far as the inputs tell."""
+        for index in {one.index for one in self.lookups(batch)}:
+            kept = self.kept_tokens(batch, index)
+            if kept is not None and len(shape) == 3 and kept.shape[1:] == shape[1:2]:
+                goal.check_padding(kept)
+
+    def _example(self, batch, goal):
+        """Returns random numbers like the outputs for these inputs, as far as their shapes are known or needed."""
+
+        def make():
+            known = self._example_outputs()
+            if known is not None or not goal.looks_at_outputs:
+                return known
+            few = batch.rows(np.zeros(batch.layout.fixed_size or 1, int))
+            return _random_like(self.network.outputs(batch.layout, list(map(ops.convert_to_tensor, few)))[0])
+
+        return self.memory.once("example", make, (_shapes(batch), goal.looks_at_outputs))
 
     def _example_outputs(self):
         """Returns random numbers in the structure of the output, or `None` where its shape is unknown."""
@@ -196,12 +249,8 @@ class Evaluator:
                 structure = self.model.output if is_functional else layer_output(self.model)
         except ValueError:  # it was never called on a symbolic input
             return None
-        shapes = [tuple(tensor.shape[1:]) for tensor in tree.flatten(structure)]
-        if any(None in shape for shape in shapes):
-            return None
-        draw = np.random.default_rng(0)
-        arrays = [draw.random((3, *shape), "float32") for shape in shapes]
-        return tree.pack_sequence_as(structure, arrays)
+        is_known = all(None not in tensor.shape[1:] for tensor in tree.flatten(structure))
+        return _random_like(structure) if is_known else None
 
     def left_out(self) -> list:
         """Returns the operations whose softmax or sigmoid is left out: those that end what is explained.
@@ -235,6 +284,17 @@ class Evaluator:
             if calls > 1 and self.is_first_time(name):
                 words = _words_calls(at.layer(self.model).name, calls, at.call % calls)
                 warnings.warn(words, VisualizationWarning, stacklevel=2)
+
+
+def _shapes(batch):
+    return tuple(array.shape[1:] for array in batch.arrays)
+
+
+def _random_like(structure):
+    """Returns random numbers for three samples in the structure of outputs."""
+    draw = np.random.default_rng(0)
+    arrays = [draw.random((3, *tensor.shape[1:]), "float32") for tensor in tree.flatten(structure)]
+    return tree.pack_sequence_as(structure, arrays)
 
 
 def _words_bytes(model):

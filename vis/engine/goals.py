@@ -70,6 +70,7 @@ class Units:
     """
 
     formula = _UnitsFormula()  # all such goals are served by one compiled function
+    looks_at_outputs = False
 
     def __init__(self, weights):
         self.weights = weights
@@ -94,6 +95,9 @@ class Units:
     def check(self, outputs):
         """Does nothing: classes were checked when they were read."""
 
+    def check_padding(self, kept):
+        """Does nothing: classes have no position."""
+
 
 class Custom:
     """A function of the outputs, and arrays with a row for each sample.
@@ -108,6 +112,11 @@ class Custom:
     def __init__(self, target, arrays=()):
         self._target, self._arrays = target, arrays
         self.formula = _CustomFormula(target.function)
+
+    @property
+    def looks_at_outputs(self) -> bool:
+        """Tells whether the target can say from the outputs that its arrays do not fit."""
+        return type(self._target).check is not Target.check
 
     def rows(self, indices) -> list:
         """Returns the formula's arguments for some samples."""
@@ -131,6 +140,10 @@ class Custom:
     def check(self, outputs):
         """Raises where the arrays do not fit the outputs, as far as the target can tell."""
         self._target.check(outputs)
+
+    def check_padding(self, kept):
+        """Raises where the target asks for a position that is padding, as far as it can tell."""
+        self._target.check_padding(kept)
 
 
 def read_goal(target, count, units, what):

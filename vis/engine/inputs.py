@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import re
 from collections.abc import Callable
 
 import keras
@@ -16,9 +15,6 @@ from vis.utils.formats import input_data_format, stated_format
 from vis.utils.hints import fits, is_dataset, is_picture, wrong_kind
 from vis.utils.internals import consumers, producer
 from vis.utils.validation import check_numeric, cut, is_integer, listed, shown, words_error, words_mend, words_shape
-
-# Inputs that say how others are to be read.
-_AUXILIARY = re.compile("mask|segment|token_type|position", re.IGNORECASE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -234,12 +230,6 @@ def _dtype_of(value):
     """Takes whole numbers for indices, but bytes for pixels."""
     name = str(getattr(value, "dtype", "float32"))
     return "int32" if name.endswith(("int16", "int32", "int64")) else "float32"
-
-
-def main_inputs(model, batch) -> list[int]:
-    """Returns the numbers of the inputs whose names do not say that they are masks, segments or positions."""
-    own = [tensor.name for tensor in getattr(model, "inputs", None) or []] or batch.layout.names
-    return [i for i, names in enumerate(zip(own, batch.layout.names)) if not _AUXILIARY.search(" ".join(names))]
 
 
 def named_input(model, batch, name) -> int:

@@ -455,8 +455,8 @@ def _no_gradient(of_what):
     return (
         f"The target does not depend on {of_what}, so there is no gradient. Choose a layer between the input and what "
         "is explained; a `target` that is a function must be differentiable (no argmax, no rounding). Where whole "
-        "numbers come in (an embedding, bytes), give the layer that takes them as `input_layer=`, or its output as "
-        "`wrt_tensor=`."
+        "numbers come in, give the layer that takes them as `input_layer=` ('tokens' finds the embedding of token "
+        "ids), or its output as `wrt_tensor=`."
     )
 
 

@@ -12,10 +12,11 @@ from vis.engine.attention import Streams, attentions, product
 from vis.engine.evaluator import Evaluator
 from vis.engine.feature_maps import by_size, token_grid
 from vis.engine.graph import find_layer, operations
-from vis.engine.inputs import main_inputs, read_inputs
+from vis.engine.inputs import read_inputs
 from vis.engine.memory import kept
 from vis.engine.requests import Request, gradients_at, outputs_at
 from vis.engine.tasks import Task, gathered
+from vis.engine.tokens import plain_inputs
 from vis.methods.explainer import Explainer, check_finite
 from vis.utils.images import resize
 from vis.utils.validation import check_count, check_flag, check_nonnegative, is_integer, listed, pick, shown
@@ -230,7 +231,7 @@ class AttentionExplainer(Explainer):
             ValueError: There is none, or tokens see their own window only.
         """
         known = _found(self.evaluator, task.batch)
-        several = len(main_inputs(self.model, task.batch)) > 1 and len({one.keys for one in known}) == 1
+        several = len(plain_inputs(self.model, task.batch)) > 1 and len({one.keys for one in known}) == 1
         if several and any(one.is_between for one in known):
             raise ValueError(
                 "Encoder and decoder must have different numbers of tokens, which tell their streams apart. Received: "

@@ -49,6 +49,7 @@ class Explainer:
     """
 
     default_call = -1  # of a shared site layer: the last
+    finds_tokens = False  # whether the site layer may be asked for as "tokens"
 
     def __init__(
         self,
@@ -65,6 +66,7 @@ class Explainer:
             composite(backprop_modifier),
             site_layer,
             self.default_call,
+            self.finds_tokens,
         )
 
     def __repr__(self) -> str:

@@ -148,7 +148,7 @@ class FullGrad(PerturbationExplainer):
         if not batch.is_float(index):
             raise ValueError(
                 f"`{name}` holds whole numbers, which have no gradient. Received: {array.dtype}. Name another input by "
-                "`input_name=`, or use a method with `input_layer=`, such as vis.IntegratedGradients."
+                "`input_name=`, or use a method with `input_layer='tokens'`, such as vis.IntegratedGradients."
             )
         if array.ndim < 3:
             raise ValueError(

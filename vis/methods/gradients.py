@@ -13,10 +13,11 @@ from vis.engine.masking import read_fill, warn_of_far_zero
 from vis.engine.network import replaced
 from vis.engine.requests import INPUT_GRADIENTS, Change, Request, gradients_at, outputs_at
 from vis.engine.tasks import gathered
+from vis.engine.tokens import differentiable_inputs, plain_inputs
 from vis.methods.explainer import Explainer
 from vis.utils.formats import data_format
 from vis.utils.seeds import fresh_seed
-from vis.utils.validation import check_count, check_nonnegative, listed, pick
+from vis.utils.validation import check_count, check_nonnegative, check_numeric, cut, holds_integers, listed, pick
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,13 +34,15 @@ class GradientExplainer(Explainer):
     Args:
         model: See `vis.methods.explainer.Explainer`.
         backprop_modifier: See `vis.methods.explainer.Explainer`.
-        input_layer: Layer at whose output the attribution is made instead of at the inputs.
+        input_layer: Layer at whose output the attribution is made instead of at the inputs; `"tokens"` for the
+            embedding that takes the model's token ids.
         output_layer: See `vis.methods.explainer.Explainer`.
         logits: See `vis.methods.explainer.Explainer`.
     """
 
     takes_first_layer_rules = False  # those that give relevance, but no gradient
     default_call = 0  # of a shared `input_layer`: the first, as embeddings may be called again to make the logits
+    finds_tokens = True
 
     def __init__(
         self,
@@ -56,8 +59,23 @@ class GradientExplainer(Explainer):
 
     def explain(self, task: Task) -> Maps:
         """Returns the attributions, in the structure of the inputs; see `Explainer.explain`."""
+        if self.site is None:
+            self._check_gradients(task)
         flat = self.attributions(task)
         return task.batch.pack(flat) if self.site is None else flat[0]
+
+    def _check_gradients(self, task):
+        """Raises where all that has a gradient says how the token ids are to be read, such as a mask."""
+        found = self.evaluator.lookups(task.batch)
+        if found and not differentiable_inputs(self.model, task.batch, found):
+            plain = plain_inputs(self.model, task.batch)
+            of_words = [one for one in found if one.index in plain] or found
+            names = ", ".join(task.batch.layout.names[one.index] for one in of_words)
+            raise ValueError(
+                f"The inputs must have a gradient. Received: whole numbers that an embedding takes, `{cut(names)}`, "
+                "which have none. Explain what the embedding makes of them, one vector for each token: "
+                f"`vis.{type(self).__name__}(model, ..., input_layer='tokens')`."
+            )
 
     def attributions(self, task: Task) -> list[np.ndarray]:
         """Returns the attributions of a task as a flat list of arrays: the method itself."""
@@ -131,6 +149,41 @@ class GradientExplainer(Explainer):
         """Returns the data formats of the values."""
         return task.batch.formats if self.site is None else [data_format(self.site.layer(self.model))]
 
+    def are_tokens(self, given: Any) -> bool:
+        """Tells whether what the user gave in place of values are token ids: whole numbers for the embedding of them.
+
+        Args:
+            given: A number, an array or lists.
+        """
+        return self.evaluator.token_lookup is not None and holds_integers(given)
+
+    def embedded(self, task: Task, name: str, given: Any, count: int | None = None) -> np.ndarray:
+        """Returns the vectors that the model's embedding makes of token ids which the user gave.
+
+        Args:
+            task: The task.
+            name: The argument's name, for messages.
+            given: One id for all tokens, or ids in the shape of one text or of all.
+            count: How many texts there may be. Default `None`: as many as samples.
+        """
+        lookup, batch = self.evaluator.token_lookup, task.batch
+        ids, own = check_numeric(name, given), batch.arrays[lookup.index]
+        shape = (len(own) if count is None else count, *own.shape[1:])
+        if ids.ndim > len(shape) or any(a not in (1, b) for a, b in zip(ids.shape[::-1], shape[::-1])):
+            raise ValueError(
+                f"`{name}` must hold one token id, or one for each token, shape {shape[1:]} or {shape}, if it holds "
+                f"whole numbers. Received: shape {ids.shape}. Vectors are given as floats."
+            )
+        if ids.min() < 0 or ids.max() >= lookup.size:
+            raise ValueError(
+                f"`{name}` must hold token ids from 0 to {lookup.size - 1}, if it holds whole numbers. Received: from "
+                f"{ids.min():g} to {ids.max():g}. Take those of the model's tokenizer, such as its mask token."
+            )
+        arrays = batch.rows(np.zeros(shape[0], int))
+        arrays[lookup.index] = np.broadcast_to(ids, shape).astype(own.dtype)
+        texts = dataclasses.replace(task, batch=dataclasses.replace(batch, arrays=arrays), known_scores=None)
+        return texts.map(outputs_at(self.site), quiet=True)["activations"][0]
+
     def is_changeable(self, task: Task, index: int) -> bool:
         """Tells whether noise or a baseline make sense for one of the values."""
         return self.site is not None or task.batch.is_float(index)
@@ -152,10 +205,10 @@ class Saliency(GradientExplainer):
         model: Any built or callable Keras model. Not changed.
         backprop_modifier: `None` (default), `"guided"`, `"rectified"` (`"relu"`, `"deconv"`), or a
             rule, see `vis.backprop_modifiers.rule`.
-        input_layer: Layer at whose output the attribution is made instead of at the inputs, such
-            as the embedding of a text model: name, path, index, layer, or a pair of one of these
-            and the number of the call, from 0. Of a layer that is called several times, the first call is
-            meant, and a warning says so. Default `None`.
+        input_layer: Layer at whose output the attribution is made instead of at the inputs: name, path, index, layer,
+            or a pair of one of these and the number of the call, from 0. Of a layer that is called several times,
+            the first call is meant, and a warning says so. `"tokens"`: the embedding that takes the token ids of a
+            text model, if no layer is called so. Default `None`.
         output_layer: Layer whose units are explained. Default `None`: the model's output.
         logits: Whether the score before a final softmax or sigmoid is explained. Default `True`.
 
@@ -192,9 +245,9 @@ class GradientTimesInput(GradientExplainer):
         model: Any built or callable Keras model. Not changed.
         backprop_modifier: `None` (default), `"guided"`, `"rectified"` (`"relu"`, `"deconv"`), a rule or a composite of
             `vis.backprop_modifiers`.
-        input_layer: Layer at whose output the attribution is made instead of at the inputs, such as the embedding of a
-            text model: name, path, index, layer, or a pair of one of these and the number of the call. Default
-            `None`.
+        input_layer: Layer at whose output the attribution is made instead of at the inputs: name, path, index, layer,
+            a pair of one of these and the number of the call, or `"tokens"` for the embedding of a text model's
+            token ids. Default `None`.
         output_layer: Layer whose units are explained. Default `None`: the model's output.
         logits: Whether the score before a final softmax or sigmoid is explained. Default `True`.
 
@@ -271,9 +324,9 @@ class SmoothGrad(GradientExplainer):
             at each call.
         backprop_modifier: `None` (default), `"guided"`, `"rectified"` (`"relu"`, `"deconv"`), a rule or a composite of
             `vis.backprop_modifiers`.
-        input_layer: Layer at whose output the attribution is made instead of at the inputs, such as the embedding of a
-            text model: name, path, index, layer, or a pair of one of these and the number of the call. Default
-            `None`.
+        input_layer: Layer at whose output the attribution is made instead of at the inputs: name, path, index, layer,
+            a pair of one of these and the number of the call, or `"tokens"` for the embedding of a text model's
+            token ids. Default `None`.
         output_layer: Layer whose units are explained. Default `None`: the model's output.
         logits: Whether the score before a final softmax or sigmoid is explained. Default `True`.
 
@@ -375,12 +428,14 @@ class IntegratedGradients(GradientExplainer):
         model: Any built or callable Keras model. Not changed.
         steps: How many gradients, at least 1. Default 50.
         baseline: A number, an array that fits one sample or the batch, or a list or dict of those for
-            several inputs; for `input_layer`, of the shape of its output. Default `None`: zeros.
+            several inputs; for `input_layer`, of the shape of its output. For `input_layer="tokens"`, whole numbers
+            are token ids, which the model's embedding turns into vectors: one for all (the id of the mask or padding
+            token), or one for each token, `(T,)` or `(N, T)`. Default `None`: zeros.
         backprop_modifier: `None` (default), `"guided"`, `"rectified"` (`"relu"`, `"deconv"`), a rule or a composite of
             `vis.backprop_modifiers`.
-        input_layer: Layer at whose output the attribution is made instead of at the inputs, such as the embedding of a
-            text model: name, path, index, layer, or a pair of one of these and the number of the call. Default
-            `None`.
+        input_layer: Layer at whose output the attribution is made instead of at the inputs: name, path, index, layer,
+            a pair of one of these and the number of the call, or `"tokens"` for the embedding of a text model's
+            token ids. Default `None`.
         output_layer: Layer whose units are explained. Default `None`: the model's output.
         logits: Whether the score before a final softmax or sigmoid is explained. Default `True`.
 
@@ -449,6 +504,8 @@ def read_baselines(explainer: GradientExplainer, task: Task, values: list[np.nda
         values: What is attributed to, as `values` gives it.
         given: The baseline: a number, an array, or a list or dict of those for several inputs; `None` for zeros.
     """
+    if explainer.are_tokens(given):
+        return [explainer.embedded(task, "baseline", given)]
     flat = per_input("baseline", given, task, len(values))
     for name, one, value in zip(task.batch.layout.names, flat, values):
         if one is None and explainer.site is None:

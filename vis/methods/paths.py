@@ -34,14 +34,15 @@ class ExpectedGradients(GradientExplainer):
         model: Any built or callable Keras model. Not changed.
         background: Usual inputs, such as some of the training set: an array `(M, ...)`, or a list or dict of those for
             several inputs, whose rows belong together; `None` for inputs of whole numbers. For `input_layer`, its
-            outputs, as `vis.visualization.activations` gives them.
+            outputs, as `vis.visualization.activations` gives them; for `input_layer="tokens"`, also token ids
+            `(M, T)`, which the model's embedding turns into vectors.
         num_samples: How many gradients, at least 1. Default 100.
         seed: Seed of the draws, which are the same for every sample and backend. Default `None`: others at each call.
         backprop_modifier: `None` (default), `"guided"`, `"rectified"` (`"relu"`, `"deconv"`), a rule or a composite of
             `vis.backprop_modifiers`.
-        input_layer: Layer at whose output the attribution is made instead of at the inputs, such as the embedding of a
-            text model: name, path, index, layer, or a pair of one of these and the number of the call. Default
-            `None`.
+        input_layer: Layer at whose output the attribution is made instead of at the inputs: name, path, index, layer,
+            a pair of one of these and the number of the call, or `"tokens"` for the embedding of a text model's
+            token ids. Default `None`.
         output_layer: Layer whose units are explained. Default `None`: the model's output.
         logits: Whether the score before a final softmax or sigmoid is explained. Default `True`.
 
@@ -167,11 +168,14 @@ class ExpectedGradients(GradientExplainer):
                     "stay as they are. For words, explain their embedding by `input_layer=`."
                 )
             return np.zeros((1, *value.shape[1:]), value.dtype)
+        if self.are_tokens(given) and np.ndim(given) == value.ndim - 1:
+            return self.embedded(task, "background", given, len(given))
         array = check_numeric("background", given)
         if array.ndim != value.ndim or array.shape[1:] != value.shape[1:] or not len(array):
             expected = ", ".join(["M", *map(str, value.shape[1:])])
             hint = " One sample? Add a batch axis: `background[None]`." if array.shape == value.shape[1:] else ""
             hint = hint if self.site is None else " Take `vis.visualization.activations(model, layer, usual_inputs)`."
+            hint = hint if self.evaluator.token_lookup is None else " Of token ids give whole numbers, (M, positions)."
             raise ValueError(
                 f"`background` must hold usual values of {name}, shape ({expected}), M at least 1. "
                 f"Received: shape {array.shape}.{hint}"
@@ -354,12 +358,14 @@ class GuidedIntegratedGradients(IntegratedGradients):
         max_distance: How far each value may be from its place on the straight way, as a part of that way, in [0, 1].
             At 0 the way is straight. Default 0.02.
         baseline: A number, an array that fits one sample or the batch, or a list or dict of those for
-            several inputs; for `input_layer`, of the shape of its output. Default `None`: zeros.
+            several inputs; for `input_layer`, of the shape of its output. For `input_layer="tokens"`, whole numbers
+            are token ids, which the model's embedding turns into vectors: one for all (the id of the mask or padding
+            token), or one for each token, `(T,)` or `(N, T)`. Default `None`: zeros.
         backprop_modifier: `None` (default), `"guided"`, `"rectified"` (`"relu"`, `"deconv"`), a rule or a composite of
             `vis.backprop_modifiers`.
-        input_layer: Layer at whose output the attribution is made instead of at the inputs, such as the embedding of a
-            text model: name, path, index, layer, or a pair of one of these and the number of the call. Default
-            `None`.
+        input_layer: Layer at whose output the attribution is made instead of at the inputs: name, path, index, layer,
+            a pair of one of these and the number of the call, or `"tokens"` for the embedding of a text model's
+            token ids. Default `None`.
         output_layer: Layer whose units are explained. Default `None`: the model's output.
         logits: Whether the score before a final softmax or sigmoid is explained. Default `True`.
 

@@ -14,9 +14,10 @@ import numpy as np
 from keras import layers
 
 from vis.engine.feature_maps import by_size
-from vis.engine.inputs import main_inputs, named_input
+from vis.engine.inputs import named_input
 from vis.engine.masking import Masking, Masks, Windows, read_fill, warn_of_far_zero
 from vis.engine.requests import SCORES
+from vis.engine.tokens import plain_inputs
 from vis.methods.explainer import Explainer
 from vis.utils.images import read_between
 from vis.utils.internals import consumers, producer
@@ -71,7 +72,7 @@ class PerturbationExplainer(Explainer):
         """Returns which input is perturbed."""
         if self._input_name is not None:
             return named_input(self.model, batch, self._input_name)
-        first, *others = by_size(batch, main_inputs(self.model, batch) or None)
+        first, *others = by_size(batch, plain_inputs(self.model, batch) or None)
         sizes = [
             np.prod(batch.spatial_shape(index)) if array.ndim > 2 else 0 for index, array in enumerate(batch.arrays)
         ]
@@ -87,12 +88,18 @@ class PerturbationExplainer(Explainer):
     def spatial_shape(self, batch: Batch, index: int) -> tuple:
         """Returns the shape of the map of one sample."""
         shape, whole = batch.spatial_shape(index), batch.arrays[index].shape
+        if self.vocabulary(batch, index):
+            return whole[1:]
         if not shape:
             raise ValueError(
                 f"`{batch.layout.names[index]}` must have at least one axis besides the batch, to hide parts of it. "
                 f"Received: shape {whole}."
             )
         return whole[1:] if is_image_without_channels(self.model, batch, index) else shape
+
+    def vocabulary(self, batch: Batch, index: int) -> int:
+        """Returns how many token ids there are for an input that goes into an embedding as it is; 0 for any other."""
+        return min((one.size for one in self.evaluator.lookups(batch) if one.index == index), default=0)
 
 
 def is_image_without_channels(model: keras.Layer, batch: Batch, index: int) -> bool:
@@ -138,18 +145,22 @@ class Occlusion(PerturbationExplainer):
     Easy to read and true to the model. Its limits: the window's size decides what is seen, the baseline
     is an input that the model never saw, and it costs a forward pass for each window.
 
+    Of a text, given as token ids, tokens are hidden one by one, by another token in their place; what is padding, by
+    the padding mask or because the embedding masks the id 0, gets 0.
+
     Source: Zeiler & Fergus 2014, "Visualizing and Understanding Convolutional Networks", section 4.2.
 
     Args:
         model: Any built or callable Keras model. Not changed.
         patch: Size of the window in pixels: a number, or one for each spatial axis. Default `None`: an
-            eighth of each axis. Inputs `(N, H, W)` are taken for signals of W channels, unless the model
-            gives them more axes; a pair makes them images without a channel axis.
+            eighth of each axis; one token of a text. Inputs `(N, H, W)` are taken for signals of W channels,
+            unless the model gives them more axes; a pair makes them images without a channel axis.
         stride: Step between windows, at most `patch`, in the same form. Default `None`: half the patch.
             The last window of an axis reaches its end, whatever the stride.
         baseline: What stands in the window: a number, an array that fits one sample or the batch, `"mean"` (each
-            sample's mean over its positions, for each channel) or `"blur"` (the sample itself, blurred). Default
-            `None`: 0.
+            sample's mean over its positions, for each channel) or `"blur"` (the sample itself, blurred). For a text, a
+            token id, such as that of the tokenizer's mask or padding token. Default `None`: 0, which is the padding
+            token of many tokenizers and a word for some (GPT-2, CLIP).
         input_name: Which of several inputs is perturbed: its name, or its number. Default `None`: the one with
             spatial axes; where two are alike, one must be named.
         output_layer: Layer whose units are explained. Default `None`: the model's output.
@@ -198,7 +209,7 @@ class Occlusion(PerturbationExplainer):
         shape = array.shape[1:] if without_channels else self.spatial_shape(task.batch, index)
         masking = self._masking(task.batch, index, shape)
         windows, task = masking.parts, task.settled()
-        scores = task.scores()
+        scores, kept = task.scores(), self._kept(task.batch, index)
 
         def drops(image, numbers, results):
             found = np.zeros(shape)
@@ -208,17 +219,26 @@ class Occlusion(PerturbationExplainer):
 
         covers = windows.covers()
         (maps,) = task.reduce(SCORES, masking.count, drops, lambda _, totals: [totals[0] / covers], inputs=masking)
-        return maps
+        return maps if kept is None else np.where(kept, maps, np.float32(0))
+
+    def _kept(self, batch, index):
+        """Returns which tokens of a text are no padding, or `None` for other inputs, or where nothing tells."""
+        return self.evaluator.kept_tokens(batch, index) if self.vocabulary(batch, index) else None
 
     def _masking(self, batch, index, shape):
-        array, form = batch.arrays[index], batch.formats[index]
-        if self._baseline is None:
+        array, form, vocabulary = batch.arrays[index], batch.formats[index], self.vocabulary(batch, index)
+        if self._baseline is None and not vocabulary:
             warn_of_far_zero(batch.layout.names[index], array)
         fill = read_fill(0.0 if self._baseline is None else self._baseline, array, form)
-        return Masking(batch, index, self._windows(shape), fill)
+        if vocabulary:
+            _check_ids(fill, vocabulary)
+            kept = self._kept(batch, index)
+            fill = fill if kept is None else np.where(kept, fill, array)  # windows may reach into the padding
+        return Masking(batch, index, self._windows(shape, bool(vocabulary)), fill)
 
-    def _windows(self, shape):
-        patch = _per_axis("patch", self._patch, shape, [max(1, size // 8) for size in shape])
+    def _windows(self, shape, are_tokens):
+        size = [1 if are_tokens else max(1, size // 8) for size in shape]
+        patch = _per_axis("patch", self._patch, shape, size)
         stride = _per_axis("stride", self._stride, shape, [max(1, size // 2) for size in patch])
         if any(p > size for p, size in zip(patch, shape)):
             raise ValueError(
@@ -230,6 +250,14 @@ class Occlusion(PerturbationExplainer):
                 f"and {shown(patch)}."
             )
         return Windows(tuple(shape), tuple(patch), tuple(stride))
+
+
+def _check_ids(fill, vocabulary):
+    if (fill != np.round(fill)).any() or fill.min() < 0 or fill.max() >= vocabulary:
+        raise ValueError(
+            f"`baseline` must be a token id from 0 to {vocabulary - 1}, as tokens are hidden. Received: values from "
+            f"{fill.min():g} to {fill.max():g}. Take the id of the tokenizer's mask or padding token."
+        )
 
 
 def _read_sizes(name, value):
@@ -310,7 +338,7 @@ class RISE(PerturbationExplainer):
     def explain(self, task: Task) -> np.ndarray:
         """Returns the sum of the masks weighted by the scores, over n p."""
         index = self.perturbed(task.batch)
-        if not task.batch.is_float(index):
+        if not task.batch.is_float(index) or self.vocabulary(task.batch, index):
             raise ValueError(
                 f"`{task.batch.layout.names[index]}` holds whole numbers, which cannot be faded by a mask. "
                 "Use vis.Occlusion."

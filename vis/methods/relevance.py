@@ -47,8 +47,9 @@ class LRP(GradientTimesInput):
         composite: The name of a composite (`"epsilon"`, `"epsilon-plus"`, `"epsilon-plus-flat"`, `"epsilon-gamma"`,
             `"alpha2-beta1"`, `"alpha2-beta1-flat"`, `"deep-taylor"`, `"excitation"`), a
             `vis.backprop_modifiers.Composite`, or one rule for all linear layers. Default `"epsilon-plus-flat"`.
-        input_layer: Layer whose units get the relevance instead of the inputs, such as the embedding of a text model:
-            name, path, index, layer, or a pair of one of these and the number of the call. Default `None`.
+        input_layer: Layer whose units get the relevance instead of the inputs: name, path, index, layer, a pair of one
+            of these and the number of the call, or `"tokens"` for the embedding of a text model's token ids. Default
+            `None`.
         output_layer: Layer whose units are explained. Default `None`: the model's output.
         logits: Whether the score before a final softmax or sigmoid is explained. Default `True`.
 
@@ -92,7 +93,7 @@ class LRP(GradientTimesInput):
         """Returns the explainer that gives the relevance of a layer's units instead of the inputs'.
 
         Args:
-            layer: Name, path, index, layer, or a pair of one of these and the number of the call.
+            layer: Name, path, index, layer, a pair of one of these and the number of the call, or `"tokens"`.
 
         Returns:
             An explainer like this one. When called, it returns relevance in the shape of the layer's output.
@@ -215,8 +216,10 @@ class DeepLIFT(GradientExplainer):
     Args:
         model: Any built or callable Keras model. Not changed.
         baseline: A number, an array that fits one sample or the batch, or a list or dict of those for several inputs;
-            for `input_layer`, of the shape of its output. Default `None`: zeros.
-        input_layer: Layer at whose output the attribution is made instead of at the inputs. Default `None`.
+            for `input_layer`, of the shape of its output. For `input_layer="tokens"`, whole numbers are token ids,
+            see `vis.IntegratedGradients`. Default `None`: zeros.
+        input_layer: Layer at whose output the attribution is made instead of at the inputs; `"tokens"` for the
+            embedding of a text model's token ids. Default `None`.
         output_layer: Layer whose units are explained. Default `None`: the model's output.
         logits: Whether the score before a final softmax or sigmoid is explained. Default `True`.
 

@@ -114,6 +114,20 @@ def is_integer(value) -> bool:
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
+def holds_integers(value) -> bool:
+    """Tells whether `value` is a whole number, or an array, a tensor or lists of them by their type (no bools).
+
+    Examples:
+        >>> holds_integers(3), holds_integers([[1, 2]]), holds_integers(np.zeros(2)), holds_integers("3")
+        (True, True, False, False)
+    """
+    if hasattr(value, "dtype"):
+        return "int" in str(value.dtype)
+    if not isinstance(value, (list, tuple)):
+        return is_integer(value)
+    return bool(value) and all(map(holds_integers, value))
+
+
 def check_count(name: str, value, minimum: int = 0) -> int:
     """Returns `value` as an int of at least `minimum`, or raises."""
     if not is_integer(value):

@@ -20,6 +20,7 @@ from vis.methods.cam import (
 from vis.methods.feature_visualization import FeatureVisualization
 from vis.methods.full_gradients import FullGrad
 from vis.methods.gradients import GradientTimesInput, IntegratedGradients, Saliency, SmoothGrad
+from vis.methods.language import attribute_tokens
 from vis.methods.layer_outputs import activations
 from vis.methods.paths import BlurIntegratedGradients, ExpectedGradients, GuidedIntegratedGradients
 from vis.methods.perturbation import RISE, Occlusion
@@ -68,6 +69,7 @@ __all__ = [
     "activations",
     "attention_gradients",
     "attention_maps",
+    "attribute_tokens",
     "get_num_filters",
     "heatmap",
     "overlay",
