@@ -92,26 +92,22 @@ def test_texts_go_on_by_the_likeliest_letter_or_by_chance(example):
     assert len(by_chance) == 2
 
 
-def test_each_row_is_what_one_letter_took_from_those_before_it(scripts, model):
-    example, script = scripts
-    ids = example.encode("the same word and the same")
-    explainer = vis.GradientTimesInput(model, input_layer=script.TOKENS)
-    matrix = script.what_it_took(explainer, ids, 20)
-    assert matrix.shape == (6, 26)
-    for row, place in zip(matrix, range(20, 26)):
-        assert not row[place:].any() and np.abs(row[:place]).min() > 0
-        alone = explainer(ids[None, :place], vis.targets.NextToken(ids[place])).sum(axis=-1)
-        np.testing.assert_allclose(row[:place], alone[0], atol=1e-4 * np.abs(alone).max())
-
-
 def test_the_matrix_has_the_new_letters_down_and_all_across(scripts):
-    matrix = np.array([[1.0, -2.0, 0, 0], [0.5, 0, 4.0, 0]])
-    figure = scripts[1].draw({"one": matrix, "other": matrix}, ["a", " ", "\n", "b"])
-    first, _ = figure.axes
-    assert [label.get_text() for label in first.get_xticklabels()] == ["a", "␣", "¶", "b"]
-    assert [label.get_text() for label in first.get_yticklabels()] == ["¶", "b"]
-    assert first.images[0].get_array().mask.tolist() == [[False, False, True, True], [False, False, False, True]]
-    assert first.images[0].get_clim() == (-4, 4)
+    figure = scripts[1].draw(np.array([[1.0, -2.0, 0, 0], [0.5, 0, 4.0, 0]]), "LRP", ["a", " ", "\n", "b"])
+    axis = figure.axes[0]
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["a", "␣", "¶", "b"]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["¶", "b"]
+    assert axis.images[0].get_array().mask.tolist() == [[False, False, True, True], [False, False, False, True]]
+    assert figure.get_suptitle() == "LRP"
+
+
+def test_letters_are_explained_by_those_before_them(scripts, model):
+    example, script = scripts
+    ids = example.encode("the same word")
+    for explainer in script.explainers(model).values():
+        matrix = vis.attribute_tokens(explainer, ids, prompt_length=10)
+        assert matrix.shape == (3, 13)
+        assert [np.flatnonzero(row).tolist() for row in matrix] == [list(range(place)) for place in (10, 11, 12)]
 
 
 def test_a_prompt_that_is_too_long_is_said(scripts):

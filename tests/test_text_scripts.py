@@ -34,12 +34,9 @@ def model(scripts):
 
 
 def test_pieces_become_words_whose_values_are_sums(scripts):
-    words, places = scripts["similar_sentences"].words_of(
-        ["[CLS]", "un", "##believ", "##ably", "good", "[SEP]", "[PAD]"]
-    )
-    assert words == ["unbelievably", "good"] and places == [[1, 2, 3], [4]]
-    values = np.array([9.0, 1, 2, -4, 5, 9, 9])
-    assert scripts["similar_sentences"].of_words(values, places).tolist() == [-1, 5]
+    pieces = ["[CLS]", "un", "##believ", "##ably", "good", "[SEP]", "[PAD]"]
+    words, values = scripts["similar_sentences"].in_words(pieces, np.array([9.0, 1, 2, -4, 5, 9, 9]))
+    assert words == ["unbelievably", "good"] and values.tolist() == [-1, 5]
 
 
 def lines():
@@ -63,9 +60,10 @@ def test_the_figure_has_a_panel_for_each_sentence_scaled_line_by_line(scripts):
 
 def test_words_are_hidden_in_their_order(scripts, tokenizer):
     encoded = tokenizer.encode(["the embeddings grow"])
-    _, places = scripts["similar_sentences"].words_of(tokenizer.pieces(encoded["token_ids"][0]))
-    assert places == [[1], [2, 3, 4, 5], [6]]
-    copies = scripts["deletion"].masked(encoded, places, [1, 2, 0])
+    pieces = tokenizer.pieces(encoded["token_ids"][0])
+    words, parts = scripts["similar_sentences"].in_words(pieces, np.eye(len(pieces)))
+    assert words == ["the", "embeddings", "grow"]
+    copies = scripts["deletion"].masked(encoded, parts, [1, 2, 0])
     hidden = copies["token_ids"] == scripts["network"].MASK
     assert [np.flatnonzero(row).tolist() for row in hidden] == [[], [2, 3, 4, 5], [2, 3, 4, 5, 6], [1, 2, 3, 4, 5, 6]]
     assert copies["padding_mask"].shape == copies["token_ids"].shape and copies["padding_mask"].all()

@@ -13,74 +13,48 @@ import pathlib
 
 import keras
 import numpy as np
-from matplotlib.figure import Figure
 from network import CONTEXT, encode, generate, load
+from PIL import Image
 
 import vis
 
 OUTPUT = pathlib.Path(__file__).resolve().parent / "output"
 PROMPT, LENGTH = "TensorFlow, JAX and PyTorch. Tens", 12
-TOKENS = "token_embedding"
 MARKS = {"\n": "¶", " ": "␣"}
 
 
-def explainers(model, layer=TOKENS):
-    """Returns a dict from titles to explainers of the letters."""
+def explainers(model):
+    """Returns a dict from titles to explainers of the tokens."""
     return {
-        "integrated gradients": vis.IntegratedGradients(model, steps=32, input_layer=layer),
-        "LRP": vis.LRP(model, "attention", input_layer=layer),
+        "integrated gradients": vis.IntegratedGradients(model, steps=32, input_layer="tokens"),
+        "LRP": vis.LRP(model, "attention", input_layer="tokens"),
     }
 
 
-def what_it_took(explainer, ids, start):
-    """Returns what each token from a place on took from those before it, `(tokens, T)`.
-
-    Each is a row of one batch, at the text's full length: as nothing is seen of what comes after, that changes nothing.
+def draw(matrix, title, tokens):
+    """Returns a figure of what each new token took from those before it.
 
     Args:
-        explainer: An explainer of the tokens of a network of this file, or of one of keras-hub.
-        ids: The text, `(T,)`.
-        start: Place of the first token that is explained, at least 1.
-    """
-    places = np.arange(start, len(ids))
-    rows = np.repeat(ids[None], len(places), axis=0)
-    names = explainer.model.input if isinstance(explainer.model.input, dict) else ()
-    inputs = {"token_ids": rows, "padding_mask": np.ones_like(rows)} if names else rows
-    return explainer(inputs, vis.targets.NextToken(ids[places], places - 1)).sum(axis=-1)
-
-
-def draw(found, tokens):
-    """Returns a figure with a panel for each method: new tokens down, all tokens across.
-
-    Args:
-        found: Dict from titles to matrices `(new, T)`.
+        matrix: `(new, T)`.
+        title: What stands above it.
         tokens: The T tokens as text.
     """
-    new = len(next(iter(found.values())))
     tokens = ["".join(MARKS.get(letter, letter) for letter in token) for token in tokens]
-    size = 0.2 * len(tokens) + 1.5, (0.2 * new + 1) * len(found)
-    figure = Figure(figsize=size, layout="constrained")
-    for axis, (title, values) in zip(figure.subplots(len(found), 1, squeeze=False)[:, 0], found.items()):
-        unseen = np.arange(len(tokens)) >= np.arange(len(tokens) - new, len(tokens))[:, None]
-        top = np.abs(values).max()
-        axis.set_facecolor("0.9")
-        axis.imshow(np.ma.array(values, mask=unseen), cmap="RdBu_r", vmin=-top, vmax=top, aspect="auto")
-        axis.set_xticks(range(len(tokens)), tokens, fontsize=9, family="monospace")
-        axis.set_yticks(range(new), tokens[-new:], fontsize=9, family="monospace")
-        axis.tick_params(length=0, labeltop=True, top=False, labelbottom=False, bottom=False)
-        axis.set_title(title, fontsize=11, loc="left")
-        axis.axvline(len(tokens) - new - 0.5, color="0.4", linewidth=0.8)
+    figure = vis.plotting.show_token_matrix(matrix, tokens)
+    figure.suptitle(title, fontsize=11)
+    if max(map(len, tokens)) == 1:
+        figure.axes[0].tick_params(axis="x", labelrotation=0)
     return figure
 
 
 def letters(prompt, quick):
-    """Returns the network of letters, its embedding, a text as numbers, its letters, and where the new ones begin."""
+    """Returns the network of letters, a text as numbers, its letters, and where the new ones begin."""
     start = len(encode(prompt))
     if not 0 < start <= CONTEXT - LENGTH:
         raise SystemExit(f"The prompt must have from 1 to {CONTEXT - LENGTH} letters. Received: {start}.")
     model = load(quick=quick)
     text = generate(model, prompt, 4 if quick else LENGTH)
-    return model, TOKENS, encode(text), list(text), start
+    return model, encode(text), list(text), start
 
 
 def preset(name, prompt, quick):
@@ -94,8 +68,7 @@ def preset(name, prompt, quick):
     ids = np.asarray(keras.ops.convert_to_numpy(tokenizer(text)), "int32")
     if len(ids) <= start:
         raise SystemExit("The model wrote nothing. Give another prompt.")
-    # Most such models use the embedding once more, for their output: the first use is meant.
-    return model, (TOKENS, 0), ids, [tokenizer.detokenize([number]) for number in ids.tolist()], start
+    return model, ids, [tokenizer.detokenize([number]) for number in ids.tolist()], start
 
 
 def main(arguments=None):
@@ -109,10 +82,13 @@ def main(arguments=None):
     options.output.mkdir(parents=True, exist_ok=True)
 
     written = preset(options.preset, options.prompt, options.quick) if options.preset else None
-    model, layer, ids, tokens, start = written or letters(options.prompt, options.quick)
+    model, ids, tokens, start = written or letters(options.prompt, options.quick)
     print(f"it wrote: {''.join(tokens)!r}")
-    found = {name: what_it_took(one, ids, start) for name, one in explainers(model, layer).items()}
-    draw(found, tokens).savefig(options.output / "reads.png", dpi=110)
+    pictures = []
+    for title, explainer in explainers(model).items():
+        matrix = vis.attribute_tokens(explainer, ids, prompt_length=start)
+        pictures.append(vis.plotting.rendered(draw(matrix, title, tokens)))
+    Image.fromarray(np.concatenate(pictures)).save(options.output / "reads.png")
     print(f"wrote {options.output / 'reads.png'}")
 
 

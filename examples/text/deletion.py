@@ -15,7 +15,7 @@ import pathlib
 import numpy as np
 from matplotlib.figure import Figure
 from network import MASK, WordPieces, sentence_encoder
-from similar_sentences import explain, of_words, words_of
+from similar_sentences import explain, in_words
 
 OUTPUT = pathlib.Path(__file__).resolve().parent / "output"
 CHANCE = "by chance"
@@ -86,23 +86,23 @@ RELATED = (
 )  # fmt: skip
 
 
-def masked(encoded, places, order):
+def masked(encoded, parts, order):
     """Returns copies of a sentence of which ever more words are hidden: none first, all last.
 
     Args:
         encoded: What the network takes, of one sentence.
-        places: For each word the places of its pieces.
+        parts: Which pieces belong to which word, `(T, W)` of 0 and 1.
         order: Numbers of the words.
     """
     ids = np.repeat(encoded["token_ids"], len(order) + 1, axis=0)
     for count, word in enumerate(order):
-        ids[count + 1 :, places[word]] = MASK
+        ids[count + 1 :, parts[:, word] > 0] = MASK
     return {"token_ids": ids, "padding_mask": np.repeat(encoded["padding_mask"], len(ids), axis=0)}
 
 
-def curves(model, encoded, vector, places, orders):
+def curves(model, encoded, vector, parts, orders):
     """Returns the cosines `(orders, words + 1)` while words are hidden, in each of the orders."""
-    copies = [masked(encoded, places, order) for order in orders]
+    copies = [masked(encoded, parts, order) for order in orders]
     together = {name: np.concatenate([one[name] for one in copies]) for name in encoded}
     return (model.predict(together, batch_size=64, verbose=0) @ vector).reshape(len(orders), -1)
 
@@ -123,10 +123,11 @@ def measure(model, tokenizer, pairs, chances=20, seed=0):
     result = {name: [] for name in [*found, CHANCE]}
     for i, vector in enumerate(vectors):
         encoded = {name: values[i : i + 1] for name, values in firsts.items()}
-        _, places = words_of(tokenizer.pieces(firsts["token_ids"][i]))
-        orders = [np.argsort(-of_words(values[i], places), kind="stable") for values in found.values()]
-        orders += [chance.permutation(len(places)) for _ in range(chances)]
-        read = curves(model, encoded, vector, places, orders)
+        pieces = tokenizer.pieces(firsts["token_ids"][i])
+        words, parts = in_words(pieces, np.eye(len(pieces)))
+        orders = [np.argsort(-values[i] @ parts, kind="stable") for values in found.values()]
+        orders += [chance.permutation(len(words)) for _ in range(chances)]
+        read = curves(model, encoded, vector, parts, orders)
         rows = [*read[: len(found)], read[len(found) :].mean(axis=0)]
         for name, row in zip(result, rows):
             result[name].append(np.interp(POINTS, np.linspace(0, 1, len(row)), row))

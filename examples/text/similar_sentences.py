@@ -12,15 +12,14 @@ import argparse
 import html
 import pathlib
 
-import keras
 import numpy as np
 from matplotlib.figure import Figure
 from network import MASK, PAD, WordPieces, sentence_encoder
 
 import vis
+from vis.utils.tokens import join_pieces
 
 OUTPUT = pathlib.Path(__file__).resolve().parent / "output"
-TOKENS = "token_embedding"
 PAIRS = (
     ("A small dog chased the ball across the park.", "The puppy ran after a toy on the grass."),
     ("The bank raised its interest rates again this month.", "We sat on the bank of the river and watched boats."),
@@ -38,13 +37,12 @@ h2 {margin: 2.5rem 0 .5rem; font-size: 1.1rem}
 
 def explainers(model):
     """Returns a dict from names to the explainers; all tell of the pieces of a sentence."""
-    padding = keras.ops.convert_to_numpy(model.get_layer(TOKENS).embeddings)[PAD]
     return {
-        "gradient × input": vis.GradientTimesInput(model, input_layer=TOKENS),
-        "integrated gradients": vis.IntegratedGradients(model, baseline=padding, steps=50, input_layer=TOKENS),
-        "occlusion": vis.Occlusion(model, patch=1, baseline=MASK, input_name="token_ids"),
+        "gradient × input": vis.GradientTimesInput(model, input_layer="tokens"),
+        "integrated gradients": vis.IntegratedGradients(model, baseline=PAD, steps=50, input_layer="tokens"),
+        "occlusion": vis.Occlusion(model, patch=1, baseline=MASK),
         "attention relevance": vis.AttentionRelevance(model),
-        "LRP": vis.LRP(model, "attention", input_layer=TOKENS),
+        "LRP": vis.LRP(model, "attention", input_layer="tokens"),
     }
 
 
@@ -61,22 +59,11 @@ def explain(model, encoded, vectors):
     return {name: values if values.ndim == 2 else values.sum(axis=-1) for name, values in found.items()}
 
 
-def words_of(pieces):
-    """Returns the words that pieces make, and for each the places of its pieces; special pieces are left out."""
-    words, places = [], []
-    for place, piece in enumerate(pieces):
-        if piece.startswith("##"):
-            words[-1] += piece[2:]
-            places[-1].append(place)
-        elif piece not in ("[CLS]", "[SEP]", "[PAD]"):
-            words.append(piece)
-            places.append([place])
-    return words, places
-
-
-def of_words(values, places):
-    """Returns values of words, the sums of those of their pieces."""
-    return np.array([values[own].sum() for own in places])
+def in_words(pieces, values):
+    """Returns words and the sums of their pieces' values, `(W,)` or `(rows, W)`, without special tokens."""
+    words, values = join_pieces(pieces, values)
+    kept = [i for i, word in enumerate(words) if word not in ("[CLS]", "[SEP]", "[PAD]")]
+    return [words[i] for i in kept], values[..., kept]
 
 
 def lines_of(model, tokenizer, sentences):
@@ -95,9 +82,9 @@ def lines_of(model, tokenizer, sentences):
         axis=1, keepdims=True, where=encoded["padding_mask"] > 0, initial=1
     )
     for i, ids in enumerate(encoded["token_ids"]):
-        words, places = words_of(tokenizer.pieces(ids))
-        values = {name: of_words(one[i], places) for name, one in found.items()}
-        yield words, values, float(vectors[i] @ partners[i])
+        pieces = tokenizer.pieces(ids)
+        words, values = in_words(pieces, np.stack([one[i] for one in found.values()]))
+        yield words, dict(zip(found, values)), float(vectors[i] @ partners[i])
 
 
 def page(lines):
