@@ -331,3 +331,123 @@ def whisper():
         "decoder_token_ids": token_ids(),
         "decoder_padding_mask": np.ones((3, 8), "int32"),
     }
+
+
+# --- more transformers, for attention
+
+
+def dinov3():
+    backbone = _models().DINOV3Backbone(
+        patch_size=8,
+        num_layers=2,
+        hidden_dim=16,
+        num_heads=2,
+        intermediate_dim=32,
+        num_register_tokens=4,
+        image_shape=(32, 32, 3),
+    )
+    features = keras.layers.Lambda(lambda x: x[:, 0], name="class_token")(backbone.output)
+    return keras.Model(backbone.input, keras.layers.Dense(4, name="head")(features)), {"pixel_values": images()}
+
+
+def roberta():
+    return _transformer(_models().RobertaBackbone, num_heads=2, max_sequence_length=8), text()
+
+
+def albert():
+    backbone = _transformer(_models().AlbertBackbone, num_heads=2, embedding_dim=8, max_sequence_length=8)
+    return backbone, text(segments=True)
+
+
+def distil_bert():
+    return _transformer(_models().DistilBertBackbone, num_heads=2, max_sequence_length=8), text()
+
+
+def deberta():
+    return _transformer(_models().DebertaV3Backbone, num_heads=2, max_sequence_length=8, bucket_size=4), text()
+
+
+def esm():
+    return _transformer(_models().ESMBackbone, num_heads=2), {"token_ids": token_ids()}
+
+
+def opt():
+    models = _models()
+    return models.OPTCausalLM(_transformer(models.OPTBackbone, num_heads=2, max_sequence_length=8)), text()
+
+
+def bloom():
+    models = _models()
+    return models.BloomCausalLM(_transformer(models.BloomBackbone, num_heads=2)), text()
+
+
+def falcon():
+    models = _models()
+    return models.FalconCausalLM(_transformer(models.FalconBackbone, num_attention_heads=2)), text()
+
+
+def gpt_neo_x():
+    models = _models()
+    return models.GPTNeoXCausalLM(_transformer(models.GPTNeoXBackbone, num_heads=2, max_sequence_length=8)), text()
+
+
+def _grouped(backbone, model, **more):
+    return model(_transformer(backbone, num_query_heads=2, num_key_value_heads=1, **more)), text()
+
+
+def gemma2():
+    models = _models()
+    return _grouped(
+        models.GemmaBackbone,
+        models.GemmaCausalLM,
+        head_dim=8,
+        attention_logit_soft_cap=50.0,
+        final_logit_soft_cap=30.0,
+        use_post_ffw_norm=True,
+        use_post_attention_norm=True,
+        use_sliding_window_attention=True,
+        sliding_window_size=4,
+    )
+
+
+def mistral():
+    models = _models()
+    return _grouped(models.MistralBackbone, models.MistralCausalLM, sliding_window=4)
+
+
+def qwen():
+    models = _models()
+    return _grouped(models.QwenBackbone, models.QwenCausalLM)
+
+
+def qwen3():
+    models = _models()
+    return _grouped(models.Qwen3Backbone, models.Qwen3CausalLM, head_dim=8)
+
+
+def phi3():
+    models = _models()
+    return _grouped(models.Phi3Backbone, models.Phi3CausalLM)
+
+
+def _both_sides(count=3):
+    return {
+        "encoder_token_ids": token_ids(count, 6),
+        "encoder_padding_mask": np.ones((count, 6), "int32"),
+        "decoder_token_ids": token_ids(count, 8),
+        "decoder_padding_mask": np.ones((count, 8), "int32"),
+    }
+
+
+def t5():
+    return _transformer(_models().T5Backbone, num_heads=2), _both_sides()
+
+
+def bart():
+    return _transformer(_models().BartBackbone, num_heads=2, max_sequence_length=8), _both_sides()
+
+
+def whisper_short():
+    """Whisper with fewer tokens to say than to hear."""
+    model, inputs = whisper()
+    return model, {**inputs, **{key: inputs[key][:, :6] for key in ("decoder_token_ids", "decoder_padding_mask")}}
