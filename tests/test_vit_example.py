@@ -102,17 +102,6 @@ def test_places_are_discs_on_the_photographs(script):
     assert set(script.PLACES) == set(script.NAMES)
 
 
-def test_what_patches_keep_for_themselves_is_taken_away(script, capsys):
-    led = np.random.default_rng(0).uniform(0, 0.01, (2, 16, 16))
-    led[:, 3, 4] = led[:, 9, 9] = 0
-    kept = led.copy()
-    kept[0, 3, 4:6] += 0.5
-    kept[1, 9, 9] += 1
-    found = script.without_kept(kept)
-    np.testing.assert_allclose(found, led, atol=1e-12)
-    assert "kept by the patches that are read" in capsys.readouterr().out
-
-
 def test_maps_of_patches_lie_where_the_patches_are(script):
     maps = np.zeros((1, 16, 16))
     maps[0, 2, 5] = 1

@@ -3,7 +3,7 @@
 For 30 pairs of sentences, every word of the first one is replaced by "[MASK]", in the order that a method gives, and
 the cosine with the second one is read after each. The area under this curve is small where a method finds the words
 that make the two similar. Beside it stands the mean of 20 orders by chance. Writes a table, `deletion.md`, and the mean
-curves, `deletion.png`, into `output/`; that takes about three minutes on two cores.
+curves, `deletion.png`, into `output/`; that takes about a minute on two cores.
 
 Occlusion has an advantage here: it asks the same question, for each word alone. And the network was not trained with
 "[MASK]" in sentences, so a part of each fall is that it has not seen such text.

@@ -4,8 +4,7 @@ A sentence encoder gives each sentence a vector; the cosine of two vectors says 
 be. Each sentence is explained by the vector of the other one: red words raise the cosine, blue words lower it. Writes
 `similar.html`, a page with all pairs, and `similar.png`, the first two of them, into `output/`; that takes a minute.
 
-Every method scales by itself, so compare words within a line, not between lines. Attention relevance has no sign. The
-network ends in a mean over all tokens, each of which keeps the same share of it: the smallest value is taken away.
+Every method has its own scale, so compare words within a line, not between lines. Attention relevance has no sign.
 """
 
 import argparse
@@ -78,9 +77,6 @@ def lines_of(model, tokenizer, sentences):
     vectors = model.predict(encoded, verbose=0)
     partners = vectors.reshape(-1, 2, vectors.shape[1])[:, ::-1].reshape(vectors.shape)
     found = explain(model, encoded, partners)
-    found["attention relevance"] -= found["attention relevance"].min(
-        axis=1, keepdims=True, where=encoded["padding_mask"] > 0, initial=1
-    )
     for i, ids in enumerate(encoded["token_ids"]):
         pieces = tokenizer.pieces(ids)
         words, values = in_words(pieces, np.stack([one[i] for one in found.values()]))

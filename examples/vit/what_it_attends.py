@@ -7,10 +7,9 @@ Writes two pictures into `output/`, which takes about two minutes on two cores:
   Rollout and attention relevance go by the attention, LRP goes through all of the network, Grad-CAM stops at the grid
   of patches before the decoder.
 
-This network has no class: its decoder reads the patches and drops the class token. What the class token gathers comes
-into the answer only where patches attend to it later, so its attention in the last block says nothing of the answer,
-and is left out. And the patches that the decoder reads for a place keep nearly all attention relevance for themselves.
-That share is printed and taken away, so that the picture shows the rest: where attention leads.
+Red speaks for the place, blue against it; the other maps have no sign. This network has no class: its decoder reads the
+patches and drops the class token. What the class token gathers comes into the answer only where patches attend to it
+later, so its attention in the last block says nothing of the answer, and is left out.
 """
 
 import argparse
@@ -52,8 +51,7 @@ def explain(model, images, masks):
     """Yields titles and maps `(N, 224, 224)` of what the saliency inside of the masks comes from."""
     target = vis.targets.Region(masks)
     yield "rollout", on_image(vis.AttentionRollout(model, upsample=False)(images, target))
-    led = without_kept(vis.AttentionRelevance(model, upsample=False)(images, target))
-    yield "attention\nrelevance", on_image(led)
+    yield "attention\nrelevance", on_image(vis.AttentionRelevance(model, upsample=False)(images, target))
     pixels = vis.LRP(model, "attention")(images, target)
     yield "LRP, summed\nover patches", on_image(pixels.reshape(-1, GRID, PATCH, GRID, PATCH * 3).sum(axis=(2, 4)))
     yield "Grad-CAM", vis.GradCAM(model, "grid")(images, target)
@@ -62,17 +60,6 @@ def explain(model, images, masks):
 def on_image(maps):
     """Returns values of patches `(N, 16, 16)` as maps `(N, 224, 224)`."""
     return np.kron(maps, np.ones((1, PATCH, PATCH)))
-
-
-def without_kept(maps):
-    """Returns attention relevance `(N, 16, 16)` without what the patches that are read keep for themselves.
-
-    Each of these begins with the same share. The rest is small beside it, so they are the ones above half the maximum.
-    """
-    read = maps > maps.max(axis=(1, 2), keepdims=True) / 2
-    share = np.min(maps, axis=(1, 2), keepdims=True, where=read, initial=np.inf)
-    print(f"kept by the patches that are read: {(read * share).sum() / maps.sum():.0%} of attention relevance")
-    return maps - read * share
 
 
 def scaled(values):
