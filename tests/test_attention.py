@@ -523,7 +523,7 @@ def test_a_score_that_no_attention_matters_for_is_refused(tokens):
     attended = layers.GlobalAveragePooling1D()(layers.MultiHeadAttention(2, 4)(x, x))
     outputs = layers.Concatenate()([layers.Dense(1)(attended), layers.Dense(1)(layers.GlobalAveragePooling1D()(x))])
     model = keras.Model(tokens_in, outputs)
-    with pytest.raises(ValueError, match="depends on none of the attentions"):
+    with pytest.raises(ValueError, match="No attention leads from what the score is read from"):
         vis.AttentionRelevance(model)(tokens, 1)
 
 
@@ -550,3 +550,36 @@ def test_reduced_keys_are_refused(rng):
 def test_no_warnings_of_the_models_own(tokens, recwarn):
     vis.LRP(stacked(), "attention")(tokens, 1)
     assert not [one for one in recwarn if issubclass(one.category, VisualizationWarning)]
+
+
+# --- class activation maps of tokens that are named
+
+
+def behind(count=3):
+    """Returns a vision transformer with some tokens behind the patches, read from all."""
+    images = keras.Input((8, 8, 3))
+    x = layers.Reshape((-1, WIDTH))(layers.Conv2D(WIDTH, 4, 4, data_format="channels_last")(images))
+    x = layers.Concatenate(axis=1)([x, ops.zeros_like(x[:, :count]) + 0.2])
+    x = layers.Dense(6, activation="relu", name="tokens")(x)
+    return keras.Model(images, layers.Dense(2)(layers.GlobalAveragePooling1D()(x)))
+
+
+@pytest.mark.parametrize(
+    "method", [vis.GradCAM, vis.HiResCAM, vis.LayerCAM, vis.EigenCAM, vis.ScoreCAM, vis.AblationCAM]
+)
+def test_class_activation_maps_take_the_places_of_other_tokens(method, rng):
+    model, photos = behind(), rng.random((2, 8, 8, 3), dtype="float32")
+    got = method(model, "tokens", tokens=[4, 5, 6], upsample=False)(photos, 1)
+    assert got.shape == (2, 2, 2)
+    if method is vis.HiResCAM:
+        values = vis.visualization.activations(model, "tokens", photos)[:, :4]
+        weights = value_of(model.layers[-1].kernel)[:, 1] / 7
+        close(got, np.maximum(values @ weights, 0).reshape(2, 2, 2), 1e-5)
+    with pytest.raises(ValueError, match="without 2 of them.*tokens=") as caught:
+        method(model, "tokens", tokens=2)(photos, 1)
+    assert len(str(caught.value)) < 400
+
+
+def test_guided_grad_cam_takes_the_places_of_other_tokens(rng):
+    photos = rng.random((2, 8, 8, 3), dtype="float32")
+    assert vis.GuidedGradCAM(behind(), "tokens", tokens=[4, 5, 6])(photos, 1).shape == photos.shape

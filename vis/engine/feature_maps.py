@@ -16,6 +16,7 @@ from vis.engine.requests import Site
 from vis.engine.survey import is_built_in, is_elementwise
 from vis.utils.formats import data_format
 from vis.utils.internals import children, producer, producers
+from vis.utils.validation import check_count, is_integer, shown
 
 # Their output is that of another layer, at shifted positions.
 _SHIFTING = tuple(getattr(keras.layers, f"{kind}{n}D") for kind in ("ZeroPadding", "Cropping") for n in (1, 2, 3))
@@ -94,7 +95,7 @@ def spatial_shape(layer, shape) -> tuple:
     return tuple(shape[2:] if data_format(layer) == "channels_first" else shape[1:-1])
 
 
-def feature_maps(model, survey, batch, output=None) -> list:
+def feature_maps(model, survey, batch, output=None, tokens=None) -> list:
     """Returns the feature maps that come before what is explained, the last one first.
 
     Args:
@@ -102,6 +103,7 @@ def feature_maps(model, survey, batch, output=None) -> list:
         survey: Its `vis.engine.survey.Survey`.
         batch: The inputs.
         output: The layer that is explained; `None` for the model's output.
+        tokens: See `read_tokens`.
     """
     own, skipped = [operation for _, operation in operations(model)], not_searched(model)
     shapes = collections.defaultdict(set)
@@ -113,7 +115,7 @@ def feature_maps(model, survey, batch, output=None) -> list:
         at_one_scale = len(shapes[one.place]) == 1  # a detector's head runs at each scale, and none has it all
         is_point = all(size == 1 for size in spatial_shape(own[one.place], one.shape))
         if id(own[one.place]) not in skipped and one.keeps_rows and not (one.is_distribution or is_point):
-            found += [feature_map(own[one.place], one, batch)] if at_one_scale else []
+            found += [feature_map(own[one.place], one, batch, tokens)] if at_one_scale else []
     found = [one for one in reversed(found) if one is not None]
     fitting = [one for one in found if one.input is not None]
     ranks = [len(batch.spatial_shape(one.input)) for one in fitting]
@@ -121,13 +123,14 @@ def feature_maps(model, survey, batch, output=None) -> list:
     return [one for one, rank in zip(fitting, ranks) if rank == max(ranks)] or found
 
 
-def feature_map(layer, seen, batch) -> FeatureMap | None:
+def feature_map(layer, seen, batch, tokens=None) -> FeatureMap | None:
     """Returns what a layer puts out as a map of an input, or `None` where it has no positions.
 
     Args:
         layer: The layer.
         seen: Its `vis.engine.survey.Seen`.
         batch: The inputs.
+        tokens: See `read_tokens`.
     """
     spatial = spatial_shape(layer, seen.shape)
     if not spatial:
@@ -137,7 +140,7 @@ def feature_map(layer, seen, batch) -> FeatureMap | None:
     if index is not None or len(seen.shape) != 3:
         return FeatureMap(site, index, None, seen.inputs)
     for index in by_size(batch, seen.inputs):
-        grid = token_grid(seen.shape[1], batch.spatial_shape(index))
+        grid = token_grid(seen.shape[1], batch.spatial_shape(index), tokens)
         if grid is not None:
             return FeatureMap(site, index, grid, seen.inputs)
     return FeatureMap(site, None, None, seen.inputs)
@@ -165,6 +168,28 @@ def by_size(batch, indices=None) -> list:
     """Returns the indices of inputs, those with the most positions first."""
     indices = range(len(batch.arrays)) if indices is None else sorted(indices)
     return sorted(indices, key=lambda index: -np.prod(batch.spatial_shape(index)))
+
+
+def read_tokens(tokens) -> tuple | None:
+    """Returns the places of the class and register tokens that the user names, or `None`.
+
+    Args:
+        tokens: How many stand before the patches, a list of their places, or `None`.
+
+    Raises:
+        ValueError, TypeError: It is something else.
+    """
+    if tokens is None:
+        return None
+    if is_integer(tokens):
+        return tuple(range(check_count("tokens", tokens)))
+    places = list(tokens) if isinstance(tokens, (list, tuple, np.ndarray, range)) else [None]
+    if not all(is_integer(place) and place >= 0 for place in places) or len(set(places)) < len(places):
+        raise TypeError(
+            "`tokens` must be how many class and register tokens stand before the patches, or a list of their places. "
+            f"Received: {shown(tokens)}."
+        )
+    return tuple(int(place) for place in places)
 
 
 def token_grid(tokens, image, extra=None) -> Grid | None:
@@ -252,10 +277,11 @@ def not_searched(model):
     return found
 
 
-def no_grid(layer, shape, sizes) -> str:
+def no_grid(layer, shape, sizes, tokens=None) -> str:
     """Words that the tokens of a layer are no grid of any input."""
+    extra = "perhaps after 1, 2 or 5 class and register tokens" if tokens is None else f"without {len(tokens)} of them"
     return (
-        'reshape="tokens" needs an output (N, tokens, channels) with the tokens of a grid of squares, perhaps after 1, '
-        f"2 or 5 class and register tokens. Received: layer {layer.name!r} with output shape {shape}, for inputs of "
-        f"size {', '.join(map(str, sizes))}. Choose another layer, or resize the images."
+        'reshape="tokens" needs an output (N, tokens, channels) with the tokens of a grid of squares, '
+        f"{extra}. Received: layer {layer.name!r} with output shape {shape}, for inputs of size "
+        f"{', '.join(map(str, sizes))}. Name the other tokens by `tokens=`, choose another layer, or resize the images."
     )

@@ -10,7 +10,7 @@ from keras import ops
 
 from vis.engine.attention import Streams, attentions, product
 from vis.engine.evaluator import Evaluator
-from vis.engine.feature_maps import by_size, token_grid
+from vis.engine.feature_maps import by_size, read_tokens, token_grid
 from vis.engine.graph import find_layer, operations
 from vis.engine.inputs import read_inputs
 from vis.engine.memory import kept
@@ -19,7 +19,7 @@ from vis.engine.tasks import Task, gathered
 from vis.engine.tokens import plain_inputs
 from vis.methods.explainer import Explainer, check_finite
 from vis.utils.images import resize
-from vis.utils.validation import check_count, check_flag, check_nonnegative, is_integer, listed, pick, shown
+from vis.utils.validation import check_count, check_flag, check_nonnegative, listed, pick, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -188,50 +188,59 @@ class AttentionExplainer(Explainer):
         logits: bool = True,
     ) -> None:
         super().__init__(model, output_layer, logits)
-        self._layer, self._tokens, self._upsample = layer, _read_tokens(tokens), check_flag("upsample", upsample)
+        self._layer, self._tokens, self._upsample = layer, read_tokens(tokens), check_flag("upsample", upsample)
 
     def explain(self, task: Task) -> np.ndarray:
         """Returns the relevance of the tokens; see `Explainer.explain`."""
-        known = self.attentions(task)
+        known = _found(self.evaluator, task.batch)
         first = known[0] if self._layer is None else _chosen(self.model, known, self._layer)[0]
-        grid = self._grid(task.batch, first.keys)
+        known = self._connected(task, known, first)
+        self.check(task, known)
+        grid = self._grid(task.batch, first.keys, self._seen(task, first))
         return gathered(task.count, self._maps(task.settled(), known, first.keys, grid))[0]
 
     def _maps(self, task, known, stream, grid):
-        for images, read, streams in self.followed(task, known):
-            if not streams.are_linked(read.shape[1], stream):
-                raise ValueError(
-                    f"The score is read from {read.shape[1]} tokens, and no attention leads from them to the {stream} "
-                    "of the first one: the model joins tokens on the way, or has streams apart. Give `layer=`, an "
-                    "attention of the same tokens; or take `vis.LRP` or `vis.GradCAM`."
-                )
+        for images, sizes, streams in self.followed(task, known):
+            read = _last_read(sizes)
+            if read is None or not streams.are_linked(read.shape[1], stream):
+                raise ValueError(_words_unread(stream))
             rows = streams.between(read.shape[1], stream)
             if not self.counts_itself and read.shape[1] == stream:
                 rows = rows - np.eye(stream, dtype="float32")
             values = product(read[:, None] / np.maximum(read.sum(axis=1)[:, None, None], 1), rows)[:, 0]
             yield images, [values if grid is None else self._on_image(task.batch, values, grid)]
 
-    def followed(self, task: Task, known: list[Attention]) -> Iterator[tuple[np.ndarray, np.ndarray, Streams]]:
-        """Yields `(images, read, streams)` of some samples: this is the method.
+    def followed(self, task: Task, known: list[Attention]) -> Iterator[tuple[np.ndarray, list[np.ndarray], Streams]]:
+        """Yields `(images, sizes, streams)` of some samples: this is the method.
 
         Args:
             task: The task, its target settled.
             known: The attentions in order.
 
         Yields:
-            Indices of the samples; which tokens the score is read from, `(n, tokens)` of 0 and 1; and the relevance
-            between the streams.
+            Indices of the samples; for each attention how much its queries matter for the score, `(n, queries)`; and
+            the relevance between the streams.
         """
         raise NotImplementedError(f"{type(self).__name__} must define `followed(task, known)`.")
 
-    def attentions(self, task: Task) -> list[Attention]:
-        """Returns the attentions in the order in which they run.
+    def _seen(self, task, one) -> frozenset:
+        """Returns the indices of the inputs that an attention depends on."""
+        calls = [seen.inputs for seen in self.evaluator.survey(task.batch).seen if seen.place == one.site.place]
+        return frozenset().union(*calls) if calls else frozenset(range(len(task.batch.arrays)))
 
-        Raises:
-            ValueError: There is none, or tokens see their own window only.
-        """
-        known = _found(self.evaluator, task.batch)
-        several = len(plain_inputs(self.model, task.batch)) > 1 and len({one.keys for one in known}) == 1
+    def _connected(self, task, known, first):
+        """Returns the attentions that have to do with one: not those of a tower beside it, with inputs of its own."""
+        inputs, before = self._seen(task, first), None
+        while inputs != before:
+            before = inputs
+            inputs = inputs.union(*(seen for seen in (self._seen(task, one) for one in known) if seen & inputs))
+        return [one for one in known if self._seen(task, one) & inputs]
+
+    def check(self, task: Task, known: list[Attention]) -> None:
+        """Raises where tokens cannot be followed through the attentions: they see their own window only, say."""
+        inputs = frozenset().union(*(self._seen(task, one) for one in known))
+        plain = [index for index in plain_inputs(self.model, task.batch) if index in inputs]
+        several = len(plain) > 1 and len({one.keys for one in known}) == 1
         if several and any(one.is_between for one in known):
             raise ValueError(
                 "Encoder and decoder must have different numbers of tokens, which tell their streams apart. Received: "
@@ -244,11 +253,10 @@ class AttentionExplainer(Explainer):
                     f"{one.path!r:.80}, which works within windows or on fewer keys than tokens (shape {one.shape}), "
                     "so that tokens are lost from sight. Take `vis.attention_maps` to see it, or `vis.LRP`."
                 )
-        return known
 
-    def _grid(self, batch, stream) -> tuple[int, Grid] | None:
+    def _grid(self, batch, stream, inputs) -> tuple[int, Grid] | None:
         """Returns the image that tokens lie on and how, or `None` for a row of words or steps."""
-        images = [i for i in by_size(batch) if batch.is_float(i) and len(batch.spatial_shape(i)) > 1]
+        images = [i for i in by_size(batch, inputs) if batch.is_float(i) and len(batch.spatial_shape(i)) > 1]
         for index in images:
             grid = token_grid(stream, batch.spatial_shape(index), self._tokens)
             if grid is not None:
@@ -269,21 +277,6 @@ class AttentionExplainer(Explainer):
         return resize(maps, batch.spatial_shape(index)) if self._upsample else maps
 
 
-def _read_tokens(tokens):
-    """Returns the places of the tokens that are no part of the image, or `None`."""
-    if tokens is None:
-        return None
-    if is_integer(tokens):
-        return tuple(range(check_count("tokens", tokens)))
-    places = list(tokens) if isinstance(tokens, (list, tuple, np.ndarray, range)) else [None]
-    if not all(is_integer(place) and place >= 0 for place in places) or len(set(places)) < len(places):
-        raise TypeError(
-            "`tokens` must be how many class and register tokens stand before the patches, or a list of their places. "
-            f"Received: {shown(tokens)}."
-        )
-    return tuple(int(place) for place in places)
-
-
 def _mean_raised(layer: keras.Layer, weights: Tensor, gradient: Tensor) -> Tensor:
     """Returns the mean over heads of weights x gradient above 0, and in a last column how much each query matters."""
     raised = ops.relu(weights * gradient)
@@ -298,14 +291,22 @@ def _read(layer: keras.Layer, weights: Tensor, gradient: Tensor) -> Tensor:
 
 
 def _last_read(sizes):
-    """Returns which tokens the score is read from: those that matter at the last attention at which any does."""
+    """Returns which tokens the score is read from, 0 and 1: those that matter at the last attention at which any does.
+
+    `None` where none matters at any.
+    """
     for size in reversed(sizes):
         most = size.max(axis=1, keepdims=True)
         if (most > 0).any():
             return (size > 1e-6 * most).astype("float32")
-    raise ValueError(
-        "The score depends on none of the attentions of the model, so they tell nothing of it. Give another `target` "
-        "or `output_layer`."
+    return None
+
+
+def _words_unread(stream):
+    return (
+        f"No attention leads from what the score is read from to the {stream} tokens of the first one: the score does "
+        "not depend on it, the model joins tokens on the way, or it has streams apart. Give `layer=`, an attention of "
+        "the tokens that are read; another `target`; or take `vis.LRP` or `vis.GradCAM`."
     )
 
 
@@ -357,13 +358,13 @@ class AttentionRelevance(AttentionExplainer):
 
     counts_itself = False
 
-    def followed(self, task: Task, known: list[Attention]) -> Iterator[tuple[np.ndarray, np.ndarray, Streams]]:
+    def followed(self, task: Task, known: list[Attention]) -> Iterator[tuple[np.ndarray, list[np.ndarray], Streams]]:
         """Yields the relevance between the streams, see `AttentionExplainer.followed`."""
         for images, _, results in task.rows(_summarized(known, _mean_raised)):
             streams = Streams(len(images))
             for summary in results["summaries"]:
                 streams.attend(summary[..., :-1])
-            yield images, _last_read([summary[..., -1] for summary in results["summaries"]]), streams
+            yield images, [summary[..., -1] for summary in results["summaries"]], streams
 
 
 _FUSIONS = {"mean": np.mean, "max": np.max, "min": np.min}
@@ -422,7 +423,7 @@ class AttentionRollout(AttentionExplainer):
         if self._discard >= 1:
             raise ValueError(f"`discard` must be in [0, 1), a part of the weights. Received: {shown(discard)}.")
 
-    def followed(self, task: Task, known: list[Attention]) -> Iterator[tuple[np.ndarray, np.ndarray, Streams]]:
+    def followed(self, task: Task, known: list[Attention]) -> Iterator[tuple[np.ndarray, list[np.ndarray], Streams]]:
         """Yields the relevance between the streams, see `AttentionExplainer.followed`."""
         if any(one.queries != one.keys for one in known):
             raise ValueError(
@@ -437,7 +438,7 @@ class AttentionRollout(AttentionExplainer):
                 identity = np.eye(fused.shape[-1], dtype="float32")
                 mixed = (fused + identity) / (fused.sum(axis=-1, keepdims=True) + 1)
                 streams.attend(mixed - identity)  # the stream's own part stays: together the product
-            yield images, _last_read([one[images] for one in read]), streams
+            yield images, [one[images] for one in read], streams
 
     def _fused(self, weights):
         """Returns the weights of all heads as one, without the smallest ones."""

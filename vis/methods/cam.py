@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vis.engine.feature_maps import beside, feature_map, feature_maps, no_grid
+from vis.engine.feature_maps import beside, feature_map, feature_maps, no_grid, read_tokens
 from vis.engine.graph import operations
 from vis.engine.masking import Masking, Masks, warn_of_far_zero
 from vis.engine.network import NoGradientError, scaled
@@ -26,7 +26,7 @@ from vis.utils.outputs import known_shape
 from vis.utils.validation import VisualizationWarning, check_count, check_flag, shown, words_shape
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import keras
 
@@ -53,6 +53,8 @@ class ClassActivationMap(Explainer):
         logits: See `vis.methods.explainer.Explainer`.
         reshape: `"tokens"` for layers of a vision transformer: class and register tokens are
             dropped and the square grid is restored. Default `None`.
+        tokens: Which tokens are no part of the image: how many stand before it, or a list of their places. Default
+            `None`: found from the grid.
     """
 
     needs_gradients = True  # whether the formula takes the score's gradients at the feature map
@@ -67,10 +69,12 @@ class ClassActivationMap(Explainer):
         output_layer: LayerLike | None = None,
         logits: bool = True,
         reshape: str | None = None,
+        tokens: int | Sequence[int] | None = None,
     ) -> None:
         if reshape not in (None, "tokens"):
             raise ValueError(f'`reshape` must be None or "tokens". Received: {shown(reshape)}.')
-        self._upsample, self._reshape = check_flag("upsample", upsample), reshape
+        self._upsample, self._tokens = check_flag("upsample", upsample), read_tokens(tokens)
+        self._reshape = reshape if tokens is None else "tokens"
         super().__init__(model, output_layer, logits, backprop_modifier, layer)
 
     @staticmethod
@@ -223,7 +227,7 @@ class ClassActivationMap(Explainer):
 
     def _search(self, task):
         output = self.evaluator.output.layer(self.model) if self.evaluator.output else None
-        return feature_maps(self.model, self.evaluator.survey(task.batch), task.batch, output)
+        return feature_maps(self.model, self.evaluator.survey(task.batch), task.batch, output, self._tokens)
 
     def grids(self, task: Task, at: Site, results: dict) -> tuple[FeatureMap, list[np.ndarray]]:
         """Returns `(feature map, activations, gradients)` of a site, both as `(N, *spatial, K)`.
@@ -236,7 +240,7 @@ class ClassActivationMap(Explainer):
         image = self._image(task, at, arrays[0].shape)
         if self._reshape is not None and image.grid is None:
             sizes = [task.batch.spatial_shape(index) for index in sorted(image.sees)]
-            raise ValueError(no_grid(layer, arrays[0].shape, sizes))
+            raise ValueError(no_grid(layer, arrays[0].shape, sizes, self._tokens))
         arrays = [image.restore(layer, array) for array in arrays]
         return image, *arrays, *[None] * (2 - len(arrays))
 
@@ -245,7 +249,9 @@ class ClassActivationMap(Explainer):
         calls = [one for one in self.evaluator.survey(task.batch).seen if one.place == at.place]
         calls = [one for one in calls if one.call == at.call] or calls[-1:]
         inputs = calls[0].inputs if calls else frozenset(range(len(task.batch.arrays)))
-        return feature_map(at.layer(self.model), Seen(at.place, at.call, shape, inputs=inputs), task.batch)
+        return feature_map(
+            at.layer(self.model), Seen(at.place, at.call, shape, inputs=inputs), task.batch, self._tokens
+        )
 
     def _check_spatial(self, task, shape):
         if shape is not None and len(shape) < 3:
@@ -292,6 +298,8 @@ class GradCAM(ClassActivationMap):
         logits: Whether the score before a final softmax or sigmoid is explained. Default `True`.
         reshape: `"tokens"` for layers of a vision transformer, `(N, tokens, channels)`: class and register
             tokens are dropped and the square grid is restored. Default `None`.
+        tokens: Which tokens are class and register tokens: how many stand before the patches, or a list of their
+            places. Default `None`: found from the grid: none, or the first 1, 2 or 5.
 
     Returns:
         When called, as by `vis.methods.explainer.Explainer.__call__`, float32 `(N, *spatial)`, values >= 0, in units of
@@ -341,6 +349,8 @@ class GradCAMPlusPlus(ClassActivationMap):
         reshape: `"tokens"` insists on the output `(N, tokens, channels)` of a vision transformer: class and register
             tokens are dropped and the rest is put on its grid. Default `None`: that is done by itself where the layer
             has no spatial axes.
+        tokens: Which tokens are class and register tokens: how many stand before the patches, or a list of their
+            places. Default `None`: found from the grid: none, or the first 1, 2 or 5.
 
     Returns:
         When called, float32 `(N, *spatial)`, values >= 0.
@@ -386,6 +396,8 @@ class LayerCAM(ClassActivationMap):
         reshape: `"tokens"` insists on the output `(N, tokens, channels)` of a vision transformer: class and register
             tokens are dropped and the rest is put on its grid. Default `None`: that is done by itself where the layer
             has no spatial axes.
+        tokens: Which tokens are class and register tokens: how many stand before the patches, or a list of their
+            places. Default `None`: found from the grid: none, or the first 1, 2 or 5.
 
     Returns:
         When called, float32 `(N, *spatial)`, values >= 0.
@@ -425,6 +437,8 @@ class HiResCAM(ClassActivationMap):
         reshape: `"tokens"` insists on the output `(N, tokens, channels)` of a vision transformer: class and register
             tokens are dropped and the rest is put on its grid. Default `None`: that is done by itself where the layer
             has no spatial axes.
+        tokens: Which tokens are class and register tokens: how many stand before the patches, or a list of their
+            places. Default `None`: found from the grid: none, or the first 1, 2 or 5.
 
     Returns:
         When called, float32 `(N, *spatial)`, values >= 0.
@@ -462,6 +476,8 @@ class XGradCAM(ClassActivationMap):
         reshape: `"tokens"` insists on the output `(N, tokens, channels)` of a vision transformer: class and register
             tokens are dropped and the rest is put on its grid. Default `None`: that is done by itself where the layer
             has no spatial axes.
+        tokens: Which tokens are class and register tokens: how many stand before the patches, or a list of their
+            places. Default `None`: found from the grid: none, or the first 1, 2 or 5.
 
     Returns:
         When called, float32 `(N, *spatial)`, values >= 0.
@@ -507,6 +523,8 @@ class EigenCAM(ClassActivationMap):
         reshape: `"tokens"` insists on the output `(N, tokens, channels)` of a vision transformer: class and register
             tokens are dropped and the rest is put on its grid. Default `None`: that is done by itself where the layer
             has no spatial axes.
+        tokens: Which tokens are class and register tokens: how many stand before the patches, or a list of their
+            places. Default `None`: found from the grid: none, or the first 1, 2 or 5.
 
     Returns:
         When called, float32 `(N, *spatial)`, signed.
@@ -533,13 +551,16 @@ class EigenCAM(ClassActivationMap):
         output_layer: LayerLike | None = None,
         logits: bool = True,
         reshape: str | None = None,
+        tokens: int | Sequence[int] | None = None,
     ) -> None:
         if backprop_modifier is not None:
             raise ValueError(
                 "EigenCAM takes no gradient, so `backprop_modifier` must be None. Received: "
                 f"{shown(backprop_modifier)}."
             )
-        super().__init__(model, layer, None, upsample, output_layer=output_layer, logits=logits, reshape=reshape)
+        super().__init__(
+            model, layer, None, upsample, output_layer=output_layer, logits=logits, reshape=reshape, tokens=tokens
+        )
 
     @staticmethod
     def formula(activations: np.ndarray, gradients: np.ndarray | None = None) -> np.ndarray:
@@ -579,6 +600,8 @@ class GuidedGradCAM(Explainer):
         reshape: `"tokens"` insists on the output `(N, tokens, channels)` of a vision transformer: class and register
             tokens are dropped and the rest is put on its grid. Default `None`: that is done by itself where the layer
             has no spatial axes.
+        tokens: Which tokens are class and register tokens: how many stand before the patches, or a list of their
+            places. Default `None`: found from the grid: none, or the first 1, 2 or 5.
 
     Returns:
         When called, float32, signed, in the shape and structure of the inputs. Of several inputs, those
@@ -605,9 +628,12 @@ class GuidedGradCAM(Explainer):
         output_layer: LayerLike | None = None,
         logits: bool = True,
         reshape: str | None = None,
+        tokens: int | Sequence[int] | None = None,
     ) -> None:
         super().__init__(model, output_layer, logits)
-        self._cam = GradCAM(model, layer, upsample=False, output_layer=output_layer, logits=logits, reshape=reshape)
+        self._cam = GradCAM(
+            model, layer, upsample=False, output_layer=output_layer, logits=logits, reshape=reshape, tokens=tokens
+        )
         self._guided = Saliency(model, "guided", output_layer=output_layer, logits=logits)
 
     def explain(self, task: Task) -> Maps:
@@ -661,6 +687,8 @@ class AblationCAM(ChannelCAM):
         reshape: `"tokens"` insists on the output `(N, tokens, channels)` of a vision transformer: class and register
             tokens are dropped and the rest is put on its grid. Default `None`: that is done by itself where the layer
             has no spatial axes.
+        tokens: Which tokens are class and register tokens: how many stand before the patches, or a list of their
+            places. Default `None`: found from the grid: none, or the first 1, 2 or 5.
 
     Returns:
         When called, float32 `(N, *spatial)`, values >= 0.
@@ -686,8 +714,11 @@ class AblationCAM(ChannelCAM):
         output_layer: LayerLike | None = None,
         logits: bool = True,
         reshape: str | None = None,
+        tokens: int | Sequence[int] | None = None,
     ) -> None:
-        super().__init__(model, layer, None, upsample, output_layer=output_layer, logits=logits, reshape=reshape)
+        super().__init__(
+            model, layer, None, upsample, output_layer=output_layer, logits=logits, reshape=reshape, tokens=tokens
+        )
 
     def weights(self, task: Task, image: FeatureMap, activations: np.ndarray) -> np.ndarray:
         """Returns (S - S without the channel) / S."""
@@ -723,6 +754,8 @@ class ScoreCAM(ChannelCAM):
         reshape: `"tokens"` insists on the output `(N, tokens, channels)` of a vision transformer: class and register
             tokens are dropped and the rest is put on its grid. Default `None`: that is done by itself where the layer
             has no spatial axes.
+        tokens: Which tokens are class and register tokens: how many stand before the patches, or a list of their
+            places. Default `None`: found from the grid: none, or the first 1, 2 or 5.
 
     Returns:
         When called, float32 `(N, *spatial)`, values >= 0.
@@ -749,9 +782,12 @@ class ScoreCAM(ChannelCAM):
         output_layer: LayerLike | None = None,
         logits: bool = False,
         reshape: str | None = None,
+        tokens: int | Sequence[int] | None = None,
     ) -> None:
         self._max_channels = None if max_channels is None else check_count("max_channels", max_channels, 1)
-        super().__init__(model, layer, None, upsample, output_layer=output_layer, logits=logits, reshape=reshape)
+        super().__init__(
+            model, layer, None, upsample, output_layer=output_layer, logits=logits, reshape=reshape, tokens=tokens
+        )
 
     def weights(self, task: Task, image: FeatureMap, activations: np.ndarray) -> np.ndarray:
         """Returns the softmax over the channels of f(x * mask); f(0), the same for all, cancels in it."""
