@@ -20,6 +20,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 PICTURES = {
     "brain_relevance.gif": ("brain/where_it_looks", "brain.gif"),
     "brain_relevance.jpg": ("brain/where_it_looks", "brain.png"),
+    "characters_reads.png": ("characters/what_it_reads", "reads.png"),
     "features_activation_grid.jpg": ("features/activation_grid", "activation_grid.jpg"),
     "features_animation.gif": ("features/animation", "animation.gif"),
     "features_caricature.jpg": ("features/caricature", "caricature.jpg"),
@@ -48,6 +49,12 @@ PICTURES = {
     "steering_edits.png": ("steering/steering", "steering_edits.png"),
     "steering_saliency.png": ("steering/steering", "steering_saliency.png"),
     "steering_signed.png": ("steering/steering", "steering_signed.png"),
+    "text_deletion.png": ("text/deletion", "deletion.png"),
+    "text_heads.png": ("text/attention_heads", "heads.png"),
+    "text_similar.png": ("text/similar_sentences", "similar.png"),
+    "text_telling_heads.png": ("text/attention_heads", "telling_heads.png"),
+    "vit_heads.jpg": ("vit/what_it_attends", "heads.png"),
+    "vit_places.jpg": ("vit/what_it_attends", "places.png"),
 }
 
 

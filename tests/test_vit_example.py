@@ -74,3 +74,51 @@ def test_prepared_pictures_are_normalised(example):
     assert prepared.dtype == "float32" and prepared.shape == (2, 224, 224, 3)
     np.testing.assert_allclose(prepared[0, 5, 5], [2.2489, 2.4286, 2.64], atol=1e-3)
     np.testing.assert_allclose(prepared[1, 5, 5], [-2.1179, -2.0357, -1.8044], atol=1e-3)
+
+
+@pytest.fixture(scope="module")
+def script():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(EXAMPLE))
+        for name in ("network", "what_it_attends"):
+            patch.delitem(sys.modules, name, raising=False)
+        yield importlib.import_module("what_it_attends")
+        for name in ("network", "what_it_attends"):
+            sys.modules.pop(name)
+
+
+def test_the_class_token_looks_at_the_rocket_and_its_lights(example, script, model):
+    attention = script.class_attention(model, example.prepare(example.load_photos(["rocket"])), depths=(8, 10))
+    assert attention.shape == (1, 2, 6, 16, 16) and attention.min() >= 0 and attention.sum(axis=(-1, -2)).max() <= 1
+    seen = attention[0].mean(axis=(0, 1))
+    assert seen[5:13, 7:9].max(axis=1).mean() > 4 * seen[:4].mean()  # the rocket, and the sky
+    assert seen[15].mean() > 4 * seen[:4].mean()  # the lights at the bottom
+
+
+def test_places_are_discs_on_the_photographs(script):
+    mask = script.place("rocket")
+    rows, columns = np.nonzero(mask)
+    assert abs(rows.mean() - 85) < 0.1 and abs(columns.mean() - 110) < 0.1 and 560 < mask.sum() < 660
+    assert set(script.PLACES) == set(script.NAMES)
+
+
+def test_maps_of_patches_lie_where_the_patches_are(script):
+    maps = np.zeros((1, 16, 16))
+    maps[0, 2, 5] = 1
+    rows, columns = np.nonzero(script.on_image(maps)[0])
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (28, 41, 70, 83)
+
+
+def test_nothing_stays_dark_or_grey_and_signs_have_colours(script):
+    photo = np.full((1, 3, 3), 128, "uint8")
+    dark, _, hot = script.coloured(photo, np.array([[0, 0.5, 1]]))[0]
+    assert dark.max() < 0.4 and hot[0] > 0.9
+    blue, grey, red = script.coloured(photo, np.array([[-1.0, 0, 1]]))[0]
+    assert blue[2] > blue[0] and red[0] > red[2]
+    np.testing.assert_allclose(grey, 128 / 255)
+
+
+@pytest.mark.slow
+def test_the_script_writes_its_pictures(script, tmp_path):
+    script.main(["--quick", "--output", str(tmp_path)])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["heads.png", "places.png"]
