@@ -14,7 +14,7 @@ if os.environ.get("KERAS_BACKEND") == "torch":
     import torch  # noqa: F401
 
 # Small networks: compiling them fast matters, running them fast does not.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
 
 import keras
 import numpy as np

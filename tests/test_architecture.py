@@ -89,6 +89,7 @@ FLOORS = {
     "vis.methods.language": 5,
     "vis.methods.layer_outputs": 5,
     "vis.methods.cam": 5,
+    "vis.methods.channel_cam": 5,
     "vis.methods.perturbation": 5,
     "vis.methods.feature_visualization": 5,
     "vis.training": 7,

@@ -177,7 +177,9 @@ def framework_gives_back():
 
 
 @pytest.mark.usefixtures("framework_gives_back")
-@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name.startswith("activation") else []) for name in CALLS]
+)
 def test_many_calls_do_not_grow(name, rng):
     model = small_cnn()
     x = rng.random((9, 7, 3)).astype("float32")

@@ -456,6 +456,7 @@ class Telling(vis.SmoothGrad):
         return super().explain(task) + self.offset[keras.config.backend()]
 
 
+@pytest.mark.slow
 def test_ray_gives_the_maps_of_one_process(ray_example, tmp_path):
     explainer = Telling(small_cnn(), num_samples=3, seed=0)
     explainer.offset = {"tensorflow": 10, "jax": 20, "torch": 30}

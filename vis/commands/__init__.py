@@ -12,6 +12,8 @@ METHODS = {
     "xrai": "XRAI",
     "lrp": "LRP",
     "deep-lift": "DeepLIFT",
+    "attention-relevance": "AttentionRelevance",
+    "attention-rollout": "AttentionRollout",
     "grad-cam": "GradCAM",
     "grad-cam++": "GradCAMPlusPlus",
     "layer-cam": "LayerCAM",

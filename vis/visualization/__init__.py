@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING
 from vis import backend as _backend  # noqa: F401 - first of all: it says which backends there are
 from vis.methods.attention import AttentionRelevance, AttentionRollout, attention_gradients, attention_maps
 from vis.methods.cam import (
-    AblationCAM,
     EigenCAM,
     GradCAM,
     GradCAMPlusPlus,
     GuidedGradCAM,
     HiResCAM,
     LayerCAM,
-    ScoreCAM,
     XGradCAM,
 )
+from vis.methods.channel_cam import AblationCAM, ScoreCAM
 from vis.methods.feature_visualization import FeatureVisualization
 from vis.methods.full_gradients import FullGrad
 from vis.methods.gradients import GradientTimesInput, IntegratedGradients, Saliency, SmoothGrad
