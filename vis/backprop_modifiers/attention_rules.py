@@ -39,6 +39,10 @@ class AttentionHalves:
 
     name = "attention-halves"
 
+    def surrogate(self, call: Callable, operation: Operation | None, *args: Any, **kwargs: Any) -> Tensor:
+        """Returns the weights that a softmax of a graph makes; the products before and after it have rules."""
+        return call(*args, **kwargs)
+
     @property
     def within(self) -> Hooks:
         """What it does within an attention."""
@@ -59,6 +63,10 @@ class AttentionValues:
     """
 
     name = "attention-values"
+
+    def surrogate(self, call: Callable, operation: Operation | None, *args: Any, **kwargs: Any) -> Tensor:
+        """Returns the weights that a softmax of a graph makes, as constants; the values have all that comes."""
+        return ops.stop_gradient(call(*args, **kwargs))
 
     @property
     def within(self) -> Hooks:

@@ -15,12 +15,12 @@ from vis.backprop_modifiers.difference_rules import Midpoint, Rescale, RescaleMa
 from vis.backprop_modifiers.gradient_rules import GUIDED, RECTIFIED, REDIRECTED, Rule, of_three
 from vis.backprop_modifiers.kinds import (
     KINDS,
-    WITHIN,
-    certain,
     is_activation,
     is_made_of_others,
     is_maximum,
     is_relu_like,
+    is_scaling,
+    is_weights,
     parts,
     passes_relevance,
 )
@@ -41,7 +41,9 @@ from vis.backprop_modifiers.relevance_rules import (
     ZPlus,
 )
 from vis.engine import surrogates
+from vis.engine.code import has_own_code
 from vis.engine.graph import walk
+from vis.engine.insides import ATTENTION
 from vis.engine.linear import first_linear_layers
 from vis.engine.surrogates import has_own_activation
 from vis.utils.formats import foreign_modules
@@ -50,6 +52,7 @@ from vis.utils.validation import VisualizationWarning, near_names, pick, shown
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+    from keras import Operation
     from numpy.typing import ArrayLike
 
     from vis.utils.types import BackwardRule, RuleLike
@@ -109,11 +112,12 @@ class Composite:
                 matches = [
                     one
                     for what, one in self.pairs
-                    if _acts_on(one, kind) and _matches(what, path, operation, kind, first)
+                    if _acts_on(one, operation, kind) and _matches(what, path, operation, kind, first)
                 ]
                 if matches:
                     found.append((path, operation, kind, matches[0]))
-        return found
+        constants = {id(operation) for _, operation, _, one in found if isinstance(one, AttentionValues)}
+        return [one for one in found if not (isinstance(one[3], Half) and is_scaling(one[1], constants))]
 
     def tell(self, root: keras.Layer, found: list[tuple]) -> None:
         """Warns where the composite changes nothing, and of activations that it does not reach.
@@ -126,7 +130,7 @@ class Composite:
         hidden = [op.name for _, op in walk(root) if any(name in _FOREIGN_RELUS for name in foreign_modules(op))]
         if for_relus and hidden:
             warnings.warn(_words_hidden(self, hidden[0]), VisualizationWarning, stacklevel=5)
-        elif not self.may_match_nothing and not certain(found):
+        elif not (found or self.may_match_nothing or self._may_match_code(root)):
             warnings.warn(_words_unchanged(self, root, for_relus), VisualizationWarning, stacklevel=5)
         paths = [path for path, _ in walk(root)]
         for what in [what for what, _ in self if isinstance(what, str) and what not in _WORDS] if found else []:
@@ -138,23 +142,32 @@ class Composite:
 
         Layers made of other layers are looked into; what their own code does between these cannot be seen.
         """
-        ruled = {(id(operation), kind) for _, operation, kind, _ in self.places(root)}
+        places = self.places(root)
+        ruled = {(id(operation), kind) for _, operation, kind, _ in places}
+        constants = {id(operation) for _, operation, _, one in places if isinstance(one, AttentionValues)}
 
         def is_gap(operation):
             if has_own_activation(operation) and (id(operation), "activation") not in ruled:
                 return True
             if any((id(operation), kind) in ruled for kind in ("call", "attention within")):
                 return False
-            return not passes_relevance(operation)
-
-        attended = [path for path, _, kind, _ in self.places(root) if kind == "attention within"]
-
-        def is_within_attention(path, operation):
-            return isinstance(operation, keras.layers.Softmax) and any(path.startswith(f"{one}/") for one in attended)
+            return not (passes_relevance(operation) or is_scaling(operation, constants))
 
         found = [(path, op) for path, op in walk(root) if not is_made_of_others(op) and is_gap(op)]
-        found = [(path, op) for path, op in found if not is_within_attention(path, op)]
+        found = [(path, op) for path, op in found if not _is_step_of_attention(root, path, op)]
         return [(path, op) for path, op in found if not any(path.startswith(f"{other}/") for other, _ in found)]
+
+    def _may_match_code(self, root):
+        return self.reads_code and any(has_own_code(one) for one in [root, *(one for _, one in walk(root))])
+
+    @property
+    def reads_code(self) -> bool:
+        """Whether the code of layers is read, as rules of products, activations or attention are for what is in it."""
+        return any(isinstance(what, str) and what in _OF_CODE for what, _ in self.pairs)
+
+    def attends(self, operation: Operation) -> bool:
+        """Tells whether an operation makes the weights of an attention, which a rule is for."""
+        return is_weights(operation) and any(what == "attention" for what, _ in self.pairs)
 
     @property
     def of_first_layer(self) -> str | None:
@@ -176,6 +189,15 @@ class Composite:
         return iter(self.pairs)
 
 
+def _is_step_of_attention(root, path, operation):
+    """Tells whether an operation is a softmax within a layer that is attention or has code of its own."""
+    parent = path.rpartition("/")[0]
+    above = dict(walk(root)).get(parent)
+    is_softmax = isinstance(operation, keras.layers.Softmax)
+    return is_softmax and above is not None and (isinstance(above, ATTENTION) or has_own_code(above))
+
+
+_OF_CODE = ("activation", "product", "quotient", "attention")  # what may be in the code of a layer
 _WORDS = ("activation", "first", "gate", *KINDS)  # what is no pattern of paths
 
 # Rules that are not of linear layers: of gradients, of differences, and of what is between linear layers.
@@ -220,16 +242,16 @@ def _is_pair(pair):
     return isinstance(pair[0], str) or callable(pair[0])
 
 
-def _acts_on(rule, kind):
-    """Tells whether a rule can be put on a part of an operation."""
-    if kind in ("attention within", "product within"):
+def _acts_on(rule, operation, kind):
+    """Tells whether a rule can be put on a part of an operation: one of attention acts within, if it can."""
+    if kind == "attention within":
         return hasattr(rule, "within")
-    return hasattr(rule, "surrogate")
+    return hasattr(rule, "surrogate") and not (hasattr(rule, "within") and "attention within" in parts(operation))
 
 
 def _matches(what, path, operation, kind, first):
-    if kind in WITHIN:
-        return what == kind.removesuffix(" within")
+    if kind == "attention within":
+        return what == "attention"
     if what is is_relu_like:
         return is_relu_like(operation, kind)
     if what == "gate" or kind == "recurrent_activation":

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import keras
 
-from vis.engine.insides import ATTENTION, has_code
+from vis.engine.insides import ATTENTION, is_fused
 from vis.engine.linear import CONVOLUTIONS, LINEAR
 from vis.engine.surrogates import has_own_activation
-from vis.utils.internals import children, producers
+from vis.utils.internals import children, consumers, producers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,6 +80,11 @@ _LINEAR_OPERATIONS = (
     *("OnesLike", "ZerosLike", "Cumsum", "Arange", "Equal", "NotEqual", "Greater", "GreaterEqual", "Less", "LessEqual"),
     *("LogicalAnd", "LogicalOr", "LogicalNot", "Any", "All", "Argmax", "Argmin", "OneHot"),
 )
+_CONSTANT_OPERATIONS = (
+    *("OnesLike", "ZerosLike", "FullLike", "Arange", "Equal", "NotEqual", "Greater", "GreaterEqual", "Less"),
+    *("LessEqual", "LogicalAnd", "LogicalOr", "LogicalNot", "Any", "All", "Argmax", "Argmin", "Sign", "StopGradient"),
+)
+_PASSING_OPERATIONS = ("Cast", "Reshape", "Transpose", "ExpandDims", "Squeeze", "Identity")
 _MAXIMA = tuple(getattr(keras.layers, f"{area}MaxPooling{n}D") for area in ("", "Global") for n in (1, 2, 3))
 _PRODUCT_OPERATIONS = ("Multiply", "Matmul", "Einsum", "Dot", "Tensordot")
 _QUOTIENT_OPERATIONS = ("Divide", "TrueDivide")
@@ -110,8 +115,6 @@ def is_maximum(path: str, operation: Operation) -> bool:
 
 def is_activation(operation: Operation, kind: str = "call") -> bool:
     """Tells whether an operation changes each value by itself; a softmax does not."""
-    if kind == "activation within":
-        return True
     if kind == "activation" or isinstance(operation, keras.layers.Activation):
         return not _named(operation.activation, _SOFTMAXES)  # type: ignore[attr-defined]
     return isinstance(operation, _RELU_LAYERS) or _is_operation(operation, _ACTIVATION_OPERATIONS)
@@ -138,11 +141,52 @@ def is_cut(operation: Operation | None, call: Callable) -> bool:
 def _is_product(operation):
     if isinstance(operation, keras.Layer):
         return isinstance(operation, (keras.layers.Multiply, keras.layers.Dot))
-    return _is_operation(operation, _PRODUCT_OPERATIONS) and len(producers(operation)) != 1
+    return _is_operation(operation, _PRODUCT_OPERATIONS) and _computed(operation) != 1
 
 
 def _is_quotient(operation):
-    return _is_operation(operation, _QUOTIENT_OPERATIONS) and len(producers(operation)) != 1
+    return _is_operation(operation, _QUOTIENT_OPERATIONS) and _computed(operation) != 1
+
+
+def _computed(operation, constants=()):
+    """Counts what an operation takes that is computed from inputs and has a gradient: no masks, ones or positions."""
+    known = dict.fromkeys(constants, False)
+    return sum(_has_gradient(one, known) for one in producers(operation))
+
+
+def is_scaling(operation: Operation, constants: set[int]) -> bool:
+    """Tells whether a product has one factor only, where some operations, given by their `id`, count as constants."""
+    return _is_operation(operation, _PRODUCT_OPERATIONS) and _computed(operation, constants) == 1
+
+
+def _has_gradient(operation, known):
+    if id(operation) not in known:
+        known[id(operation)] = False  # of a loop, which there is none
+        makes = type(operation).__name__ not in _CONSTANT_OPERATIONS and _gives_floats(operation)
+        before = producers(operation)
+        known[id(operation)] = makes and (not before or any(_has_gradient(one, known) for one in before))
+    return known[id(operation)]
+
+
+def _gives_floats(operation):
+    outputs = getattr(operation, "output", None) if not isinstance(operation, keras.Layer) else None
+    kinds = [one.dtype for one in keras.tree.flatten(outputs)] if outputs is not None else []
+    if isinstance(operation, keras.layers.InputLayer):
+        kinds = [operation.dtype]
+    return not kinds or any(keras.backend.is_float_dtype(kind) for kind in kinds)
+
+
+def is_weights(operation: Operation) -> bool:
+    """Tells whether an operation of a graph is a softmax whose outcome is multiplied with a matrix: attention."""
+    if not isinstance(operation, keras.layers.Softmax) and not _is_operation(operation, ("Softmax",)):
+        return False
+    after, queue = [], list(consumers(operation))
+    while queue:
+        one = queue.pop()
+        after.append(one)
+        passes = isinstance(one, keras.layers.Dropout) or _is_operation(one, _PASSING_OPERATIONS)
+        queue += consumers(one) if passes else []
+    return any(isinstance(one, keras.layers.Dot) or _is_operation(one, _PRODUCT_OPERATIONS) for one in after)
 
 
 def _is_normalization(operation):
@@ -157,32 +201,21 @@ KINDS = {
     "dense": lambda operation: isinstance(operation, LINEAR),
     "convolution": lambda operation: isinstance(operation, CONVOLUTIONS),
     "normalization": _is_normalization,
-    "attention": lambda operation: isinstance(operation, ATTENTION),
+    "attention": lambda operation: isinstance(operation, ATTENTION) or is_weights(operation),
     "product": _is_product,
     "quotient": _is_quotient,
     "rescaling": lambda operation: isinstance(operation, _RESCALINGS),
 }
 
 
-# What may be found in the code of a layer's call, see `vis.engine.insides`.
-WITHIN = ("attention within", "activation within", "product within")
-
-
 def parts(operation: Operation) -> tuple[str, ...]:
     """Returns the parts of an operation that get rules.
 
-    Its `"call"`, its own `"activation"`, that of its gates (`"recurrent_activation"`), and what may be in its code.
+    Its `"call"`, its own `"activation"`, that of its gates (`"recurrent_activation"`), and `"attention within"`.
     """
     own = ("call", "activation") if has_own_activation(operation) else ("call",)
     own = (*own, "recurrent_activation") if callable(getattr(operation, "recurrent_activation", None)) else own
-    if isinstance(operation, ATTENTION):
-        return (*own, WITHIN[0])
-    return (*own, *WITHIN) if has_code(operation) else own
-
-
-def certain(places: list[tuple]) -> list[tuple]:
-    """Returns those places of a composite that are there for certain, not only perhaps within a layer's code."""
-    return [one for one in places if one[2] not in WITHIN[1:]]
+    return (*own, "attention within") if isinstance(operation, ATTENTION) or is_fused(operation) else own
 
 
 def passes_relevance(operation: Operation) -> bool:

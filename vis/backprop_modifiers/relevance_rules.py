@@ -17,7 +17,6 @@ from keras import ops, tree
 
 from vis import backend
 from vis.backprop_modifiers.kinds import is_cut, is_homogeneous
-from vis.engine.insides import Hooks
 from vis.engine.linear import CONVOLUTIONS, LINEAR, has_own_kernel, input_channels
 from vis.utils.validation import check_nonnegative
 
@@ -185,11 +184,6 @@ class Half:
     """
 
     name = "half"
-
-    @property
-    def within(self) -> Hooks:
-        """What it does in the code of layers: to the product of two dense layers on one input."""
-        return Hooks(gated=halved)
 
     def surrogate(self, call: Callable, operation: Operation | None, *args: Any, **kwargs: Any) -> Tensor:
         """Returns the product, with an n-th of its own gradient for each of its n factors."""

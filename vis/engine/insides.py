@@ -1,9 +1,7 @@
-"""What runs inside of layers: attention, activations and gated products in the code of a layer's own call.
+"""What runs inside of attention: the scores, the weights that a softmax makes of them, and the mixture of the values.
 
-A Functional model shows its operations; a layer's call is code. Three things in it matter: the softmax of an attention,
-with what goes in (the scores), what comes out (the weights) and what these make of the values (the mixture); functions
-that work on each value; and gates, two dense layers on one input whose outputs are multiplied. For the time of one call
-each of them passes through functions of the caller's. Fused attention is taken apart meanwhile.
+For the time of one call each of these passes through functions of the caller's. Fused attention is taken apart
+meanwhile.
 
 A layer is not asked for its class. Attention is what takes a softmax over the last axis of scores with queries and
 keys; it belongs to the innermost layer that runs.
@@ -21,7 +19,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from vis.engine.graph import has_graph, walk
+from vis.engine.code import has_own_code
+from vis.engine.graph import walk
 from vis.engine.linear import CONVOLUTIONS, LINEAR
 from vis.engine.taps import in_this_thread, wrapped
 from vis.utils.internals import flash_attention, score_application
@@ -33,12 +32,6 @@ ATTENTION = (
     keras.layers.AdditiveAttention,
 )
 
-# Functions of `keras.activations` and `keras.ops` that work on each value.
-_ACTIVATIONS = (
-    *("relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "swish", "sigmoid", "tanh", "softplus"),
-    *("softsign", "hard_sigmoid", "hard_silu", "hard_tanh", "log_sigmoid", "mish"),
-)
-
 
 @dataclasses.dataclass(frozen=True)
 class Hooks:
@@ -48,15 +41,11 @@ class Hooks:
         scores: `tensor -> tensor`, of what goes into the softmax of an attention.
         weights: `tensor -> tensor`, of what comes out of it: `(..., queries, keys)`.
         mixture: `tensor -> tensor`, of what the weights make of the values.
-        gated: `tensor -> tensor`, of the product of two dense layers on one input.
-        activation: `(call, x, *args, **kwargs) -> y`, in place of a function that works on each value.
     """
 
     scores: Callable | None = None
     weights: Callable | None = None
     mixture: Callable | None = None
-    gated: Callable | None = None
-    activation: Callable | None = None
 
     def given(self) -> dict:
         """Returns those that are not `None`, by their names."""
@@ -76,10 +65,7 @@ class WeightsOf:
 
 def has_code(operation) -> bool:
     """Tells whether an operation runs attention of Keras, or a layer code that Keras does not know."""
-    if isinstance(operation, ATTENTION) or _is_fused(operation):
-        return True
-    is_own = type(operation).__module__.split(".")[0] != "keras"
-    return isinstance(operation, keras.Layer) and is_own and not has_graph(operation)
+    return isinstance(operation, ATTENTION) or is_fused(operation) or has_own_code(operation)
 
 
 def hooked(model, hooks):
@@ -116,7 +102,6 @@ class _Call:
         hooks: Its `Hooks`.
         weights: What its softmax put out, where it is an attention.
         plain: Function that makes the same without the hooks.
-        parallel: Pairs `(input, output)` of its dense layers, in order.
         is_mixed: Whether the mixture was seen.
     """
 
@@ -124,7 +109,6 @@ class _Call:
     hooks: Hooks
     weights: Any = None
     plain: Callable | None = None
-    parallel: list = dataclasses.field(default_factory=list)
     is_mixed: bool = False
 
     def attend(self, softmax, x):
@@ -132,34 +116,8 @@ class _Call:
         if len(x.shape) == 3 and x.shape[1] != x.shape[2] and "attention" not in type(self.layer).__name__.lower():
             return softmax(x)  # of classes or experts, at positions
         self.plain, self.is_mixed = functools.partial(softmax, x), False
-        self.parallel.clear()  # queries, keys and values are no gates
         self.weights = _through(self.hooks.weights, softmax(_through(self.hooks.scores, x)))
         return self.weights
-
-    def into_linear(self, x):
-        """Returns what goes into a linear layer, after the hooks that belong there."""
-        if self.weights is not None and not self.is_mixed:
-            return self.mixed(x)
-        return _through(self.hooks.gated, x) if self._is_product(x) else x
-
-    def _is_product(self, x):
-        """Tells whether x is what two dense layers on one input, and nothing else, were made into."""
-        if len(self.parallel) < 2:
-            return False
-        (first, one), (second, other) = self.parallel[-2:]
-        alone = len(self.parallel) == 2 or self.parallel[-3][0] is not first
-        return alone and first is second is not x and one.shape == other.shape and one.shape[-1] == x.shape[-1]
-
-    def multiplied(self, product, x, y):
-        """Returns the product of two tensors, seen as one of gates where both have its shape."""
-        shapes = [tuple(getattr(one, "shape", ())) for one in (product, x, y)]
-        is_float = ops.is_tensor(product) and keras.backend.is_float_dtype(
-            keras.backend.standardize_dtype(product.dtype)
-        )
-        if not is_float or len(shapes[0]) < 3 or len(set(shapes)) > 1 or isinstance(x, keras.Variable):
-            return product
-        self.parallel.clear()  # seen now
-        return _through(self.hooks.gated, product)
 
     def mixed(self, x):
         """Returns the mixture, once for each softmax."""
@@ -184,13 +142,14 @@ def _through(hook, tensor):
     return tensor if hook is None else hook(tensor)
 
 
-def _is_fused(operation):
+def is_fused(operation) -> bool:
+    """Tells whether an operation of a graph is `keras.ops.dot_product_attention`."""
     return not isinstance(operation, keras.Layer) and type(operation).__name__ == "DotProductAttention"
 
 
 def _opened(layer):
     """Returns changes that let an attention of Keras's own take its steps one by one."""
-    if not _is_fused(layer):
+    if not is_fused(layer):
         return [*flash_attention(layer), *score_application(layer, _applied)]
     known = {"is_causal": layer.is_causal, "attn_logits_soft_cap": getattr(layer, "attn_logits_soft_cap", None)}
     return wrapped("call", [(layer, lambda call, *args, **kwargs: attention_of(*args, **known, **kwargs))])
@@ -229,29 +188,19 @@ def _attend(running, axis, softmax, x):
 
 
 def _linear(running, call, x, *args, **kwargs):
-    if not running:
-        return call(x, *args, **kwargs)
-    y = call(running[-1].into_linear(x), *args, **kwargs)
-    running[-1].parallel.append((x, y))
-    return y
+    if running and running[-1].weights is not None:
+        x = running[-1].mixed(x)
+    return call(x, *args, **kwargs)
 
 
 def _functions(running):
     """Yields the changes of the functions that code may call, in the modules that hold them."""
 
-    def activation(call, x, *args, **kwargs):
-        hook = running[-1].hooks.activation if running else None
-        return call(x, *args, **kwargs) if hook is None else hook(call, x, *args, **kwargs)
-
-    def multiply(call, x, y):
-        return running[-1].multiplied(call(x, y), x, y) if running else call(x, y)
-
     def attention(call, *args, **kwargs):
         return attention_of(*args, **kwargs) if running else call(*args, **kwargs)
 
-    wraps = {"softmax": functools.partial(_softmax, running), "multiply": multiply, "dot_product_attention": attention}
-    wraps.update((name, activation) for name in _ACTIVATIONS)
-    for module in (keras.ops, keras.ops.nn, keras.ops.numpy, keras.activations):
+    wraps = {"softmax": functools.partial(_softmax, running), "dot_product_attention": attention}
+    for module in (keras.ops, keras.ops.nn, keras.activations):
         for name, wrap in wraps.items():
             if name in vars(module):
                 yield module, name, in_this_thread(vars(module)[name], wrap)

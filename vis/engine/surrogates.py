@@ -1,22 +1,24 @@
 """Installs backward rules: an operation gets a surrogate with the same value and another gradient.
 
 Only their form is known here. A composite has `places(root)`, which gives `(path, operation, kind, rule)` for each
-operation that gets a rule, and `tell(root, found)`, which warns where it changes nothing. The kind is `"activation"`
-where a layer applies an activation function of its own, `"call"` where the operation as a whole is meant, and what
-ends in `"within"` for what its code may hold, see `vis.engine.insides`. A rule has `surrogate(call, operation, *args,
-**kwargs)`, which stands in for `call(*args, **kwargs)`, or `within`, the hooks of what is within attention and
-products; it may have `check(operation)`, which raises where it cannot be installed.
+operation that gets a rule, and `tell(root, found)`, which warns where it changes nothing; `reads_code` says whether it
+is for what runs in the code of layers, too. The kind is `"activation"` where a layer applies an activation function of
+its own, `"call"` where the operation as a whole is meant, and `"attention within"` for the hooks of an attention, see
+`vis.engine.insides`. A rule has `surrogate(call, operation, *args, **kwargs)`, which stands in for `call(*args,
+**kwargs)`, or `within`, its hooks; it may have `check(operation)`, which raises where it cannot be installed.
+
+The code of a layer of one's own is read as a graph (`vis.engine.code`), and the rules are put on that.
 """
 
-import dataclasses
 import functools
 import itertools
 
 import keras
 
+from vis.engine.code import has_own_code, read
 from vis.engine.copying import copy_model
 from vis.engine.graph import walk
-from vis.engine.insides import Hooks, hooked
+from vis.engine.insides import ATTENTION, Hooks, hooked
 from vis.engine.linear import (
     CONVOLUTIONS,
     LINEAR,
@@ -62,6 +64,9 @@ def installed(root, composite, log=None):
         plain = [op for _, op in walk(root) if _is_foldable(op) and id(op) not in has_rule]
         own += [("call", op, functools.partial(_normalized, None, op, notes)) for op in plain]
     changes = [wrapped(kind, [(op, wrap)]) for kind, op, wrap in own]
+    if composite is not None and composite.reads_code:
+        coded = [("call", op, functools.partial(_coded, composite, op, notes)) for op in _with_code(root, outside)]
+        changes += [wrapped(kind, [(op, wrap)]) for kind, op, wrap in coded]
     changes.append(hooked(root, _hooks(found, notes)))
     return shadowed(itertools.chain.from_iterable(changes), [path for path, *_ in outside])
 
@@ -168,18 +173,52 @@ def _is_within(kind):
 
 
 def _hooks(found, notes):
-    """Returns the `Hooks` of layers that rules put within them, under the `id` of each."""
-    hooks: dict[int, Hooks] = {}
+    """Returns the `Hooks` that rules put within attention, under the `id` of each layer."""
+    hooks = {}
     for _, operation, kind, rule in found:
         if _is_within(kind):
-            own = Hooks(activation=_activation(rule)) if kind == "activation within" else rule.within
-            told = {name: _telling(hook, notes, (operation, kind, rule, None)) for name, hook in own.given().items()}
-            hooks[id(operation)] = dataclasses.replace(hooks.get(id(operation), Hooks()), **told)
+            told = (operation, kind, rule, None)
+            hooks[id(operation)] = Hooks(**{n: _telling(hook, notes, told) for n, hook in rule.within.given().items()})
     return hooks
 
 
-def _activation(rule):
-    return lambda call, x, *args, **kwargs: rule.surrogate(call, None, x, *args, **kwargs)
+def _with_code(root, found):
+    """Returns the layers whose call is code to be read: those of one's own that have no rule as a whole."""
+    ruled = {id(op) for _, op, kind, _ in found if kind == "call"}
+    own = [root, *(op for _, op in walk(root))]
+    return [op for op in own if has_own_code(op) and not isinstance(op, ATTENTION) and id(op) not in ruled]
+
+
+def _coded(composite, layer, notes, call, *args, **kwargs):
+    """Calls a layer of one's own by the graph that its code is, with rules on the operations of that."""
+
+    def look(graph):
+        found = [one for one in composite.places(graph) if _is_bare(one[1]) or composite.attends(one[1])]
+        return found, [op for _, op in composite.gaps(graph) if _is_bare(op)]
+
+    code = read(layer, call, args, kwargs, look)
+    if code is None:
+        notes.tell(layer, "unread code", None, None)
+        return call(*args, **kwargs)
+    found, gaps = code.found
+    for operation in gaps:
+        notes.tell(layer, f"{operation.name} within", None, None)
+    notes.tell(layer, "code", None, None)
+    calls = [(op, rule) for _, op, kind, rule in found if kind == "call"]
+    changes = [wrapped("call", [(op, functools.partial(_inner, layer, rule, op, notes))]) for op, rule in calls]
+    within = _hooks([one for one in found if _is_within(one[2])], notes)
+    with shadowed(itertools.chain(itertools.chain.from_iterable(changes), hooked(code.graph, within))):
+        return code.run(args, kwargs)
+
+
+def _is_bare(operation):
+    return not isinstance(operation, keras.Layer)
+
+
+def _inner(layer, rule, operation, notes, call, *args, **kwargs):
+    """Gives a rule to an operation in the code of a layer."""
+    notes.tell(layer, f"{operation.name} within", rule, None)
+    return rule.surrogate(call, operation, *args, **kwargs)
 
 
 def _telling(hook, notes, what):

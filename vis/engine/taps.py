@@ -5,6 +5,7 @@ shared and subclassed models. So a layer's output is taken from a real forward c
 layer's `call` meanwhile.
 """
 
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -99,16 +100,32 @@ def wrapped(name, wrappers):
 
 
 def in_this_thread(original, wrap):
-    """Returns `wrap(original, ...)` as a function; other threads get the original."""
+    """Returns `wrap(original, ...)` as a function; other threads, and this one in `suspended`, get the original."""
     owner = threading.get_ident()
 
     @functools.wraps(original)
     def call(*args, **kwargs):
-        if threading.get_ident() != owner:
+        if threading.get_ident() != owner or owner in _suspended:
             return original(*args, **kwargs)
         return wrap(original, *args, **kwargs)
 
     return call
+
+
+_suspended: set[int] = set()  # threads
+
+
+@contextlib.contextmanager
+def suspended():
+    """Lets this thread see layers and functions as they are without wrappers, for a while."""
+    thread = threading.get_ident()
+    was = thread in _suspended
+    _suspended.add(thread)
+    try:
+        yield
+    finally:
+        if not was:
+            _suspended.discard(thread)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -175,8 +175,9 @@ class Explainer:
         if not rules.relevance:
             return RuleTable((path, kind, name_of(own)) for path, _, kind, own in rules.places(self.model))
         ran = self._ran(batch)
-        paths = {id(operation): path for path, operation in walk(self.model)}
-        found = [(paths[id(op)], kind, _word_of(rule, host)) for op, kind, rule, host in ran]
+        paths = {id(self.model): self.model.name, **{id(operation): path for path, operation in walk(self.model)}}
+        shown_ones = [one for one in ran if one[1] != "code"]
+        found = [(paths[id(op)], kind, _word_of(rule, host)) for op, kind, rule, host in shown_ones]
         return RuleTable([*dict.fromkeys(found), *((path, "call", "none") for path, _ in self._gaps(ran))])
 
     def _ran(self, batch):
@@ -185,9 +186,15 @@ class Explainer:
 
     def _gaps(self, ran):
         """Returns what has no rule and does not pass relevance on, without what belongs to a linear layer."""
-        passed = {id(operation) for operation, _, _, host in ran if host is not None}
+        passed = {id(operation) for operation, kind, _, host in ran if host is not None or kind == "code"}
         passed |= {id(operation) for operation in self.evaluator.left_out()}
         return [(path, op) for path, op in self.evaluator.composite.gaps(self.model) if id(op) not in passed]
+
+    def _gaps_in_code(self, ran):
+        """Returns words for what in the code of layers has no rule and does not pass relevance on, or is not read."""
+        paths = {id(self.model): self.model.name, **{id(operation): path for path, operation in walk(self.model)}}
+        found = [(paths[id(op)], kind) for op, kind, rule, _ in ran if rule is None and kind not in ("code", "call")]
+        return [f"{path!r} ({kind})" for path, kind in dict.fromkeys(found)]
 
     def explain(self, task: Task) -> Maps:
         """Computes the maps of a checked batch; this is the method.

@@ -8,8 +8,18 @@ from typing import TYPE_CHECKING
 import keras
 import numpy as np
 
-from vis.backprop_modifiers import DIFFERENCES, Composite, EpsilonGammaBox, Flat, ZBox, composite
-from vis.backprop_modifiers.kinds import certain
+from vis.backprop_modifiers import (
+    DIFFERENCES,
+    AttentionHalves,
+    AttentionValues,
+    Composite,
+    EpsilonGammaBox,
+    Flat,
+    ZBox,
+    composite,
+)
+from vis.engine.code import has_own_code
+from vis.engine.graph import walk
 from vis.engine.requests import outputs_at, site
 from vis.engine.tasks import gathered
 from vis.methods.gradients import GradientExplainer, GradientTimesInput, read_baselines
@@ -22,6 +32,7 @@ if TYPE_CHECKING:
     from vis.engine.tasks import Task
     from vis.utils.types import Inputs, LayerLike, Maps, RuleLike
 
+_OF_ATTENTION = (AttentionHalves, AttentionValues)
 _GAP = 0.01  # of the difference of the scores: from here on it is said
 
 
@@ -120,14 +131,20 @@ class LRP(GradientTimesInput):
         rules, model = self._rules, self.model
         if not self.evaluator.is_first_time("gaps"):
             return
-        if not certain(rules.places(model)):
+        if not rules.places(model):
             raise ValueError(
                 f"No operation of model {model.name!r} gets a rule of composite {rules.name!r}, so there is no "
                 "relevance to be handed down. Choose another composite, or another method: `vis.IntegratedGradients`."
             )
-        gaps = self._gaps(self._ran(task.batch)) if self._gaps([]) else []
+        has_code = any(has_own_code(one) for one in [model, *(one for _, one in walk(model))])
+        ran = self._ran(task.batch) if has_code or self._gaps([]) else []
+        gaps = [f"{path!r} ({type(one).__name__})" for path, one in self._gaps(ran)] if ran else []
+        gaps += self._gaps_in_code(ran)
         if gaps:
             warnings.warn(_words_gaps(gaps), VisualizationWarning, stacklevel=4)
+        wants = any(what == "attention" for what, _ in rules)
+        if wants and not any(isinstance(rule, _OF_ATTENTION) for _, _, rule, _ in ran or self._ran(task.batch)):
+            warnings.warn(_words_no_attention(rules), VisualizationWarning, stacklevel=4)
         for _, layer, _, rule in rules.places(model):
             is_named = rules.name.endswith("-flat")  # who gives the rule itself to a dense layer means it
             if is_named and isinstance(rule, Flat) and isinstance(layer, keras.layers.Dense) and self.site is None:
@@ -191,12 +208,19 @@ def _words_box(layer, rule, least, most):
 
 
 def _words_gaps(gaps):
-    names = ", ".join(f"{path!r} ({type(operation).__name__})" for path, operation in gaps[:4])
     more = f" and {len(gaps) - 4} more" if len(gaps) > 4 else ""
     return (
-        f"These operations are not linear and have no rule: {names:.200}{more}. Their own gradient is used, so "
-        "relevance may be lost or counted twice there. Give them rules by a Composite; `explainer.rules(inputs)` lists "
-        "all."
+        f"These operations are not linear and have no rule: {', '.join(gaps[:4]):.200}{more}. Their own gradient is "
+        "used, so relevance may be lost or counted twice there. Give them rules by a Composite; "
+        "`explainer.rules(inputs)` lists all."
+    )
+
+
+def _words_no_attention(rules):
+    return (
+        f"Composite {rules.name!r:.60} has a rule for attention, and none was found: no softmax whose outcome is "
+        "multiplied with values. Functions imported from a framework cannot be seen. Without attention, take another "
+        "composite, such as 'epsilon-plus'."
     )
 
 

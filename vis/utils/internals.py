@@ -123,3 +123,19 @@ def score_application(layer, function) -> list:
         function: `(scores, value, scores_mask=None, training=False) -> (mixture, weights)`.
     """
     return [(layer, "_apply_scores", function)] if isinstance(layer, keras.layers.Attention) else []
+
+
+def node_counts(operations) -> list[tuple]:
+    """Returns how often operations were called on symbolic tensors, and how often others took their outputs."""
+    return [(one, len(_nodes(one, "_inbound_nodes")), len(_nodes(one, "_outbound_nodes"))) for one in operations]
+
+
+def forget_nodes(counts) -> None:
+    """Takes the notes of later calls out again.
+
+    Args:
+        counts: What `node_counts` returned.
+    """
+    for operation, calls, uses in counts:
+        del _nodes(operation, "_inbound_nodes")[calls:]
+        del _nodes(operation, "_outbound_nodes")[uses:]
