@@ -141,11 +141,15 @@ def is_cut(operation: Operation | None, call: Callable) -> bool:
 def _is_product(operation):
     if isinstance(operation, keras.Layer):
         return isinstance(operation, (keras.layers.Multiply, keras.layers.Dot))
-    return _is_operation(operation, _PRODUCT_OPERATIONS) and _computed(operation) != 1
+    return _is_operation(operation, _PRODUCT_OPERATIONS) and _has_several(operation)
 
 
 def _is_quotient(operation):
-    return _is_operation(operation, _QUOTIENT_OPERATIONS) and _computed(operation) != 1
+    return _is_operation(operation, _QUOTIENT_OPERATIONS) and _has_several(operation)
+
+
+def _has_several(operation):
+    return not producers(operation) or _computed(operation) > 1
 
 
 def _computed(operation, constants=()):
@@ -162,6 +166,9 @@ def is_scaling(operation: Operation, constants: set[int]) -> bool:
 def _has_gradient(operation, known):
     if id(operation) not in known:
         known[id(operation)] = False  # of a loop, which there is none
+        if isinstance(operation, keras.Layer) and operation.weights:  # vectors of token ids, too
+            known[id(operation)] = True
+            return True
         makes = type(operation).__name__ not in _CONSTANT_OPERATIONS and _gives_floats(operation)
         before = producers(operation)
         known[id(operation)] = makes and (not before or any(_has_gradient(one, known) for one in before))
