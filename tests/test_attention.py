@@ -393,6 +393,8 @@ def test_tokens_that_stand_elsewhere_can_be_named(rng):
         vis.AttentionRollout(model)(photos)
     with pytest.raises(ValueError, match="without the 2 that `tokens` names"):
         vis.AttentionRollout(model, tokens=2)(photos)
+    with pytest.raises(ValueError, match="without the 3 that `tokens` names"):
+        vis.AttentionRollout(model, tokens=[0, 1, 99])(photos)
     got = vis.AttentionRollout(model, tokens=[4, 5, 6], upsample=False)(photos)
     (weights,) = vis.attention_maps(model, photos).values()
     mixed = (weights.mean(axis=1) + np.eye(7)) / 2
@@ -414,6 +416,18 @@ def test_laws(method, tokens):
     inner = keras.Model(model.input, model.output, name="inner")
     nested = keras.Sequential([keras.Input((TOKENS, WIDTH)), inner])
     close(method(nested)(tokens, [0, 1, 2]), whole, 1e-5)
+
+
+def test_which_attention_is_read_is_asked_of_each_sample(rng):
+    x = tokens = keras.Input((TOKENS, WIDTH))
+    first = layers.Add()([x, layers.MultiHeadAttention(1, 4)(x, x)])
+    second = layers.MultiHeadAttention(1, 4)(first, first)
+    last = layers.Activation("relu")(second[:, 0, :1])  # off for some samples
+    model = keras.Model(tokens, layers.Dense(2)(layers.Concatenate()([layers.Dense(1)(first[:, 1]), last])))
+    inputs = rng.normal(size=(12, TOKENS, WIDTH)).astype("float32")
+    explainer = vis.AttentionRelevance(model)
+    alone = np.concatenate([explainer(one[None], 1) for one in inputs])
+    close(explainer(inputs, 1), alone, 1e-5)
 
 
 def test_the_target_decides(tokens):
@@ -473,6 +487,7 @@ def test_flash_attention_is_put_back(tokens):
         (lambda m, x: vis.AttentionRelevance(m, layer="head")(x), ValueError, "layers with attention.*block0"),
         (lambda m, x: vis.AttentionRelevance(m, layer="blok0")(x), ValueError, "block0"),
         (lambda m, x: vis.attention_maps(m, x, layers="head"), ValueError, "layers with attention.*block0"),
+        (lambda m, x: vis.attention_maps(m, x, layers=[]), ValueError, "at least one layer"),
         (lambda m, x: vis.attention_maps(m, x, batch_size=0), ValueError, "batch_size"),
         (lambda m, x: vis.attention_maps(m, x[0]), ValueError, "batch axis"),
         (lambda m, x: vis.attention_gradients(m, x, 5), ValueError, "target"),

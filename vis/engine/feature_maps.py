@@ -200,7 +200,7 @@ def token_grid(tokens, image, extra=None) -> Grid | None:
         image: The image's spatial shape.
         extra: The places of the class and register tokens; `None` to find them out: none, or the first 1, 2 or 5.
     """
-    if tokens is None or (len(image) < 2 and extra is None):
+    if tokens is None or (len(image) < 2 and extra is None) or any(place >= tokens for place in extra or ()):
         return None
     for apart in [tuple(range(count)) for count in _EXTRA_TOKENS] if extra is None else [extra]:
         for side in range(2, min(image) + 1):

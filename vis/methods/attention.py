@@ -146,6 +146,8 @@ def _chosen(model, known, layers):
         return known
     given = layers if isinstance(layers, list) else [layers]
     wanted = []
+    if not given:
+        raise ValueError("`layers` must name at least one layer with attention. Received: an empty list.")
     for one in given:
         names = {attention.name: attention for attention in known}
         if isinstance(one, str) and one in names:
@@ -201,14 +203,22 @@ class AttentionExplainer(Explainer):
 
     def _maps(self, task, known, stream, grid):
         for images, sizes, streams in self.followed(task, known):
-            read = _last_read(sizes)
-            if read is None or not streams.are_linked(read.shape[1], stream):
-                raise ValueError(_words_unread(stream))
-            rows = streams.between(read.shape[1], stream)
-            if not self.counts_itself and read.shape[1] == stream:
-                rows = rows - np.eye(stream, dtype="float32")
-            values = product(read[:, None] / np.maximum(read.sum(axis=1)[:, None, None], 1), rows)[:, 0]
+            values = np.empty((len(images), stream), "float32")
+            last = _last_read(sizes)
+            for number in np.unique(last):
+                if number < 0 or not streams.are_linked(sizes[number].shape[1], stream):
+                    raise ValueError(_words_unread(stream))
+                own = np.flatnonzero(last == number)
+                values[own] = self._read(sizes[number][own], streams, stream, own)
             yield images, [values if grid is None else self._on_image(task.batch, values, grid)]
+
+    def _read(self, size, streams, stream, rows):
+        """Returns the mean relevance for the tokens that matter at one attention, `(n, stream)`."""
+        read = (size > 1e-6 * size.max(axis=1, keepdims=True)).astype("float32")
+        between = streams.between(read.shape[1], stream)[rows]
+        if not self.counts_itself and read.shape[1] == stream:
+            between = between - np.eye(stream, dtype="float32")
+        return product(read[:, None] / read.sum(axis=1)[:, None, None], between)[:, 0]
 
     def followed(self, task: Task, known: list[Attention]) -> Iterator[tuple[np.ndarray, list[np.ndarray], Streams]]:
         """Yields `(images, sizes, streams)` of some samples: this is the method.
@@ -291,15 +301,10 @@ def _read(layer: keras.Layer, weights: Tensor, gradient: Tensor) -> Tensor:
 
 
 def _last_read(sizes):
-    """Returns which tokens the score is read from, 0 and 1: those that matter at the last attention at which any does.
-
-    `None` where none matters at any.
-    """
-    for size in reversed(sizes):
-        most = size.max(axis=1, keepdims=True)
-        if (most > 0).any():
-            return (size > 1e-6 * most).astype("float32")
-    return None
+    """Returns the last attention at which any query matters, for each sample: its number, -1 for none."""
+    matters = np.stack([size.max(axis=1) > 0 for size in sizes], axis=1)
+    last = len(sizes) - 1 - np.argmax(matters[:, ::-1], axis=1)
+    return np.where(matters.any(axis=1), last, -1)
 
 
 def _words_unread(stream):
