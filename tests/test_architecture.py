@@ -92,6 +92,13 @@ FLOORS = {
     "vis.methods.perturbation": 5,
     "vis.methods.feature_visualization": 5,
     "vis.training": 7,
+    "vis.report": 7,
+    "vis.report.charts": 7,
+    "vis.report.checks": 7,
+    "vis.report.packing": 7,
+    "vis.report.page": 7,
+    "vis.report.pictures": 7,
+    "vis.report.rendering": 7,
     "vis.visualization.maps": 7,
     "vis.visualization.saliency": 7,
     "vis.visualization.class_activation": 7,
@@ -260,6 +267,7 @@ def test_the_contributors_table_names_every_room():
 PUBLIC = [
     *("vis", "vis.losses", "vis.regularizers", "vis.optimizer", "vis.callbacks", "vis.targets", "vis.plotting"),
     *("vis.backprop_modifiers", "vis.grad_modifiers", "vis.input_modifiers", "vis.parameterizations", "vis.training"),
+    "vis.report",
     *("vis.utils.utils", "vis.utils.heatmaps", "vis.utils.images", "vis.utils.tokens"),
     *(module for module in MODULES if module.startswith(("vis.visualization", "vis.methods"))),
 ]

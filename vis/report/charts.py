@@ -55,7 +55,7 @@ def make_charts(curves: Sequence[dict], methods: Sequence[str]) -> list[Chart]:
         methods: Names, in the order that numbers them.
 
     Examples:
-        >>> curve = {"method": "a", "metric": "deletion", "fill": "mean", "values": [1.0, 0.0], "low": None, "high": None}
+        >>> curve = {"method": "a", "metric": "deletion", "fill": "mean", "values": [1, 0], "low": None, "high": None}
         >>> make_charts([curve], ["a"])[0].lines[0].points
         '46.0,10.0 390.0,214.0'
     """
@@ -73,7 +73,9 @@ def _chart(metric, fill, curves, methods):
     ticks = nice_ticks(float(values.min()), float(values.max()))
     ends = ticks[0], ticks[-1]
     lines = [_line(curve, methods.index(curve["method"]), ends) for curve in curves]
-    return Chart(metric, fill, lines, [(_height(tick, ends), f"{tick:.6g}") for tick in ticks])
+    return Chart(
+        metric, fill, lines, [(_height(tick, ends), f"{tick:.6g}".replace("-", "\N{MINUS SIGN}")) for tick in ticks]
+    )
 
 
 def _has(part):
@@ -103,7 +105,7 @@ def nice_ticks(low: float, high: float) -> list[float]:
 
     Examples:
         >>> nice_ticks(0.03, 0.92), nice_ticks(5, 5)
-        ([0.0, 0.2, 0.4, 0.6, 0.8, 1.0], [5.0, 6.0])
+        ([0.0, 0.2, 0.4, 0.6, 0.8, 1.0], [5.0, 5.2])
     """
     span = high - low if high - low > 1e-9 * max(abs(low), abs(high), 1e-300) else max(abs(high), 1) / _MOST_TICKS
     power = 10.0 ** math.floor(math.log10(span / _MOST_TICKS))

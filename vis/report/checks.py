@@ -58,7 +58,7 @@ def check_maps(maps, count: int, size: tuple[int, int] | None) -> dict[str, np.n
     for key, value in maps.items():
         name = f"maps[{shown(key, 40)}]"
         array = check_numeric(name, value)
-        if not count or array.shape != (count, *(size or ())):
+        if size is None or array.shape != (count, *size):
             expected = (
                 f"(N, H, W) = {(count, *(size or ()))}, as the images are" if count else "given with their images"
             )

@@ -77,11 +77,11 @@ async function makeMap(packed, index, picture, image) {
   return map;
 }
 
-// Returns the value at a position: no digit is finer than the steps that the values were kept in.
+// Returns the value at a position: its last digit is no finer than half a step, by which the value may be wrong.
 function written(map, place) {
   const value = map.origin + map.step * map.levels[place];
   if (!map.step) return String(Number(value.toPrecision(7)));
-  const unit = Math.ceil(Math.log10(map.step) - 1e-9); // the last digit stands for 10 to this power
+  const unit = Math.ceil(Math.log10(map.step / 2) - 1e-9); // the last digit stands for 10 to this power
   const top = value ? Math.floor(Math.log10(Math.abs(value))) : unit;
   const plain = unit <= 0 && unit >= -6 ? value.toFixed(-unit) : value.toExponential(within(top - unit, 0, 20));
   return plain.replace(/-/g, "\u2212");
@@ -153,9 +153,9 @@ async function startMaps() {
     if (!waiting) requestAnimationFrame(() => ((waiting = false), redraw(compose)));
     waiting = true;
   });
-  one("#size").addEventListener("input", (event) => {
-    document.documentElement.style.setProperty("--size", `${event.target.value}px`);
-  });
+  const section = one("#maps");
+  one("#size").value = parseInt(getComputedStyle(section).getPropertyValue("--size"), 10);
+  one("#size").addEventListener("input", (event) => section.style.setProperty("--size", `${event.target.value}px`));
   for (const kind of ["strength", "sign"]) {
     one(`#${kind}`)?.addEventListener("change", (event) => {
       drawBar(kind, event.target.value);
@@ -256,7 +256,7 @@ function startChart(chart, values) {
 
 // Returns the value of a curve at a step; curves of one chart may have other numbers of steps.
 function nearest(curve, step, steps) {
-  return String(curve[Math.round((step / steps) * (curve.length - 1))]).replace(/-/g, "\u2212");
+  return curve[Math.round((step / steps) * (curve.length - 1))].toPrecision(4).replace(/-/g, "\u2212");
 }
 
 function startCurves() {

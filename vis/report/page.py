@@ -31,9 +31,9 @@ class Page:
         maps: Dict from the names of methods to maps `(N, H, W)` of finite numbers, raw: of any scale, signed or not.
             Methods with a negative value anywhere are drawn with 0 in white. Default none.
         classes: A pair `(name, score)` for each image. Default none.
-        table: Records: dicts with the keys `method`, `metric`, `fill`, `mean`, `low`, `high` (the ends of the interval),
-            `percentile` (the share of random maps that it beats, from 0 to 100), `verdict` and `higher_is_better`.
-            Numbers that are not known are `None` or NaN. Default none.
+        table: Records: dicts with the keys `method`, `metric`, `fill`, `mean`, `low` and `high` (the ends of the
+            interval), `percentile` (the share of random maps that it beats, from 0 to 100), `verdict` and
+            `higher_is_better`. Numbers that are not known are `None` or NaN. Default none.
         curves: Dicts with the keys `method`, `metric`, `fill`, `values` `(steps + 1,)`, and `low` and `high`, of the
             same shape or `None`. Default none.
 
@@ -73,9 +73,9 @@ def write_page(path: str | os.PathLike, page: Page) -> None:
     and the settings and the call that made them. It is for the keyboard too, for dark rooms, small screens and paper;
     where scripts are off, pictures and the whole table stay. Its own policy forbids it to load anything.
 
-    The values of maps are kept as finely as 5 MB allow, up to 16 bits, and the page says how finely. 4 images of 224x224
-    pixels and 6 methods have all 16 bits; 16 images and 8 methods have 1 part in about 140 of each map's largest value
-    (7 in the worst case, of noise in all of them). The page of many more images is larger.
+    The values of maps are kept as finely as 5 MB allow, up to 16 bits, and the page says how finely: 4 images of
+    224x224 pixels and 8 methods have all 16 bits, 16 images and 8 methods about 8 (where all maps are noise, 3). The
+    page of many more images is larger.
 
     Args:
         path: Of the file; an existing one is replaced, once the new one is whole.

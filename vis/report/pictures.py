@@ -13,28 +13,33 @@ STRENGTH_COLOURS = (UNSIGNED, "viridis", "cividis", "gray")
 SIGN_COLOURS = (SIGNED, "PuOr_r", "BrBG_r", "coolwarm")
 PERCENTILE = 99  # of a map's strengths: where its colours end
 _FAR = 0.2  # of the highest strength: the colours of maps whose lowest is no less begin there
+MOST_EXACT, MOST_STILL = 16_000, 4_000  # bytes of a PNG file: of an image, and of what stands in for a drawn map
 _QUALITY = 88
 
 
-def data_address(picture: np.ndarray) -> str:
-    """Returns a picture as a `data:` address: a PNG file, or JPEG where that is shorter, as for photographs.
+def data_address(picture: np.ndarray, most: int = MOST_EXACT) -> str:
+    """Returns a picture as a `data:` address: a PNG file, or JPEG where that would be long, as for photographs.
 
     Args:
         picture: uint8 `(H, W, 3)`.
+        most: Bytes that a PNG file may have.
 
     Examples:
         >>> data_address(np.zeros((2, 2, 3), "uint8"))[:22]
         'data:image/png;base64,'
     """
+    kind, content = "png", _file(picture, "png")
+    if len(content) > most:
+        kind, content = "jpeg", _file(picture, "jpeg", quality=_QUALITY)
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _file(picture, kind, **options):
     from PIL import Image  # only where pictures are made
 
-    files = []
-    for kind, options in (("png", {"optimize": True}), ("jpeg", {"quality": _QUALITY, "optimize": True})):
-        file = io.BytesIO()
-        Image.fromarray(picture).save(file, kind, **options)
-        files.append((len(file.getvalue()), kind, file.getvalue()))
-    _, kind, content = min(files)
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, kind, **options)
+    return file.getvalue()
 
 
 def shrunk(picture: np.ndarray, share: float) -> np.ndarray:

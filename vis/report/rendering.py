@@ -11,6 +11,7 @@ import numpy as np
 from vis.report.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, interval_ends, is_number, make_charts
 from vis.report.packing import FINEST, Packed, pack_within
 from vis.report.pictures import (
+    MOST_STILL,
     SIGN_COLOURS,
     STRENGTH_COLOURS,
     blended,
@@ -23,6 +24,7 @@ from vis.report.pictures import (
 
 MOST_BYTES = 4_900_000  # of a page, while what is beside its maps leaves room for them
 OPACITY = 0.6  # of the maps over their images, until it is changed
+_ROW, _GAP, _SIZES = 1260, 10, (96, 224)  # CSS pixels: of a row on a wide screen, between pictures, and of pictures
 _STATIC_PIXELS = 1_600_000  # of all pictures that stand in for the maps where scripts are off
 _VERDICTS = {  # in words, their place in the order of verdicts, and their look
     "better than chance and edges": (0, "good"),
@@ -82,7 +84,8 @@ def _values(page, maps):
     """Returns everything that the template names, but for the packed maps."""
     import markupsafe
 
-    script, tables = _file("page.js"), {name: colour_table(name) for name in (*STRENGTH_COLOURS, *SIGN_COLOURS)}
+    script, kinds = _file("page.js"), {"strength": STRENGTH_COLOURS, "sign": SIGN_COLOURS}
+    tables = {name: colour_table(name) for names in kinds.values() for name in names}
     names = [str(one["method"]) for one in (*page.curves, *page.table)]
     methods = list(dict.fromkeys([*maps, *names]))
     charts = make_charts(page.curves, methods)
@@ -90,6 +93,7 @@ def _values(page, maps):
     ends = [colour_range(one, signed[name]) for name, value in maps.items() for one in value]
     return {
         **{"title": str(page.title), "call": str(page.call), "frame": _FRAME, "opacity": round(100 * OPACITY)},
+        "in_a_row": int(np.clip(_ROW // (1 + len(maps)) - _GAP, *_SIZES)),
         "settings": [(str(name), str(value)) for name, value in page.settings.items()],
         "images": _images(page, maps, signed, ends, tables),
         "methods": methods,
@@ -97,18 +101,14 @@ def _values(page, maps):
         "rows": _rows(page.table),
         "groups": list(dict.fromkeys((str(one["metric"]), str(one["fill"])) for one in page.table)),
         **{"ends": ends, "largest": [_largest(one) for value in maps.values() for one in value]},
-        "colours": {"strength": STRENGTH_COLOURS, "sign": SIGN_COLOURS},
-        "bars": {kind: data_address(tables[names[0]][None]) for kind, names in _kinds().items()},
+        "colours": kinds,
+        "bars": {kind: data_address(tables[names[0]][None]) for kind, names in kinds.items()},
         "kinds": {"strength": not all(signed.values()), "sign": any(signed.values())},
         "data": _data(page, signed, charts, tables),
         "style": markupsafe.Markup(_file("page.css")),
         "script": markupsafe.Markup(script),
         "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     }
-
-
-def _kinds():
-    return {"strength": STRENGTH_COLOURS, "sign": SIGN_COLOURS}
 
 
 def _largest(values):
@@ -139,14 +139,16 @@ def _images(page, maps, signed, ends, tables):
             table = tables[(SIGN_COLOURS if signed[method] else STRENGTH_COLOURS)[0]]
             over = blended(image, coloured(value[i], ends[j * count + i], table), OPACITY)
             words = f"{_number(value[i].min())} to {_number(value[i].max())}"
-            cells.append({"method": method, "address": data_address(shrunk(over, share)), "range": words})
+            cells.append({"method": method, "address": data_address(shrunk(over, share), MOST_STILL), "range": words})
         images.append({"name": str(name), "score": _number(score), "address": data_address(image), "cells": cells})
     return images
 
 
 def _number(value, digits=3):
     """Words a number of a table; what is no number becomes a dash."""
-    return f"{float(value):.{digits}g}".replace("-", "\N{MINUS SIGN}") if is_number(value) else "\N{EN DASH}"
+    if not is_number(value):
+        return "\N{EN DASH}"
+    return f"{float(value):#.{digits}g}".rstrip(".").replace("-", "\N{MINUS SIGN}")
 
 
 def _rows(table):
@@ -156,7 +158,7 @@ def _rows(table):
 
 
 def _row(record, ends):
-    order, look = _VERDICTS.get(record["verdict"], (len(_VERDICTS), "other"))
+    order, look = _VERDICTS.get(str(record["verdict"]), (len(_VERDICTS), "other"))
     has_interval = is_number(record["low"]) and is_number(record["high"])
     interval = f"{_number(record['low'])} to {_number(record['high'])}" if has_interval else "no interval"
     numbers = [record[key] for key in ("mean", "low", "high")]
@@ -164,7 +166,7 @@ def _row(record, ends):
         **{key: str(record[key]) for key in ("method", "metric", "fill", "verdict")},
         **{"mean": _number(record["mean"]), "interval": interval, "order": order, "look": look},
         "sort": {key: float(record[key]) if is_number(record[key]) else "" for key in ("mean", "percentile")},
-        "percentile": f"{_number(record['percentile'])} %" if is_number(record["percentile"]) else "\N{EN DASH}",
+        "percentile": f"{record['percentile']:.3g} %" if is_number(record["percentile"]) else "\N{EN DASH}",
         "higher_is_better": bool(record["higher_is_better"]),
         "places": [_place(number, ends) for number in numbers] if has_interval and is_number(record["mean"]) else None,
     }
