@@ -158,7 +158,7 @@ def test_the_page_says_what_it_was_given(tmp_path):
     words = " ".join(Outline(text_of(make_page(), tmp_path)).words)
     for part in ("Three methods", "tabby", "0.910", "espresso", "\N{MINUS SIGN}3.50", "tensorflow", "Grad-CAM", "97 %"):
         assert part in words
-    assert "better than chance and edges" in words and "0.250 to 0.750" in words and "no interval" in words
+    assert "better than chance and edges" in words and "0.2 to 0.8" in words and "no interval" in words
     assert "1 part in 65534 of each map's largest value" in words
 
 
@@ -239,6 +239,28 @@ def test_bad_parts_are_a_sentence_each(changes, kind, words):
     with pytest.raises(kind, match=words) as caught:
         make_page(**changes)
     assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("value", "ends", "words"),
+    [
+        (0.0112, (-0.05, 0.3), "0.011"),
+        (-0.5, (-0.5, 0.3), "\N{MINUS SIGN}0.500"),
+        (11, (2, 11), "11.0"),
+        (1234.5, (0, 4000), "1234"),
+        (2.5e-7, (0, 1e-6), "2.50e\N{MINUS SIGN}07"),
+        (3e7, (0, 1e8), "3.00e+07"),
+        (math.nan, (0, 1), "\N{EN DASH}"),
+        (None, (0, 1), "\N{EN DASH}"),
+    ],
+)
+def test_numbers_of_a_metric_have_as_many_decimals(value, ends, words):
+    assert rendering._score(value, ends) == words
+
+
+def test_flat_maps_are_said_to_be_flat(tmp_path):
+    text = text_of(make_page(maps={"flat": np.full((2, HEIGHT, WIDTH), 1024.0)}), tmp_path)
+    assert "flat: 1024 everywhere" in text
 
 
 # Maps as text
@@ -638,12 +660,12 @@ def test_the_table_sorts_numbers_as_numbers(browser, path, by):
     unsorted = column_of(browser, 0)
     choose()
     means = [words.split()[0] for words in column_of(browser, 3)]
-    assert means == ["\N{MINUS SIGN}2.00", "0.300", "11.0", "\N{EN DASH}"]
+    assert means == ["\N{MINUS SIGN}2.0", "0.3", "11.0", "\N{EN DASH}"]
     choose()
     assert [words.split()[0] for words in column_of(browser, 3)] == [
         "11.0",
-        "0.300",
-        "\N{MINUS SIGN}2.00",
+        "0.3",
+        "\N{MINUS SIGN}2.0",
         "\N{EN DASH}",
     ]
     assert [heading.get_attribute("aria-sort") for heading in browser.all("thead th")].count("descending") == 1

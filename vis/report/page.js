@@ -284,9 +284,13 @@ async function copy() {
   setTimeout(() => (one("#copied").textContent = ""), 3000);
 }
 
-document.documentElement.classList.add("works");
-document.documentElement.classList.toggle("small", data.width <= 96);
-one("#copy").addEventListener("click", copy);
-if (one("#numbers")) startTable();
-if (one("#curves")) startCurves();
-if (one("#maps")) startMaps().then(() => document.documentElement.classList.add("drawn"));
+function start() {
+  document.documentElement.classList.add("works");
+  document.documentElement.classList.toggle("small", data.width <= 96);
+  one("#copy").addEventListener("click", copy);
+  if (one("#numbers")) startTable();
+  if (one("#curves")) startCurves();
+  if (one("#maps")) startMaps().then(() => document.documentElement.classList.add("drawn"));
+}
+
+if (window.DecompressionStream) start(); // older browsers keep the page as it is without scripts

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import importlib.resources
+import math
 
 import numpy as np
 
@@ -138,38 +139,54 @@ def _images(page, maps, signed, ends, tables):
         for j, (method, value) in enumerate(maps.items()):
             table = tables[(SIGN_COLOURS if signed[method] else STRENGTH_COLOURS)[0]]
             over = blended(image, coloured(value[i], ends[j * count + i], table), OPACITY)
-            words = f"{_number(value[i].min())} to {_number(value[i].max())}"
-            cells.append({"method": method, "address": data_address(shrunk(over, share), MOST_STILL), "range": words})
+            still = data_address(shrunk(over, share), MOST_STILL)
+            cells.append({"method": method, "address": still, "range": _range(value[i])})
         images.append({"name": str(name), "score": _number(score), "address": data_address(image), "cells": cells})
     return images
 
 
-def _number(value, digits=3):
-    """Words a number of a table; what is no number becomes a dash."""
+def _number(value):
+    """Words a number with three digits; what is no number becomes a dash."""
     if not is_number(value):
         return "\N{EN DASH}"
-    return f"{float(value):#.{digits}g}".rstrip(".").replace("-", "\N{MINUS SIGN}")
+    words = f"{value:.0f}" if 1000 <= abs(value) < 1e6 else f"{float(value):#.3g}".rstrip(".")
+    return words.replace("-", "\N{MINUS SIGN}")
+
+
+def _range(values):
+    """Words the lowest and the highest value of a map."""
+    low, high = _number(values.min()), _number(values.max())
+    return f"flat: {low} everywhere" if values.min() == values.max() else f"{low} to {high}"
 
 
 def _rows(table):
     """Returns the rows of the table: words to read, numbers to sort by, and where the interval is drawn."""
     ends = interval_ends(table)
-    return [_row(record, ends.get((str(record["metric"]), str(record["fill"])))) for record in table]
+    return [_row(record, ends.get((str(record["metric"]), str(record["fill"])), (0.0, 0.0))) for record in table]
 
 
 def _row(record, ends):
     order, look = _VERDICTS.get(str(record["verdict"]), (len(_VERDICTS), "other"))
-    has_interval = is_number(record["low"]) and is_number(record["high"])
-    interval = f"{_number(record['low'])} to {_number(record['high'])}" if has_interval else "no interval"
     numbers = [record[key] for key in ("mean", "low", "high")]
+    mean, low, high = (_score(number, ends) for number in numbers)
+    has_interval = all(map(is_number, numbers))
     return {
         **{key: str(record[key]) for key in ("method", "metric", "fill", "verdict")},
-        **{"mean": _number(record["mean"]), "interval": interval, "order": order, "look": look},
+        **{"mean": mean, "interval": f"{low} to {high}" if has_interval else "no interval"},
+        **{"order": order, "look": look, "higher_is_better": bool(record["higher_is_better"])},
         "sort": {key: float(record[key]) if is_number(record[key]) else "" for key in ("mean", "percentile")},
         "percentile": f"{record['percentile']:.3g} %" if is_number(record["percentile"]) else "\N{EN DASH}",
-        "higher_is_better": bool(record["higher_is_better"]),
-        "places": [_place(number, ends) for number in numbers] if has_interval and is_number(record["mean"]) else None,
+        "places": [_place(number, ends) for number in numbers] if has_interval else None,
     }
+
+
+def _score(value, ends):
+    """Words a number of the table with as many decimals as all of its metric, so that they stand below each other."""
+    largest = max(map(abs, ends))
+    if not is_number(value) or not 1e-4 <= largest < 1e5:
+        return _number(value)
+    decimals = max(0, 2 - math.floor(math.log10(largest)))
+    return f"{value:.{decimals}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _place(number, ends):
