@@ -7,14 +7,22 @@ import importlib.metadata
 import pathlib
 import subprocess
 import sys
+import tempfile
 
 import keras
 import numpy as np
 
 import vis
+from vis.report import Page, write_page
 from vis.utils.utils import lookup_imagenet_labels
 
-DATA = ["vis/py.typed", "vis/utils/imagenet_labels.txt"]
+DATA = [
+    "vis/py.typed",
+    "vis/utils/imagenet_labels.txt",
+    "vis/report/page.css",
+    "vis/report/page.html.jinja",
+    "vis/report/page.js",
+]
 
 
 def check(is_right, what):
@@ -53,6 +61,14 @@ def check_use():
     check(lookup_imagenet_labels(0) == ["tench"], "class 0 of ImageNet must be a tench")
 
 
+def check_report():
+    """Checks that it writes a report."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "report.html"
+        write_page(path, Page("A report", {}, "vis.evaluate(...)"))
+        check("A report" in path.read_text("utf-8"), "a report has no title")
+
+
 def check_command_line():
     """Checks that the command line says the version."""
     command = [sys.executable, "-m", "vis", "--version"]
@@ -69,6 +85,7 @@ def main():
     check(package.version == vis.__version__, f"it is {package.version}, and `vis.__version__` is {vis.__version__}")
     check_files(package)
     check_use()
+    check_report()
     check_command_line()
     print(f"{package.name} {package.version} works from its wheel")
 
