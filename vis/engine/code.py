@@ -16,7 +16,7 @@ from keras import ops, tree
 
 from vis.engine.graph import has_graph, walk
 from vis.engine.taps import shadowed, suspended
-from vis.utils.internals import forget_nodes, node_counts
+from vis.utils.internals import forget_nodes, node_counts, output_shapes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,8 +96,7 @@ def _shape_of_einsum(layer, own, input_shape):
 
 
 def _has_static_shapes(graph):
-    tensors = [tensor for operation in graph.operations for tensor in tree.flatten(operation.output)]
-    return all(None not in tensor.shape for tensor in tensors)
+    return all(None not in shape for shapes in output_shapes(graph).values() for shape in shapes)
 
 
 def _tensors(args, kwargs):
