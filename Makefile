@@ -1,11 +1,14 @@
 # Short names for what CONTRIBUTING.md describes. `python` is that of the active environment.
-.PHONY: test test-all coverage zoo zoo-install docs docs-images package ci
+.PHONY: test test-all test-jax coverage zoo zoo-install docs docs-images package ci
 
 test: # what a change needs many times an hour
 	python -m pytest
 
 test-all: # the slow ones too, on the backend that KERAS_BACKEND names
 	python -m pytest -m "not zoo"
+
+test-jax: # all on JAX, of which `.ci/run` takes every other one
+	KERAS_BACKEND=jax python -m pytest
 
 coverage: # of all of these tests, with the lines that none of them runs; needs `pip install pytest-cov`
 	python -m pytest -m "not zoo" --cov --cov-report=term-missing:skip-covered
