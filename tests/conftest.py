@@ -121,9 +121,18 @@ def pytest_configure(config):
     config.addinivalue_line("filterwarnings", "error::vis.utils.validation.VisualizationWarning")
 
 
-def pytest_collection_modifyitems(items):
-    """Puts the real architectures first: of two workers, none then waits for them at the end."""
+def pytest_collection_modifyitems(config, items):
+    """Puts the real architectures first: of two workers, none then waits for them at the end.
+
+    Where `VIS_TEST_PART` says so, only a part of the tests is kept, the same ones each time: "1/2" is every other one.
+    """
     items.sort(key=lambda item: "test_zoo" not in item.nodeid)
+    number, count = map(int, os.environ.get("VIS_TEST_PART", "1/1").split("/"))
+    kept = [item for item in items if zlib.crc32(item.nodeid.encode()) % count == number - 1]
+    left_out = [item for item in items if zlib.crc32(item.nodeid.encode()) % count != number - 1]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = kept
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -150,13 +159,3 @@ def small_cnn(data_format="channels_last", name="cnn", activation="relu"):
     draw = np.random.default_rng(1)  # the same weights on every backend
     model.set_weights([draw.normal(0.05, 0.3, w.shape).astype("float32") for w in model.get_weights()])
     return model
-
-
-def pytest_collection_modifyitems(config, items):
-    """Keeps a part of the tests, the same ones each time, where `VIS_TEST_PART` says so: "1/2" is every other one."""
-    part = os.environ.get("VIS_TEST_PART")
-    if part:
-        number, count = map(int, part.split("/"))
-        kept = [item for item in items if zlib.crc32(item.nodeid.encode()) % count == number - 1]
-        config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
-        items[:] = kept

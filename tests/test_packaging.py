@@ -116,5 +116,7 @@ def test_other_scripts_take_the_oldest_versions_from_pyproject(capsys):
 def test_ci_runs_the_slow_tests_that_a_plain_pytest_leaves_out():
     plain = SETTINGS["tool"]["pytest"]["ini_options"]["addopts"]
     assert "-m 'not zoo and not slow'" in plain and "-n auto" in plain
-    assert "PYTEST_ADDOPTS=\"-m 'not zoo'\"" in (ROOT / ".ci/run").read_text()
+    script = (ROOT / ".ci/run").read_text()
+    assert "slow_too=\"-m 'not zoo'\"" in script
+    assert 'KERAS_BACKEND=torch PYTEST_ADDOPTS=$slow_too eval "$tests"\n' in script
     assert 'python -m pytest -m "not zoo"' in (ROOT / ".github/workflows/tests.yml").read_text()

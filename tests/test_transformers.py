@@ -66,7 +66,7 @@ FAMILIES = [
         hub.sam,
         6,
         (16, 2, 4, 4),
-        "No attention leads|windows",
+        "windows",
         lambda outputs: ops.mean(outputs["masks"], axis=(1, 2, 3)),
     ),
     Family(hub.bert, 2, (2, 8, 8), WORDS, 1, quick=True),

@@ -236,7 +236,7 @@ class AttentionExplainer(Explainer):
     def _seen(self, task, one) -> frozenset:
         """Returns the indices of the inputs that an attention depends on."""
         calls = [seen.inputs for seen in self.evaluator.survey(task.batch).seen if seen.place == one.site.place]
-        return frozenset().union(*calls) if calls else frozenset(range(len(task.batch.arrays)))
+        return frozenset().union(*calls) or frozenset(range(len(task.batch.arrays)))  # of windows, none is seen
 
     def _connected(self, task, known, first):
         """Returns the attentions that have to do with one: not those of a tower beside it, with inputs of its own."""
