@@ -1,5 +1,7 @@
 """The code of layers of one's own, read as a graph: relevance is what a graph of layers would give."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -180,3 +182,63 @@ def test_reading_leaves_no_trace(inputs):
     assert nodes() == before and code.found > 5
     (got,) = [code.run((ops.convert_to_tensor(inputs),), {})]
     np.testing.assert_allclose(value_of(got), value_of(own(inputs)), atol=1e-6)
+
+
+class Positions(layers.Layer):
+    """Puts out a constant, in the shape of its input."""
+
+    def call(self, x):
+        return ops.broadcast_to(table(), ops.shape(x))
+
+
+class Cached(layers.MultiHeadAttention):
+    """Takes an argument that its shape does not depend on, as keras-hub's attention does."""
+
+    def call(self, query, value, cache=None, return_attention_scores=False):
+        return super().call(query, value, return_attention_scores=return_attention_scores)
+
+
+class Hidden(Cached):
+    """Does not give its weights away."""
+
+    def call(self, query, value, cache=None):
+        return super().call(query, value)
+
+
+class Block(layers.Layer):
+    """A layer around such an attention, as keras-hub's decoders are."""
+
+    def __init__(self, kind=Cached):
+        super().__init__()
+        self.attention = kind(2, WIDTH // 2, use_bias=False)
+
+    def build(self, shape):
+        self.attention.build(shape, shape)
+        self.built = True
+
+    def call(self, x):
+        return x + self.attention(query=x, value=x, cache=None)
+
+
+def test_a_layer_that_puts_out_a_constant_is_no_gap(inputs):
+    x = keras.Input((TOKENS, WIDTH))
+    model = keras.Model(x, dense(3)(layers.Multiply()([x, Positions()(x)])[:, 0]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", VisualizationWarning)
+        vis.LRP(model, "epsilon")(inputs, 1)
+
+
+def test_attention_with_arguments_of_its_own_is_read(inputs):
+    x = keras.Input((TOKENS, WIDTH))
+    model = keras.Model(x, dense(3)(Block()(x)[:, 0]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", VisualizationWarning)
+        relevance, wanted = sums(model, inputs, "attention-cp")
+    np.testing.assert_allclose(relevance, wanted, atol=2e-4 * np.abs(wanted).max())
+
+
+def test_attention_that_hides_its_weights_is_told(inputs):
+    x = keras.Input((TOKENS, WIDTH))
+    model = keras.Model(x, dense(3)(Block(Hidden)(x)[:, 0]))
+    with pytest.warns(VisualizationWarning, match="attention, and none was found"):
+        assert np.abs(vis.LRP(model, "attention")(inputs, 1)).max() > 0

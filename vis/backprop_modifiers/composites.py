@@ -41,8 +41,7 @@ from vis.backprop_modifiers.relevance_rules import (
     ZPlus,
 )
 from vis.engine import surrogates
-from vis.engine.code import has_own_code
-from vis.engine.graph import walk
+from vis.engine.graph import has_own_code, walk
 from vis.engine.insides import ATTENTION
 from vis.engine.linear import first_linear_layers
 from vis.engine.surrogates import has_own_activation

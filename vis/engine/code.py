@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 from typing import Any
 
 import keras
 from keras import ops, tree
 
-from vis.engine.graph import has_graph, walk
+from vis.engine.graph import walk
+from vis.engine.insides import ATTENTION
 from vis.engine.taps import shadowed, suspended
 from vis.utils.internals import forget_nodes, node_counts, output_shapes
 
@@ -24,7 +26,7 @@ class Code:
     """A call of a layer as a graph.
 
     Args:
-        graph: A `keras.Function` of the tensors that the layer was called on.
+        graph: A `keras.Function` of the tensors that the layer was called on; `None` where it puts out constants only.
         found: What was made of the graph before the traces of reading it were taken away.
         pack: Function of the tensors that the graph puts out: what the layer returns.
     """
@@ -36,12 +38,6 @@ class Code:
     def run(self, args, kwargs):
         """Returns what the layer returns, for the arguments that it was read with."""
         return self.pack(tree.flatten(self.graph(_tensors(args, kwargs))))
-
-
-def has_own_code(operation) -> bool:
-    """Tells whether a layer is none of Keras's own and no graph, so that its call is code."""
-    is_own = type(operation).__module__.split(".")[0] != "keras"
-    return isinstance(operation, keras.Layer) and is_own and not has_graph(operation)
 
 
 def read(layer, call, args, kwargs, look) -> Code | None:
@@ -59,12 +55,14 @@ def read(layer, call, args, kwargs, look) -> Code | None:
     tensors = _tensors(args, kwargs)
     counts = node_counts([layer, *(operation for _, operation in walk(layer))])
     try:
-        with suspended(), shadowed(_static_shapes(layer)):
+        with suspended(), shadowed(_specs(layer)):
             symbols = [_symbol(tensor) for tensor in tensors]
             given = {id(tensor): symbol for tensor, symbol in zip(tensors, symbols)}
             own, named = tree.map_structure(lambda one: given.get(id(one), one), (args, kwargs))
             outputs = call(*own, **named)
             kept = [one for one in tree.flatten(outputs) if isinstance(one, keras.KerasTensor)]
+            if not kept:
+                return Code(None, None, _packing(outputs))
             graph = keras.Function(symbols, kept)
             if not _has_static_shapes(graph):
                 return None
@@ -79,11 +77,22 @@ def _symbol(tensor):
     return keras.Input(batch_shape=tuple(tensor.shape), dtype=keras.backend.standardize_dtype(tensor.dtype))
 
 
-def _static_shapes(layer):
-    """Yields changes that let dense layers of equations tell the sizes which they were not told themselves."""
+def _specs(layer):
+    """Yields changes that let layers tell the shapes of what they put out.
+
+    Dense layers of equations tell the sizes which they were not told themselves. A subclass of Keras's attention may
+    take arguments in its call that the shape does not depend on and is not told of.
+    """
     for _, inner in walk(layer):
         if isinstance(inner, keras.layers.EinsumDense):
             yield inner, "compute_output_shape", functools.partial(_shape_of_einsum, inner, inner.compute_output_shape)
+        if isinstance(inner, ATTENTION):
+            yield inner, "compute_output_spec", functools.partial(_spec_of_known, inner.compute_output_spec)
+
+
+def _spec_of_known(own, *args, **kwargs):
+    known = inspect.signature(own).parameters
+    return own(*args, **{name: value for name, value in kwargs.items() if name in known or value is not None})
 
 
 def _shape_of_einsum(layer, own, input_shape):

@@ -175,3 +175,9 @@ def last_layers(model):
 def has_graph(operation) -> bool:
     """Tells whether an operation is a model that knows its symbolic outputs."""
     return isinstance(operation, keras.Model) and bool(getattr(operation, "outputs", None))
+
+
+def has_own_code(operation) -> bool:
+    """Tells whether a layer is none of Keras's own and no graph, so that its call is code."""
+    is_own = type(operation).__module__.split(".")[0] != "keras"
+    return isinstance(operation, keras.Layer) and is_own and not has_graph(operation)

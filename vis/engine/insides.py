@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 import itertools
 import math
 from collections.abc import Callable
@@ -19,8 +20,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from vis.engine.code import has_own_code
-from vis.engine.graph import walk
+from vis.engine.graph import has_own_code, walk
 from vis.engine.linear import CONVOLUTIONS, LINEAR
 from vis.engine.taps import in_this_thread, wrapped
 from vis.utils.internals import flash_attention, score_application
@@ -158,6 +158,8 @@ def _opened(layer):
 def _call(running, layer, hooks, call, *args, **kwargs):
     """Calls a layer whose insides are hooked."""
     hidden = isinstance(layer, ATTENTION[:2]) and not kwargs.get("return_attention_scores")
+    if hidden and "return_attention_scores" not in inspect.signature(layer.call).parameters:
+        hidden = False  # a subclass that does not give its weights away
     if hidden:  # its weights are made where they are asked for
         kwargs["return_attention_scores"] = True
     running.append(_Call(layer, hooks))

@@ -15,9 +15,9 @@ import itertools
 
 import keras
 
-from vis.engine.code import has_own_code, read
+from vis.engine.code import read
 from vis.engine.copying import copy_model
-from vis.engine.graph import walk
+from vis.engine.graph import has_own_code, walk
 from vis.engine.insides import ATTENTION, Hooks, hooked
 from vis.engine.linear import (
     CONVOLUTIONS,
@@ -200,10 +200,12 @@ def _coded(composite, layer, notes, call, *args, **kwargs):
     if code is None:
         notes.tell(layer, "unread code", None, None)
         return call(*args, **kwargs)
+    notes.tell(layer, "code", None, None)
+    if code.graph is None:
+        return call(*args, **kwargs)
     found, gaps = code.found
     for operation in gaps:
         notes.tell(layer, f"{operation.name} within", None, None)
-    notes.tell(layer, "code", None, None)
     calls = [(op, rule) for _, op, kind, rule in found if kind == "call"]
     changes = [wrapped("call", [(op, functools.partial(_inner, layer, rule, op, notes))]) for op, rule in calls]
     within = _hooks([one for one in found if _is_within(one[2])], notes)

@@ -18,8 +18,7 @@ from vis.backprop_modifiers import (
     ZBox,
     composite,
 )
-from vis.engine.code import has_own_code
-from vis.engine.graph import walk
+from vis.engine.graph import has_own_code, walk
 from vis.engine.requests import outputs_at, site
 from vis.engine.tasks import gathered
 from vis.methods.gradients import GradientExplainer, GradientTimesInput, read_baselines
