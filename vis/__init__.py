@@ -5,6 +5,7 @@ import pkgutil
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # when the package runs, each is imported once it is asked for, see the end
+    from vis.metrics import evaluate
     from vis.training import ExplanationLogger
     from vis.visualization import (
         LRP,
@@ -77,6 +78,7 @@ __all__ = [
     "attention_gradients",
     "attention_maps",
     "attribute_tokens",
+    "evaluate",
     "heatmap",
     "overlay",
     "visualize_activation",
@@ -87,7 +89,7 @@ __all__ = [
     "visualize_saliency_with_losses",
 ]
 
-_HOMES = ("vis.visualization", "vis.training")  # the modules that the names above are taken from
+_HOMES = ("vis.visualization", "vis.training", "vis.metrics")  # the modules that the names above are taken from
 
 if not TYPE_CHECKING:  # type checkers would take any name for one of the package
 

@@ -3,6 +3,7 @@
 It is asked with a `vis.engine.requests.Request`; whoever asks knows nothing of compilation, devices or half precision.
 """
 
+import copy
 import dataclasses
 import warnings
 import weakref
@@ -98,6 +99,13 @@ class Evaluator:
     def network(self) -> Network:
         """The model as tensors in, scores and gradients out."""
         return self.memory.once("network", lambda: Network(self.model, self.output, self._logits, self.composite))
+
+    def on(self, model):
+        """Returns the same for a copy of the model: its layers are found by their numbers."""
+        other = copy.copy(self)
+        other._model = model
+        other._start()
+        return other
 
     def weak(self):
         """Lets go of the model, for use in a cache that must not keep it alive."""

@@ -2,7 +2,8 @@
 
 `Masking` is what `vis.engine.tasks.Task.rows` takes as `inputs`: version k of a sample is the sample with part k
 hidden. Parts are `Windows`, `Segments` or `Masks`; what is shown instead is a fill, an array with a value for each
-position of each sample.
+position of each sample. `Hiding` is the same for positions that a function chooses, and for fills that depend on
+them: `Values`, `Background`, or `vis.engine.imputation.Imputation`.
 """
 
 import dataclasses
@@ -163,6 +164,85 @@ class Masking:
         if self.batch.formats[self.index] == "channels_first" and self.parts.rank < changed.ndim - 1:
             changed, fill = np.moveaxis(changed, 1, -1), None if fill is None else np.moveaxis(fill, 1, -1)
         self.parts.hide(changed, fill, images, numbers)
+        return rows
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class Values:
+    """A fill that has a value for each position of each sample.
+
+    Args:
+        array: In the shape of the input.
+    """
+
+    array: np.ndarray
+    versions = 1
+
+    def show(self, rows, hidden, images, versions):
+        """Puts its values where rows are hidden, in place; rows and array have their channels last, or none."""
+        for row, out, image in zip(rows, hidden, images):
+            row[out] = self.array[image][out]
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class Background:
+    """A fill of several samples: what is hidden is shown as in each of them, and the scores are averaged.
+
+    Args:
+        samples: `(M, ...)`, each in the shape of one sample of the input.
+
+    Examples:
+        >>> Background(np.zeros((3, 8, 8, 1))).versions
+        3
+    """
+
+    samples: np.ndarray
+
+    def __post_init__(self):
+        self.samples = check_numeric("samples", self.samples)
+        if self.samples.ndim < 2 or not self.samples.size:
+            raise ValueError(
+                "`samples` of a background must be a batch of inputs, at least one. Received: shape "
+                f"{self.samples.shape}. For one sample, give it as the fill itself."
+            )
+
+    @property
+    def versions(self) -> int:
+        """How many versions there are of a sample with one part hidden."""
+        return len(self.samples)
+
+    def show(self, rows, hidden, images, versions):
+        """Puts sample `versions[i]` where row i is hidden, in place."""
+        for row, out, version in zip(rows, hidden, versions):
+            row[out] = self.samples[version][out]
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class Hiding:
+    """Versions of samples with some positions of one input hidden, each as often as the fill has versions.
+
+    Args:
+        batch: The inputs, a `vis.engine.inputs.Batch`.
+        index: Which of them is changed.
+        hidden: Function `(images, numbers) -> (B, *spatial)`: which positions are hidden in part `numbers[i]` of sample
+            `images[i]`, as booleans.
+        fill: `Values`, `Background` or an `Imputation`.
+        has_channels: Whether the input has a channel axis besides the positions.
+    """
+
+    batch: Batch
+    index: int
+    hidden: Callable
+    fill: object
+    has_channels: bool
+
+    def __call__(self, images, numbers) -> list:
+        """Returns the inputs of some rows, flat; row `versions * k + v` shows version v of part k."""
+        rows, parts = self.batch.rows(images), numbers // self.fill.versions
+        changed = rows[self.index]
+        if self.has_channels and self.batch.formats[self.index] == "channels_first":
+            changed = np.moveaxis(changed, 1, -1)
+        self.fill.show(changed, self.hidden(images, parts), images, numbers % self.fill.versions)
         return rows
 
 

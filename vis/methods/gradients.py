@@ -91,6 +91,18 @@ class GradientExplainer(Explainer):
             return task.batch.arrays
         return task.map(outputs_at(self.site), quiet=True)["activations"]
 
+    def starts(self, task: Task) -> list[np.ndarray] | None:
+        """Returns the baseline whose score the contributions start from, a flat list as `values`; `None` for no score.
+
+        Raises:
+            ValueError: The maps are no contributions, or start from several baselines.
+        """
+        raise ValueError(
+            "The maps must be contributions with one baseline, as of `vis.IntegratedGradients`, `vis.DeepLIFT` or "
+            f"`vis.LRP`. Received: {self!r}, of which no baseline is known. Give `baseline=`: a number, an array or a "
+            "`vis.metrics.Background`."
+        )
+
     def gradients(self, task: Task) -> Iterator[tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]]:
         """Yields `(images, gradients, values)` for chunks of the samples as they are, flat lists."""
         if self.site is None:
@@ -279,6 +291,10 @@ class GradientTimesInput(GradientExplainer):
 
         found = self.gradients(task)
         return gathered(task.count, ((images, products(gradients, values)) for images, gradients, values in found))
+
+    def starts(self, task: Task) -> None:
+        """Returns `None`: what sums up is the score itself, see `GradientExplainer.starts`."""
+        return None
 
     def _is_relevance(self):
         return self.evaluator.composite is not None and self.evaluator.composite.relevance
@@ -493,6 +509,10 @@ class IntegratedGradients(GradientExplainer):
     def baselines(self, task: Task, values: list[np.ndarray]) -> list[np.ndarray]:
         """Returns what the user's baseline is for each of the values, in their shapes."""
         return read_baselines(self, task, values, self._baseline)
+
+    def starts(self, task: Task) -> list[np.ndarray]:
+        """Returns the baseline, see `GradientExplainer.starts`."""
+        return self.baselines(task, self.values(task))
 
 
 def read_baselines(explainer: GradientExplainer, task: Task, values: list[np.ndarray], given: Any) -> list[np.ndarray]:

@@ -293,6 +293,10 @@ class DeepLIFT(GradientExplainer):
         self._tell_gap(np.concatenate(gaps))
         return whole
 
+    def starts(self, task: Task) -> list[np.ndarray]:
+        """Returns the baseline, see `vis.methods.gradients.GradientExplainer.starts`."""
+        return read_baselines(self, task, self.values(task), self._baseline)
+
     def _pairs(self, task, values, starts):
         """Yields `(images, multipliers, scores (n, 2))` of some samples and their baselines, evaluated together."""
 
