@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -177,9 +178,9 @@ def evaluate(
     places), with an edge filter of the input and a Gaussian in the middle. A verdict of each row: `"better than chance
     and edges"`, `"not better than an edge filter"`, or `"indistinguishable from random"` (where inputs have no edges,
     as texts and tables, `"better than chance"`). Chance: fewer than 2.5 % of the ways to exchange maps for their random
-    ones do as well (of one sample, 5 %; so it needs 19 random maps or more). Edges: the 95 % interval of the paired
-    differences lies above 0. The verdict is about these samples, this metric and this fill, see "What the numbers can
-    and cannot tell" in the documentation.
+    ones do as well (one sample must beat all of its random maps, 19 or more, or 97.5 % of 40 or more). Edges: the 95 %
+    interval of the paired differences lies above 0. The verdict is about these samples, this metric and this fill, see
+    "What the numbers can and cannot tell" in the documentation.
 
     Args:
         explainers: Dict from names to explainers, or to arrays of maps `(N, *spatial)`.
@@ -318,11 +319,9 @@ def _names(samples, classes, labels):
 
 
 def _settings(samples, wanted, baselines, seed, reduce):
-    import vis
-
     fills = dict.fromkeys(one.fill for one in wanted if one.fill)
     return {
-        "vis": vis.__version__,
+        "vis": sys.modules[__name__.partition(".")[0]].__version__,
         "keras": keras.version(),
         "backend": keras.backend.backend(),
         "model": samples.task.evaluator.model.name,

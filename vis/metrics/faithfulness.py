@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -27,11 +27,7 @@ class SubsetMetric(ModelMetric):
         num_samples: How many subsets.
         subset: Which part of the cells is hidden at a time, in (0, 1].
         grid: Cells along each axis; an axis that is shorter has a cell for each position.
-        reduce: See `vis.metrics.base.ModelMetric`.
-        seed: Seed of the subsets.
-        input_name: See `vis.metrics.base.ModelMetric`.
-        output_layer: See `vis.metrics.base.ModelMetric`.
-        logits: See `vis.metrics.base.ModelMetric`.
+        **options: See `vis.metrics.base.ModelMetric`; `seed` is that of the subsets.
     """
 
     def __init__(
@@ -41,16 +37,9 @@ class SubsetMetric(ModelMetric):
         num_samples: int = 200,
         subset: float = 0.2,
         grid: int = 9,
-        *,
-        reduce: Reduction = "absolute",
-        seed: int = 0,
-        input_name: str | Index | None = None,
-        output_layer: LayerLike | None = None,
-        logits: bool = False,
+        **options: Any,
     ) -> None:
-        super().__init__(
-            model, fill, reduce=reduce, seed=seed, input_name=input_name, output_layer=output_layer, logits=logits
-        )
+        super().__init__(model, fill, **options)
         self._num_samples = check_count("num_samples", num_samples, 3)
         self._subset, self._grid = check_fraction("subset", subset), check_count("grid", grid, 1)
 
@@ -185,7 +174,7 @@ class Infidelity(SubsetMetric):
         subset: float = 0.2,
         grid: int = 9,
         scaled: bool = True,
-        **options,
+        **options: Any,
     ) -> None:
         super().__init__(model, fill, num_samples, subset, grid, **options)
         self._scaled = check_flag("scaled", scaled)

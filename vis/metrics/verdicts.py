@@ -16,8 +16,7 @@ BETTER, EDGES, CHANCE = (
 )
 BETTER_THAN_CHANCE = "better than chance"  # where the input has no edges
 A_BASELINE, NO_TEST = "a baseline", "no test of truth"
-_LEVEL = 0.025  # of a one-sided test
-_LEVEL_OF_ONE = 0.05  # of one sample, which cannot be more certain than the number of random maps allows
+_LEVEL, _HIGHEST_LEVEL = 0.025, 0.05  # of a one-sided test; of one sample that beats each of its random maps
 _EXCHANGES = 4000
 _RESAMPLES = 2000
 _SPREADS = 1.96
@@ -47,7 +46,8 @@ def chance_probability(own: np.ndarray, random: np.ndarray, seed: int) -> float:
 
 def beats_chance(own: np.ndarray, random: np.ndarray, seed: int) -> bool:
     """Tells whether a method says more than chance, see `chance_probability`."""
-    return chance_probability(own, random, seed) <= (_LEVEL if len(own) > 1 else _LEVEL_OF_ONE)
+    level = max(_LEVEL, 1 / (1 + len(random))) if len(own) == 1 else _LEVEL
+    return chance_probability(own, random, seed) <= level <= _HIGHEST_LEVEL
 
 
 def beats_edges(own: np.ndarray, edges: np.ndarray, random: np.ndarray) -> bool:
