@@ -5,7 +5,7 @@ import itertools
 import keras
 import numpy as np
 import pytest
-from conftest import value_of
+from conftest import ROOT, value_of
 from keras import layers
 from scipy import sparse, stats
 from scipy.sparse.linalg import spsolve
@@ -556,3 +556,44 @@ def test_no_harm(model, images, maps):
     np.testing.assert_array_equal(np.random.get_state()[1], state)
     for old, new in zip(copies[2], model.get_weights()):
         np.testing.assert_array_equal(old, new)
+
+
+@pytest.fixture(scope="module")
+def others():
+    """Numbers of other libraries, see `tests/reference/make_metrics.py`."""
+    with np.load(ROOT / "tests/reference/metrics.npz") as arrays:
+        return dict(arrays)
+
+
+@pytest.mark.parametrize("holes", ["smooth", "scattered"])
+def test_imputation_is_that_of_pytorch_grad_cam(others, holes):
+    hidden = others[f"road_{holes}_hidden"]
+    np.testing.assert_allclose(impute(others["road_image"], hidden), others[f"road_{holes}"][hidden], atol=1e-5)
+
+
+def test_curves_are_those_of_xplique(others, model):
+    other = keras.models.clone_model(keras.Sequential([keras.Input((12, 12, 3)), *_fresh(model)]))
+    other.set_weights([others[f"weight_{i}"] for i in range(4)])
+    targets = others["targets"].argmax(axis=1)
+    for name, metric in (("deletion", metrics.Deletion), ("insertion", metrics.Insertion)):
+        own = metric(other, 0.0, steps=8)
+        curve = own.curve(others["images"], others["maps"], targets).mean(axis=0)
+        np.testing.assert_allclose(curve, others[f"{name}_curve"], atol=1e-5)
+        np.testing.assert_allclose(own(others["images"], others["maps"], targets).mean(), others[name], atol=1e-5)
+
+
+def _fresh(model):
+    return [type(layer).from_config(layer.get_config()) for layer in model.layers]
+
+
+def test_simple_metrics_are_those_of_quantus(others):
+    maps, masks = others["plain_maps"], others["plain_masks"]
+    ours = {
+        "sparseness": metrics.Sparseness(),
+        "complexity": metrics.Entropy(),
+        "pointing": metrics.PointingGame(masks),
+        "mass": metrics.RelevanceMass(masks),
+        "rank": metrics.RelevanceRank(masks),
+    }
+    for name, metric in ours.items():
+        np.testing.assert_allclose(metric(maps, maps), others[name], rtol=1e-4, err_msg=name)

@@ -472,3 +472,13 @@ def test_a_box_behind_a_rescaling_is_compared_with_what_it_puts_out():
 def test_what_is_nearly_a_composite(composite, words):
     with pytest.raises(TypeError, match=words):
         vis.LRP(dense(), composite)
+
+
+def test_values_of_zero_have_no_relevance_but_by_a_rule(rng):
+    """Neither a little, which would give positions an order that means nothing."""
+    model = keras.Sequential([keras.Input((6, 6, 1)), layers.Conv2D(3, 3, activation="relu"), layers.Flatten()])
+    model.add(layers.Dense(2))
+    x = np.maximum(rng.normal(size=(3, 6, 6, 1)), 0)
+    for rules in ("epsilon", "epsilon-plus", "epsilon-gamma"):
+        assert (vis.LRP(model, rules)(x, 1)[x == 0] == 0).all()
+    assert (vis.LRP(model, "epsilon-plus-flat")(x, 1)[x == 0] != 0).any()

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from vis.engine.tasks import Task
     from vis.utils.types import Inputs, LayerLike, Maps, RuleLike
 
+_NOTHING = 1e-9  # of the largest relevance
+
 
 class GradientExplainer(Explainer):
     """Base class of the methods whose result has the shape of the inputs.
@@ -287,7 +289,7 @@ class GradientTimesInput(GradientExplainer):
             task = dataclasses.replace(task, goal=task.goal.for_relevance())
 
         def products(gradients, values):
-            return [g * _kept_from_zero(v, least) for g, v in zip(gradients, values)]
+            return [_product(g, v, least) for g, v in zip(gradients, values)]
 
         found = self.gradients(task)
         return gathered(task.count, ((images, products(gradients, values)) for images, gradients, values in found))
@@ -307,9 +309,16 @@ class GradientTimesInput(GradientExplainer):
         return floor("float16" if is_half else "float32")
 
 
-def _kept_from_zero(values, least):
-    """Returns values kept from 0, as the rules of relevance keep them."""
-    return (values + np.where(values < 0, -least, least)).astype("float32") if least else values
+def _product(gradients, values, least):
+    """Returns gradients times values that are kept from 0, as the rules of relevance keep them.
+
+    A value of 0 has relevance only where a rule gives it some; what is left of the number in its place is taken away.
+    """
+    if not least:
+        return gradients * values
+    found = gradients * (values + np.where(values < 0, -least, least)).astype("float32")
+    found[(values == 0) & (np.abs(found) <= _NOTHING * np.abs(found).max())] = 0
+    return found
 
 
 _STATISTICS = {

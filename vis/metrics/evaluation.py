@@ -126,12 +126,16 @@ class Evaluation:
         with whole_file(path) as temporary:
             temporary.write_text(json.dumps(found, indent=1, allow_nan=False, default=float) + "\n", "utf-8")
 
-    def to_html(self, path: str | os.PathLike, title: str = "Which maps can be trusted?") -> None:
+    def to_html(
+        self, path: str | os.PathLike, title: str = "Which maps can be trusted?", most_images: int = 16
+    ) -> None:
         """Writes one self-contained page: images and maps, the table, curves, and the settings.
 
         Args:
             path: Of the file; an existing one is replaced, once the new one is whole.
             title: Words at its top.
+            most_images: How many images are shown with their maps, the first ones, at least 1; the numbers are always
+                of all. Default 16, for a page below 5 MB.
 
         Raises:
             OSError: The file cannot be written.
@@ -142,7 +146,7 @@ class Evaluation:
 
         check_writable(path)
         self._check_measured(self.table, "No method was measured")
-        write_page(path, page_of(self, title))
+        write_page(path, page_of(self, title, check_count("most_images", most_images, 1)))
 
     def _check_measured(self, what, words):
         if not what:

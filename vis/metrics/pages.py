@@ -10,22 +10,26 @@ from vis.report import Page
 _STRAIGHT = 1e-6
 
 
-def page_of(evaluation, title: str) -> Page:
+def page_of(evaluation, title: str, most: int) -> Page:
     """Returns what `vis.report.write_page` takes; of inputs that are no images, without pictures.
 
     Args:
         evaluation: A `vis.metrics.Evaluation`.
         title: Words at the top.
+        most: How many images are shown.
     """
-    images = _images(evaluation.inputs)
-    maps = evaluation.maps if images else {}
+    images = _images(evaluation.inputs)[:most]
+    maps = {name: values[:most] for name, values in evaluation.maps.items()} if images else {}
+    count, settings = len(evaluation.classes), evaluation.settings
+    if 0 < len(images) < count:
+        settings = {**settings, "shown": f"the first {most} of {count} samples; all are measured"}
     return Page(
         title,
-        evaluation.settings,
+        settings,
         evaluation.call,
         images,
         maps,
-        evaluation.classes if images else (),
+        evaluation.classes[:most] if images else (),
         evaluation.table,
         [curve for key, values in evaluation.curves.items() for curve in _curve(key, values, evaluation.fractions)],
     )
