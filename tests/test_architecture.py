@@ -125,6 +125,7 @@ FLOORS = {
     "vis": 8,
     "vis.commands": 8,
     "vis.commands.shared": 8,
+    "vis.commands.compare": 8,
     "vis.commands.explain": 8,
     "vis.commands.layers": 8,
     "vis.commands.maximize": 8,
