@@ -236,7 +236,13 @@ def training(model: keras.Model, images: np.ndarray) -> None:
         epochs=range(0, 10, 2),
         labels=["cat", "dog"],
         tensorboard=pathlib.Path("logs"),
+        metric="srg",
     )
+    vis.ExplanationLogger(images, {"Grad-CAM": vis.GradCAM}, "epochs", metric=vis.metrics.SRG)
+    vis.ExplanationLogger(
+        images, {"Grad-CAM": vis.GradCAM}, "epochs", metric=lambda model: vis.metrics.SRG(model, fill=0.0)
+    )
+    print(logger.scores[0]["Grad-CAM"].mean())
     model.fit(images, images, callbacks=[logger])
     print([path.name for path in logger.paths])
 
