@@ -1,6 +1,7 @@
 """`python -m vis` and `keras-vis` for a saved model and a picture."""
 
 import argparse
+import json
 import os
 import struct
 import subprocess
@@ -17,10 +18,10 @@ from PIL import Image
 import vis
 from vis import plotting
 from vis.__main__ import filters, main, quiet
-from vis.commands import METHODS
-from vis.commands.explain import is_end, scores, words_score, write_above
+from vis.commands import FILLS, METHODS, METRICS
+from vis.commands.explain import words_score, write_above
 from vis.commands.maximize import GROUND, STRIP, labelled_grid
-from vis.commands.shared import names_for, picture_for
+from vis.commands.shared import is_end, names_for, picture_for, scores
 from vis.utils import utils
 
 L = keras.layers
@@ -31,7 +32,9 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("saved")
     keras.utils.set_random_seed(0)
     backbone = keras.Sequential([keras.Input((16, 16, 3)), L.Conv2D(4, 3, name="conv")], name="backbone")
-    model = keras.Sequential([backbone, L.ReLU(), L.GlobalAveragePooling2D(), L.Dense(3, "softmax", name="preds")])
+    model = keras.Sequential(
+        [backbone, L.ReLU(name="re_lu"), L.GlobalAveragePooling2D(), L.Dense(3, "softmax", name="preds")]
+    )
     model(np.zeros((1, 16, 16, 3)))
     model.save(folder / "model.keras")
     keras.Sequential([keras.Input((3,)), L.Dense(2)]).save(folder / "vector.keras")
@@ -218,7 +221,17 @@ def test_errors_are_one_line(folder, monkeypatch, capsys, arguments, words):
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        ([], "explain | layers | maximize"),
+        ([], "compare | explain | layers | maximize"),
+        (["compare", "model.keras"], "photo"),
+        (
+            ["compare", "model.keras", "a.png", "--methods", "saliency,gradcam"],
+            "no method 'gradcam'. Did you mean: 'gr",
+        ),
+        (["compare", "model.keras", "a.png", "--methods", ""], "no method ''"),
+        (["compare", "model.keras", "a.png", "--metrics", "srg,deletoin"], "no metric 'deletoin'. Did you mean: 'del"),
+        (["compare", "model.keras", "a.png", "--metrics", "pointing-game"], "no metric 'pointing-game'"),
+        (["compare", "model.keras", "a.png", "--fills", "0,black"], "no fill 'black'"),
+        (["compare", "model.keras", "a.png", "--baselines", "few"], "--baselines: invalid int value: 'few'"),
         (["explian"], "invalid choice: 'explian'"),
         (["explain", "model.keras"], "picture"),
         (["explain", "model.keras", "photo.png", "--method", "magic"], "'saliency', 'gradient-times-input', 'smooth"),
@@ -561,7 +574,7 @@ def test_what_the_framework_says_of_itself_is_hidden_unless_it_is_asked_for(monk
     )
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["explain", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["explain", "--help"], ["compare", "--help"]])
 def test_help_loads_no_framework(arguments):
     code = (
         "import contextlib, sys\nfrom vis.__main__ import main\n"
@@ -604,3 +617,202 @@ def test_the_help_says_how_it_was_called(monkeypatch, capsys, called, prog):
     with pytest.raises(SystemExit):
         main()
     assert f"See `{prog} layers --help`" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def photos(folder):
+    """The photograph, and another one of the same size."""
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3)).astype("uint8")
+    Image.fromarray(pixels).save(folder / "other.png")
+    return [str(folder / "photo.png"), str(folder / "other.png")]
+
+
+def compare(folder, photos, *more, model="model.keras", methods="saliency,grad-cam", metrics="srg"):
+    """Runs `compare` with little to do, and returns the exit status."""
+    asked = [] if methods is None else ["--methods", methods]
+    options = ["--metrics", metrics, "--fills", "mean", "--baselines", "2", *asked]
+    return main(["compare", str(folder / model), *photos, *options, *more])
+
+
+def found(path):
+    """What `--json` wrote, without what the model is called."""
+    return json.loads(path.read_text())
+
+
+def test_compare_prints_and_writes_what_evaluate_finds(folder, photos, tmp_path, capsys):
+    page, numbers = tmp_path / "report.html", tmp_path / "found.json"
+    (tmp_path / "names.txt").write_text("cat\ndog\nbird\n")
+    options = ["--labels", str(tmp_path / "names.txt"), "--output", str(page), "--json", str(numbers)]
+    more = ["--fills", "0,mean", "--seed", "3", "--input-range", "-1", "1", "--target", "dog"]
+    assert compare(folder, photos, *options, *more, metrics="srg,deletion") == 0
+    model = keras.saving.load_model(folder / "model.keras")
+    inputs = np.concatenate([picture_for(model, path, (-1, 1))[1] for path in photos])
+    methods = {"saliency": vis.Saliency(model), "grad-cam": vis.GradCAM(model)}
+    expected = vis.evaluate(methods, inputs, 1, ["srg", "deletion"], [0.0, "mean"], baselines=2, seed=3)
+    assert [[r["method"], r["fill"], r["verdict"]] for r in found(numbers)["table"]] == [
+        [r["method"], r["fill"], r["verdict"]] for r in expected.table
+    ]
+    np.testing.assert_allclose(
+        [r["mean"] for r in found(numbers)["table"]], [r["mean"] for r in expected.table], rtol=1e-4, atol=1e-6
+    )
+    assert [one["name"] for one in found(numbers)["classes"]] == ["dog", "dog"]
+    out = capsys.readouterr().out
+    assert "srg, hidden positions are 'mean': higher is better" in out and "edge filter" in out
+    assert out.endswith(f"wrote {page}\nwrote {numbers}\n") and max(map(len, out.split("wrote")[0].splitlines())) <= 100
+    assert "dog" in page.read_text() and "grad-cam" in page.read_text()
+
+
+def test_compare_needs_no_files(folder, photos, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert compare(folder, photos[:1], "--target", "0") == 0
+    said = capsys.readouterr()
+    assert "One sample" in said.out and "wrote" not in said.out and not list(tmp_path.iterdir()) and not said.err
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--target", "2"],
+        ["--methods", "saliency,hires-cam"],
+        ["--methods", "saliency,saliency"],
+        ["--metrics", "insertion"],
+        ["--fills", "0.5"],
+        ["--baselines", "3"],
+        ["--seed", "1"],
+        ["--input-range", "0", "2"],
+        ["--output-layer", "re_lu"],
+    ],
+    ids=lambda options: options[0],
+)
+def test_every_option_of_compare_counts(folder, photos, tmp_path, options):
+    plain, other = tmp_path / "plain.json", tmp_path / "other.json"
+    assert compare(folder, photos[1:], "--target", "0", "--json", str(plain)) == 0
+    assert compare(folder, photos[1:], "--target", "0", *options, "--json", str(other)) == 0
+    assert [record["method"] for record in found(other)["table"]][-1] == "centred Gaussian"  # all of it
+    assert found(plain)["table"] != found(other)["table"]
+
+
+def test_the_batch_size_of_compare_is_that_of_the_evaluation(folder, photos, monkeypatch):
+    sizes = []
+
+    def note(*arguments, batch_size, **options):
+        sizes.append(batch_size)
+        raise ValueError("enough")
+
+    monkeypatch.setattr("vis.commands.compare.evaluate", note)
+    assert [compare(folder, photos, *more) for more in ([], ["--batch-size", "5"])] == [2, 2] and sizes == [32, 5]
+
+
+def test_compare_takes_photos_of_one_size(folder, photos, tmp_path, capsys):
+    of_input(None, None).save(tmp_path / "any.keras")
+    Image.fromarray(np.zeros((10, 12, 3), "uint8")).save(tmp_path / "small.png")
+    several = [*photos, str(tmp_path / "small.png")]
+    assert compare(tmp_path, several, model="any.keras", methods="grad-cam") == 2
+    error = capsys.readouterr().err
+    assert "--size HEIGHT WIDTH must be given" in error and "2 sizes, such as 20 30 and 10 12." in error
+    assert compare(tmp_path, several, "--size", "16", "16", model="any.keras", methods="grad-cam") == 0
+    assert compare(tmp_path, photos, model="any.keras", methods="grad-cam") == 0
+
+
+@pytest.mark.parametrize(
+    "layers, expected",
+    [
+        ([L.Conv2D(4, 3, activation="relu"), L.GlobalAveragePooling2D()], ["grad-cam", "integrated-gradients", "lrp"]),
+        ([L.Flatten()], ["integrated-gradients", "lrp", "occlusion"]),
+    ],
+    ids=["convolution", "dense"],
+)
+def test_the_methods_are_those_that_the_model_fits(folder, photos, tmp_path, layers, expected, monkeypatch):
+    asked = []
+    monkeypatch.setattr("vis.commands.compare.evaluate", lambda explainers, *rest, **more: asked.extend(explainers))
+    monkeypatch.setattr("vis.commands.compare.tell", lambda *arguments: None)
+    keras.Sequential([keras.Input((16, 16, 3)), *layers, L.Dense(3)]).save(tmp_path / "model.keras")
+    assert compare(tmp_path, photos, methods=None) == 0 and asked == expected
+
+
+def test_compare_names_the_classes_of_imagenet(folder, photos, tmp_path):
+    model = keras.Sequential([keras.Input((8, 8, 3)), L.Conv2D(2, 3, name="conv"), L.Flatten(), L.Dense(1000)])
+    model.save(tmp_path / "thousand.keras")
+    numbers, options = tmp_path / "found.json", {"model": "thousand.keras", "methods": "saliency"}
+    assert compare(tmp_path, photos, "--json", str(numbers), "--target", "tabby cat", **options) == 0
+    assert [one["name"] for one in found(numbers)["classes"]] == ["tabby cat", "tabby cat"]
+    assert compare(tmp_path, photos, "--json", str(numbers), "--output-layer", "conv", **options) == 0
+    assert all(one["name"].startswith("class ") for one in found(numbers)["classes"])
+
+
+def test_compare_knows_all_metrics_and_fills():
+    from vis.metrics import base, studies
+
+    assert [name for name in studies.NAMES if name not in studies.OF_MASKS] == list(METRICS)
+    assert FILLS == base.FILLS
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["none.keras", "photo.png"], "does not exist"),
+        (["vector.keras", "photo.png"], "The model must take one picture"),
+        (["model.keras", "photo.png", "nothing.png"], "nothing.png"),
+        (["model.keras", "photos/*.jpg"], "photos/*.jpg"),
+        (["model.keras", "model.keras"], "picture"),
+        (["none.keras", "photo.png", "--output", "report.png"], "--output must be a file in a folder that exists"),
+        (["none.keras", "photo.png", "--output", "nowhere/report.html"], "--output must be a file in a folder"),
+        (
+            ["none.keras", "photo.png", "--json", "report.html"],
+            "--json must be a file in a folder that exists, ending in",
+        ),
+        (["model.keras", "photo.png", "--target", "7"], "out of range"),
+        (["model.keras", "photo.png", "--target", "7", "--methods", "saliency"], "out of range"),
+        (["model.keras", "photo.png", "--target", "dog"], "by --labels FILE"),
+        (["model.keras", "photo.png", "--methods", "attention-rollout"], "attention"),
+        (
+            ["model.keras", "photo.png", "--methods", "saliency,grad-cam", "--output-layer", "backbone/conv"],
+            "no feature",
+        ),
+        (["model.keras", "photo.png", "--baselines", "0"], "`baselines`"),
+        (["model.keras", "photo.png", "--batch-size", "0"], "`batch_size`"),
+        (["model.keras", "photo.png", "--seed", "-1"], "`seed`"),
+        (["model.keras", "photo.png", "--fills", "nan"], "`fill` must be finite numbers"),
+        (["model.keras", "photo.png", "--input-range", "1", "0"], "input_range"),
+        (["model.keras", "photo.png", "--output-layer", "nothing"], "no layer named"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_what_compare_cannot_do_is_one_line(folder, photos, monkeypatch, capsys, arguments, words):
+    monkeypatch.chdir(folder)
+    assert main(["compare", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert words in error and error.startswith("error: ") and error.count("\n") == 1 and len(error) < 420
+    assert not list(folder.glob("report*"))
+
+
+@pytest.mark.parametrize("error, status", [(KeyboardInterrupt(), 130), (RuntimeError("no luck"), 1)])
+def test_what_was_finished_is_told(folder, photos, tmp_path, monkeypatch, capsys, error, status):
+    def fail(*arguments, **options):
+        raise error
+
+    page, numbers = tmp_path / "report.html", tmp_path / "found.json"
+    files = ["--output", str(page), "--json", str(numbers)]
+    monkeypatch.setattr(vis.Occlusion, "__call__", fail)
+    assert compare(folder, photos, *files, methods="saliency,occlusion,rise") == status
+    said = capsys.readouterr()
+    assert (
+        "Only 1 of 3 methods were measured." in said.out and "\nsaliency " in said.out and "occlusion" not in said.out
+    )
+    assert [record["method"] for record in found(numbers)["table"]] == ["saliency"] and "saliency" in page.read_text()
+    assert said.err == ("error: stopped\n" if status == 130 else "error: RuntimeError: no luck\n")
+
+
+def test_where_nothing_was_finished_nothing_is_told(folder, photos, tmp_path, monkeypatch, capsys):
+    def fail(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(vis.Occlusion, "__call__", fail)
+    assert compare(folder, photos, "--json", str(tmp_path / "found.json"), methods="occlusion") == 130
+    assert capsys.readouterr() == ("", "error: stopped\n") and not list(tmp_path.iterdir())
+
+
+def test_compare_writes_over_nothing_that_it_reads(folder, tmp_path, capsys):
+    (tmp_path / "page.html").write_bytes((folder / "photo.png").read_bytes())
+    assert compare(folder, [str(tmp_path / "page.html")], "--output", str(tmp_path / "page.html")) == 2
+    assert "--output must not be a file that is read" in capsys.readouterr().err

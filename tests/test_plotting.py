@@ -145,6 +145,53 @@ def test_a_gallery_has_images_down_and_methods_across():
     assert axes[5].images[0].get_clim() == (-1, 1) and len(figure.axes) == 8
 
 
+def test_what_was_measured_is_written_below_the_maps():
+    columns = {"cam": np.stack([HEAT, HEAT]), "flat": np.stack([HEAT, GREY * 0])}
+    scores = {"cam": np.array([0.12345, -2]), "flat": [0.0, 1e-5]}
+    figure = plotting.gallery(np.stack([RGB, RGB]), columns, titles={"cam": [0.7, "x"]}, scores=scores)
+    axes = figure.axes[:6]
+    assert [axis.get_xlabel() for axis in axes] == ["", "0.123", "0", "", "-2", "1e-05\nflat: 0 everywhere"]
+    assert [axis.get_title() for axis in axes] == ["image", "cam\n0.7", "flat", "", "x", ""]  # as without scores
+    only = plotting.gallery(np.stack([RGB, RGB]), columns, scores={"cam": [1, 2]}).axes
+    assert [axis.get_xlabel() for axis in only[:6]] == ["", "1", "", "", "2", "flat: 0 everywhere"]
+    plotting.rendered(figure)
+    boxes = [(axis.xaxis.label.get_window_extent(), axis.get_window_extent()) for axis in axes[:3]]
+    assert boxes[1][0].y1 <= boxes[1][1].y0  # below its map
+    assert boxes[1][0].y0 >= axes[4].title.get_window_extent().y1  # and above the next one's title
+
+
+def test_scores_of_an_evaluation_are_written_below_its_maps():
+    import keras
+
+    import vis
+
+    images = np.random.default_rng(0).random((2, 6, 8, 1))
+    model = keras.Sequential([keras.Input((6, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(2)])
+    methods = {"gradient": vis.GradientTimesInput(model), "eye": np.stack([HEAT, HEAT])}
+    found = vis.evaluate(methods, images, 1, ["srg"], ["mean"], baselines=1)
+    scores = {method: found.scores[method, "srg", "mean"] for method in methods}
+    axes = plotting.gallery(images, {method: found.maps[method] for method in methods}, scores=scores).axes
+    assert [axes[i].get_xlabel() for i in (1, 4)] == [f"{one:.3g}" for one in scores["gradient"]]
+
+
+@pytest.mark.parametrize(
+    "scores, words",
+    [
+        ({"b": [1]}, r"`scores` must be a dict whose names are columns, 'a'. Received: \{'b': \[1\]\}"),
+        ([1], "`scores` must be a dict whose names are columns"),
+        ({"a": [1, 2]}, r"`scores\['a'\]` must be 1 numbers, one for each image. Received: shape \(2,\)"),
+        ({"a": 1.0}, r"`scores\['a'\]` must be 1 numbers"),
+        ({"a": ["high"]}, r"`scores\['a'\]` must be numbers"),
+        ({"a": [np.nan]}, "must be finite numbers"),
+        ({"a": None}, r"`scores\['a'\]` must be"),
+    ],
+)
+def test_scores_that_do_not_fit_are_named(scores, words):
+    with pytest.raises((ValueError, TypeError), match=words) as caught:
+        plotting.gallery(RGB[None], {"a": HEAT[None]}, scores=scores)
+    assert len(str(caught.value)) < 400
+
+
 def test_a_signal_is_coloured_by_its_attribution():
     attribution = np.array([0.0, 2.0, 0.0, -4.0])
     (axis, bar) = plotting.show_signal([1.0, 2.0, 3.0, 4.0], attribution).axes

@@ -206,6 +206,135 @@ def test_without_a_writer_there_are_the_files(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    "metric, made",
+    [
+        ("srg", vis.metrics.SRG),
+        ("insertion", vis.metrics.Insertion),
+        ("deletion", vis.metrics.Deletion),
+        ("road", vis.metrics.ROAD),
+        ("mu-fidelity", vis.metrics.MuFidelity),
+        (vis.metrics.SRG, vis.metrics.SRG),
+        (lambda model: vis.metrics.SRG(model, fill=0.0), lambda model: vis.metrics.SRG(model, fill=0.0)),
+    ],
+)
+def test_the_metric_is_that_of_the_maps_of_that_epoch(metric, made, tmp_path):
+    model, seen = network(), {}
+
+    class Keep(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            maps = vis.Saliency(self.model)(GOOD, target=1)
+            seen[epoch + 1] = made(self.model)(GOOD, maps, 1)
+
+    logger = vis.ExplanationLogger(GOOD, {"x": vis.Saliency}, tmp_path, target=1, epochs=[1, 2], metric=metric)
+    fit(model, logger, Keep())
+    assert sorted(logger.scores) == [1, 2] and list(logger.scores[1]) == ["x"] and logger.scores[1]["x"].shape == (2,)
+    for epoch, values in seen.items():
+        np.testing.assert_allclose(logger.scores[epoch]["x"], values, rtol=1e-5, atol=1e-6)
+    assert not np.allclose(seen[1], seen[2])
+
+
+def test_scores_are_written_below_the_maps(tmp_path, monkeypatch):
+    figures, draw = [], vis.plotting.rendered
+    monkeypatch.setattr(vis.plotting, "rendered", lambda figure: figures.append(figure) or draw(figure))
+    logger = vis.ExplanationLogger(GOOD, {"x": vis.Saliency}, tmp_path, target=0, epochs=[1], metric="deletion")
+    fit(network(), logger, epochs=1)
+    (figure,) = figures
+    assert [figure.axes[i].get_xlabel() for i in (1, 3)] == [f"{value:.3g}" for value in logger.scores[1]["x"]]
+    assert figure.get_suptitle() == "epoch 1; below each map: deletion"
+
+
+def test_scores_are_of_the_last_training(tmp_path):
+    logger = vis.ExplanationLogger(GOOD, {"x": vis.Saliency}, tmp_path, metric="srg")
+    assert logger.scores == {}
+    fit(network(), logger)
+    assert sorted(logger.scores) == [0, 1, 2]
+    model = network()
+    fit(model, logger, epochs=1)
+    assert sorted(logger.scores) == [0, 1]
+    maps = vis.Saliency(model)(GOOD)
+    np.testing.assert_allclose(logger.scores[1]["x"], vis.metrics.SRG(model)(GOOD, maps), rtol=1e-5, atol=1e-6)
+
+
+def test_training_is_the_same_with_a_metric(tmp_path):
+    plain, watched = network(), network()
+    keras.utils.set_random_seed(5)
+    expected = fit(plain).history["loss"]
+    keras.utils.set_random_seed(5)
+    logger = vis.ExplanationLogger(GOOD, {"x": vis.Saliency}, tmp_path, target=0, metric="road")
+    assert fit(watched, logger).history["loss"] == expected and sorted(logger.scores) == [0, 1, 2]
+    for a, b in zip(plain.get_weights(), watched.get_weights()):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    "metric, words",
+    [
+        (failing, "RuntimeError: no luck"),
+        (lambda model: failing, "TypeError"),
+        (lambda model: lambda *inputs: np.zeros(3), r"`metric` must give 2 numbers.*shape \(3,\)"),
+        (lambda model: lambda *inputs: [0.0, np.nan], "`metric` must be finite numbers"),
+        (lambda model: lambda *inputs: None, "`metric` must be"),
+    ],
+)
+def test_a_metric_that_fails_warns_and_the_pictures_are_there(metric, words, tmp_path):
+    logger = vis.ExplanationLogger(GOOD, {"a": vis.Saliency, "b": vis.Saliency}, tmp_path, target=1, metric=metric)
+    with pytest.warns(
+        VisualizationWarning, match="nothing below the maps of 'a'; the training goes on.*" + words
+    ) as all_:
+        assert len(fit(network(), logger).history["loss"]) == 2
+    assert len([one for one in all_ if one.category is VisualizationWarning]) == 1 and logger.scores == {}
+    other = tmp_path / "plain"
+    fit(network(), vis.ExplanationLogger(GOOD, {"a": vis.Saliency, "b": vis.Saliency}, other, target=1))
+    assert (tmp_path / "epoch_002.png").read_bytes() == (other / "epoch_002.png").read_bytes()
+
+
+def test_the_other_maps_are_measured(tmp_path):
+    coarse = {"coarse": lambda model: lambda images, target: np.ones((2, 4, 4)), "good": vis.Saliency}
+    logger = vis.ExplanationLogger(GOOD, coarse, tmp_path, target=1, epochs=[1], metric="srg")
+    with pytest.warns(VisualizationWarning, match="nothing below the maps of 'coarse'.*`maps` must have the shape"):
+        fit(network(), logger, epochs=1)
+    assert list(logger.scores[1]) == ["good"] and names_in(tmp_path) == ["epoch_001.png", "epochs.gif"]
+
+
+@pytest.mark.parametrize("own_writer", [True, False], ids=["framework", "tensorboardX"])
+def test_tensorboard_gets_the_means_of_the_scores(own_writer, tmp_path, monkeypatch):
+    event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    pytest.importorskip("tensorboardX")
+    if not own_writer:
+        monkeypatch.setattr(vis.backend._framework, "picture_writer", no_writer)
+    logger = vis.ExplanationLogger(
+        *(GOOD, {"Grad-CAM": vis.GradCAM}, tmp_path / "png", 1), tensorboard=tmp_path / "logs", metric="srg"
+    )
+    fit(network(), logger)
+    log = event_accumulator.EventAccumulator(str(tmp_path / "logs"), size_guidance={"tensors": 0, "scalars": 0})
+    log.Reload()
+    if log.Tags()["scalars"]:
+        found = {event.step: event.value for event in log.Scalars("srg/Grad-CAM")}
+    else:  # as TensorFlow 2 writes them
+        read = pytest.importorskip("tensorboard.util.tensor_util").make_ndarray
+        found = {event.step: read(event.tensor_proto) for event in log.Tensors("srg/Grad-CAM")}
+    assert sorted(found) == [0, 1, 2]
+    for step, value in found.items():
+        np.testing.assert_allclose(value, logger.scores[step]["Grad-CAM"].mean(), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    "metric, error, words",
+    [
+        ("sgr", ValueError, "Unknown metric: 'sgr'. Did you mean: 'srg'"),
+        ("completeness", ValueError, "Unknown metric"),
+        (3, TypeError, "`metric` must be a name or a callable"),
+        (vis.metrics.SRG(network()), TypeError, "which is made already"),
+        (vis.metrics.Sparseness(), TypeError, "a class or a function of the model"),
+    ],
+)
+def test_a_wrong_metric_is_named(metric, error, words, tmp_path):
+    with pytest.raises(error, match=words) as caught:
+        vis.ExplanationLogger(GOOD, {"x": vis.Saliency}, tmp_path, metric=metric)
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
     "arguments, error, words",
     [
         ((np.zeros((2, 5)), {"x": vis.Saliency}, "."), ValueError, "`images` must be images, grey or RGB"),

@@ -216,6 +216,7 @@ def pictures(model: keras.Model, images: np.ndarray, folder: pathlib.Path) -> No
     plotting.overlay(images, maps, "inferno", alpha=0.4).astype("float32")
     plotting.show_attribution(images[0], maps[0], title="a cat").savefig(folder / "cat.png")
     plotting.gallery(images, {"Grad-CAM": maps}, labels=["cat", "dog"], titles={"Grad-CAM": [0.9, 0.1]}).suptitle("all")
+    plotting.gallery(images, {"Grad-CAM": maps}, scores={"Grad-CAM": np.zeros(2)})
     plotting.show_signal(np.zeros(9), [0.5] * 9, names=["left"])
     print(plotting.show_text(["not", "good"], [-1.0, 0.5]).lower())
     plotting.show_token_matrix(np.zeros((1, 2)), ["not", "good"], rows=["good"]).savefig(folder / "tokens.png")
@@ -235,7 +236,13 @@ def training(model: keras.Model, images: np.ndarray) -> None:
         epochs=range(0, 10, 2),
         labels=["cat", "dog"],
         tensorboard=pathlib.Path("logs"),
+        metric="srg",
     )
+    vis.ExplanationLogger(images, {"Grad-CAM": vis.GradCAM}, "epochs", metric=vis.metrics.SRG)
+    vis.ExplanationLogger(
+        images, {"Grad-CAM": vis.GradCAM}, "epochs", metric=lambda model: vis.metrics.SRG(model, fill=0.0)
+    )
+    print(logger.scores[0]["Grad-CAM"].mean())
     model.fit(images, images, callbacks=[logger])
     print([path.name for path in logger.paths])
 

@@ -1,4 +1,4 @@
-"""The command line: `python -m vis` or `keras-vis`, with `explain`, `layers` and `maximize`, for a saved model.
+"""The command line: `python -m vis` or `keras-vis`, with commands for a saved model.
 
 The options are read here, before any framework is loaded; the work is done in `vis.commands`. Errors and warnings
 become one line. The exit status is 0, or 2 where the user can mend what was given, or 1 where something else failed.
@@ -15,7 +15,7 @@ import sys
 import warnings
 
 import vis
-from vis.commands import METHODS
+from vis.commands import FILLS, METHODS, METRICS
 
 MOST_FILTERS = 1024
 MOST_WORDS = 400  # characters of an error
@@ -39,11 +39,43 @@ def parser():
     prog = "keras-vis" if pathlib.Path(sys.argv[0]).stem == "keras-vis" else "python -m vis"
     whole = Parser(prog=prog, description="Look inside a saved Keras model.")
     whole.add_argument("--version", action="version", version=f"keras-vis {vis.__version__}")
-    commands = whole.add_subparsers(dest="command", required=True, metavar="explain | layers | maximize")
+    commands = whole.add_subparsers(dest="command", required=True, metavar="compare | explain | layers | maximize")
+    add_compare(commands.add_parser("compare", help="which methods' maps say more of a model than chance"))
     add_explain(commands.add_parser("explain", help="what in a picture speaks for a class"))
     add_layers(commands.add_parser("layers", help="the layers of a model"))
     add_maximize(commands.add_parser("maximize", help="what filters look for"))
     return whole
+
+
+def add_compare(one):
+    """Adds the options of `compare`."""
+    add_model(one)
+    one.add_argument("photos", nargs="+", metavar="photo", help="image files; resized to the model's input")
+    one.add_argument(
+        "--methods",
+        type=several(method),
+        help=f"of {', '.join(METHODS)} (default: grad-cam,integrated-gradients,lrp; occlusion for one that the model "
+        "does not fit)",
+    )
+    one.add_argument(
+        "--metrics",
+        type=several(metric),
+        default=["srg", "insertion", "deletion"],
+        help=f"of {', '.join(METRICS)} (default: srg,insertion,deletion)",
+    )
+    one.add_argument(
+        "--fills",
+        type=several(fill),
+        default=["mean", "road"],
+        help=f"what stands in place of hidden pixels: {', '.join(FILLS)}, or numbers (default: mean,road)",
+    )
+    one.add_argument("--baselines", type=int, default=20, help="random maps beside each map (default: 20)")
+    one.add_argument("--seed", type=int, default=0, help="of everything random (default: 0)")
+    one.add_argument("--batch-size", type=int, default=32, help="evaluations at once (default: 32)")
+    add_classes(one)
+    one.add_argument("--output", metavar="FILE", help="a page to write, .html (default: none)")
+    one.add_argument("--json", metavar="FILE", help="a file for the numbers, .json (default: none)")
+    add_inputs(one, "of any size: the photos' own")
 
 
 def add_explain(one):
@@ -53,16 +85,8 @@ def add_explain(one):
     one.add_argument(
         "--method", type=method, default="grad-cam", help=f"one of {', '.join(METHODS)} (default: grad-cam)"
     )
-    one.add_argument(
-        "--target", type=number_or_name, help="the class: its index, or its name (default: the most likely)"
-    )
-    one.add_argument(
-        "--labels", metavar="FILE", help="the classes' names, one a line (default: ImageNet's for 1,000 classes)"
-    )
+    add_classes(one)
     one.add_argument("--layer", type=number_or_name, help="the feature map, for class activation maps (default: last)")
-    one.add_argument(
-        "--output-layer", type=number_or_name, help="the output that is explained, where the model has several"
-    )
     add_pictures(one, "explanation.png", "of any size: the picture's own")
 
 
@@ -86,9 +110,27 @@ def add_model(one):
     one.add_argument("model", help="a .keras file")
 
 
+def add_classes(one):
+    """Adds the options of commands that explain a class."""
+    one.add_argument(
+        "--target", type=number_or_name, help="the class: its index, or its name (default: the most likely)"
+    )
+    one.add_argument(
+        "--labels", metavar="FILE", help="the classes' names, one a line (default: ImageNet's for 1,000 classes)"
+    )
+    one.add_argument(
+        "--output-layer", type=number_or_name, help="the output that is explained, where the model has several"
+    )
+
+
 def add_pictures(one, output, any_size):
     """Adds the options of commands that write a picture."""
     one.add_argument("--output", default=output, help=f"the picture to write (default: {output})")
+    add_inputs(one, any_size)
+
+
+def add_inputs(one, any_size):
+    """Adds the options of what a model takes."""
     one.add_argument(
         "--size",
         type=int,
@@ -106,12 +148,35 @@ def add_pictures(one, output, any_size):
     )
 
 
+def several(read):
+    """Returns what reads words that are separated by commas, each by `read`; the same one twice counts once."""
+    return lambda text: list(dict.fromkeys(read(word.strip()) for word in text.split(",")))
+
+
 def method(text):
     """Returns the name of a method, if there is such a one."""
-    if text not in METHODS:
+    return known("method", text, METHODS)
+
+
+def metric(text):
+    """Returns the name of a metric, if there is such a one."""
+    return known("metric", text, METRICS)
+
+
+def fill(text):
+    """Returns a number, or the name of a fill, if there is such a one."""
+    try:
+        return float(text)
+    except ValueError:
+        return known("fill", text, FILLS)
+
+
+def known(kind, text, names):
+    """Returns a name, if it is one of those that there are."""
+    if text not in names:
         from vis.utils.validation import near_names
 
-        raise argparse.ArgumentTypeError(f"there is no method {text!r:.80}. {near_names(text, METHODS)}")
+        raise argparse.ArgumentTypeError(f"there is no {kind} {text!r:.80}. {near_names(text, names)}")
     return text
 
 

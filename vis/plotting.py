@@ -295,6 +295,7 @@ def gallery(
     signed_cmap: str | Colormap = SIGNED,
     size: float = 1.6,
     sign: str | None = None,
+    scores: Mapping[str, ArrayLike] | None = None,
 ) -> Figure:
     """Returns a figure with images down and methods across.
 
@@ -312,6 +313,9 @@ def gallery(
         sign: What is drawn of all maps: `"absolute"`, `"positive"`, `"negative"`, or `"signed"`, with 0 in white, such
             as relevance, which may be positive everywhere. Default `None`: columns with negative values as `"signed"`,
             others as `"absolute"`.
+        scores: What was measured of each map, `{name: (N,)}`, written below it with three digits. Of an evaluation by
+            `vis.evaluate` they are `{method: evaluation.scores[method, "srg", "mean"] for method in columns}`. Columns
+            may be left out. Default none.
 
     Returns:
         A Matplotlib `Figure`; each column has a colour bar below it. Maps whose colours begin at their lowest
@@ -325,6 +329,9 @@ def gallery(
         >>> figure = gallery(np.zeros((2, 8, 8)), {"eye": np.stack([np.eye(8)] * 2)}, ["a", "b"])
         >>> [axis.get_title() for axis in figure.axes[:2]]
         ['image', 'eye']
+        >>> figure = gallery(np.zeros((1, 8, 8)), {"eye": np.eye(8)[None]}, scores={"eye": [0.25]})
+        >>> figure.axes[1].get_xlabel()
+        '0.25'
     """
     pictures = as_pictures(images)
     if not isinstance(columns, dict) or not columns:
@@ -335,10 +342,8 @@ def gallery(
         _colour_map(name)
     if sign is not None:
         pick("sign", sign, SIGNS)
-    if titles is not None and not (isinstance(titles, dict) and set(titles) <= set(columns)):
-        raise ValueError(
-            f"`titles` must be a dict whose names are columns, {listed(columns)}. Received: {shown(titles)}."
-        )
+    titles, scores = _of_columns("titles", titles, columns), _of_columns("scores", scores, columns)
+    measured = {name: _numbers(f"scores[{shown(name, 40)}]", own, len(pictures)) for name, own in scores.items()}
     labels = _one_each("labels", labels, len(pictures))
     read = {name: _column(f"columns[{shown(name, 40)}]", maps, pictures) for name, maps in columns.items()}
     figure, axes = _figure(len(pictures), 1 + len(columns), pictures.shape[2] / pictures.shape[1], size)
@@ -353,9 +358,9 @@ def gallery(
                 _draw(axis, picture, None)
         else:
             drawn, words = _draw_column(column, read[name], cmap, signed_cmap, sign)
-        for axis, number in zip(
-            column, _one_each(f"titles[{shown(name, 40)}]", (titles or {}).get(name), len(pictures))
-        ):
+        for axis, number in zip(column, measured.get(name, ())):
+            axis.set_xlabel(f"{number:.3g}\n{axis.get_xlabel()}".strip(), fontsize=8)
+        for axis, number in zip(column, _one_each(f"titles[{shown(name, 40)}]", titles.get(name), len(pictures))):
             above = str(number or "") if isinstance(number, (str, type(None))) else f"{number:.3g}"
             axis.set_title(above, fontsize=8, parse_math=False)
         column[0].set_title(f"{name}\n{column[0].get_title()}".strip(), fontsize=10, parse_math=False)
@@ -363,6 +368,25 @@ def gallery(
             bar = figure.colorbar(drawn, ax=list(column), location="bottom", fraction=0.03, pad=0.02)
             bar.set_label(words, fontsize=8)
     return figure
+
+
+def _of_columns(name, given, columns):
+    """Returns a dict from names of columns, or an empty one for `None`."""
+    if given is None:
+        return {}
+    if not isinstance(given, dict) or not set(given) <= set(columns):
+        raise ValueError(
+            f"`{name}` must be a dict whose names are columns, {listed(columns)}. Received: {shown(given)}."
+        )
+    return given
+
+
+def _numbers(name, values, count):
+    """Returns finite numbers, one for each image, or raises."""
+    array = check_numeric(name, values)
+    if array.shape != (count,):
+        raise ValueError(f"`{name}` must be {count} numbers, one for each image. Received: shape {array.shape}.")
+    return array
 
 
 def _is_colour(maps):

@@ -12,8 +12,11 @@ import numpy as np
 
 from vis import backend, plotting
 from vis.methods.explainer import Explainer
+from vis.metrics.base import Metric
+from vis.metrics.curves import ROAD, SRG, Deletion, Insertion
+from vis.metrics.faithfulness import MuFidelity
 from vis.utils.files import whole_file, write_gif
-from vis.utils.validation import VisualizationWarning, check_count, shown, words_error
+from vis.utils.validation import VisualizationWarning, check_count, check_numeric, pick, shown, words_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from vis.utils.types import TargetLike
 
 _MILLISECONDS = 500  # that each epoch is shown
+_METRICS = {one.name: one for one in (SRG, Insertion, Deletion, ROAD, MuFidelity)}
 
 
 class ExplanationLogger(keras.callbacks.Callback):
@@ -33,12 +37,14 @@ class ExplanationLogger(keras.callbacks.Callback):
     whole or not at all. Files of the same name are written over; take a new folder for a new training. Every map is
     scaled by itself, so the pictures tell where the evidence is, not how much.
 
-    It costs what its explainers cost on these images, and stops no training: what fails becomes a warning, once
-    for each reason, the other explainers are drawn, and the next epoch is tried again. (Where warnings are made
-    errors, so is this one.)
+    It costs what its explainers and its metric cost on these images, and stops no training: what fails becomes a
+    warning, once for each reason, the other explainers are drawn, and the next epoch is tried again. (Where warnings
+    are made errors, so is this one.)
 
     Attributes:
         paths: The files of the last training, `pathlib.Path`s.
+        scores: What `metric` measured in the last training: dict from epochs to dicts from names of explainers to
+            float32 `(N,)`. What failed is missing.
 
     Args:
         images: A few images as the model takes them, `(N, H, W, channels)`; copied.
@@ -52,6 +58,11 @@ class ExplanationLogger(keras.callbacks.Callback):
         labels: Words to the left of the images, one for each. Default none.
         tensorboard: Folder for TensorBoard's image summaries. Default `None`: none. Needs the package
             `tensorboard`, or `tensorboardX`; without them it warns, and the PNG files are there.
+        metric: What is measured of each map and written below it: `"srg"`, `"insertion"`, `"deletion"`, `"road"` or
+            `"mu-fidelity"`, as `vis.metrics` makes them by default, or a function of the model that returns what is
+            called as `metric(images, maps, target)` and gives `(N,)`: `vis.metrics.SRG`, or
+            `lambda model: vis.metrics.SRG(model, fill=0.0)`. TensorBoard gets the means over the images as scalars.
+            Default `None`: none.
 
     Raises:
         ValueError: The images are none, there are not as many targets or labels, the folder cannot be made, or
@@ -67,6 +78,10 @@ class ExplanationLogger(keras.callbacks.Callback):
         >>> history = model.fit(images, np.eye(2)[[0, 1, 0, 1]], epochs=2, verbose=0, callbacks=[logger])
         >>> [path.name for path in logger.paths]
         ['epoch_000.png', 'epoch_001.png', 'epoch_002.png', 'epochs.gif']
+        >>> logger = ExplanationLogger(images[:2], {"saliency": vis.Saliency}, folder, target=[0, 1], metric="srg")
+        >>> history = model.fit(images, np.eye(2)[[0, 1, 0, 1]], epochs=2, verbose=0, callbacks=[logger])
+        >>> sorted(logger.scores), logger.scores[2]["saliency"].shape
+        ([0, 1, 2], (2,))
     """
 
     def __init__(
@@ -78,6 +93,7 @@ class ExplanationLogger(keras.callbacks.Callback):
         epochs: Iterable[int] | None = None,
         labels: Sequence[str] | None = None,
         tensorboard: str | os.PathLike | None = None,
+        metric: str | Callable[[keras.Model], Callable[..., ArrayLike]] | None = None,
     ) -> None:
         super().__init__()
         count = len(plotting.as_pictures(images))
@@ -91,16 +107,19 @@ class ExplanationLogger(keras.callbacks.Callback):
         self._makers, self._epochs = _check_makers(explainers), _check_epochs(epochs)
         self._folder = _made("folder", folder)
         self._tensorboard = None if tensorboard is None else _path("tensorboard", tensorboard)
+        self._make_metric = _check_metric(metric)
         self._explainers: dict[str, Explainer] = {}
+        self._metric: Callable[..., ArrayLike] | None = None
         self._told: set[str] = set()
         self._writer, self._begun = None, False
         self.paths: list[pathlib.Path] = []
+        self.scores: dict[int, dict[str, np.ndarray]] = {}
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         """Begins anew; closes what an interrupted training left open."""
-        self._explainers, self._told, self._begun = {}, set(), False
+        self._explainers, self._metric, self._told, self._begun = {}, None, set(), False
         self._guarded(self._close, "for TensorBoard")
-        self.paths = []
+        self.paths, self.scores = [], {}
         if self._tensorboard is not None:
             self._guarded(self._open, "for TensorBoard")
 
@@ -168,8 +187,10 @@ class ExplanationLogger(keras.callbacks.Callback):
         maps = {name: own for name, own in found.items() if own is not None}
         if not maps:
             return
-        figure = plotting.gallery(self._images, maps, self._labels)
-        figure.suptitle(f"epoch {epoch}")
+        scores = self._measured(maps, epoch)
+        figure = plotting.gallery(self._images, maps, self._labels, scores=scores)
+        words = f"; below each map: {self._metric_name}" if scores else ""
+        figure.suptitle(f"epoch {epoch}{words}", parse_math=False)
         picture = plotting.rendered(figure)
         path = self._folder / f"epoch_{epoch:03d}.png"
         with whole_file(path) as temporary:
@@ -177,11 +198,38 @@ class ExplanationLogger(keras.callbacks.Callback):
         self.paths.append(path)
         if self._writer is not None:
             self._writer.add_image("explanations", picture, epoch, dataformats="HWC")
+            for name, values in scores.items():
+                self._writer.add_scalar(f"{self._metric_name}/{name}", float(values.mean()), epoch)
 
     def _map(self, name):
         if name not in self._explainers:
             self._explainers[name] = self._makers[name](self.model)
         return self._explainers[name](self._images, target=self._target)
+
+    def _measured(self, maps, epoch):
+        """Returns the metric of each explainer's maps, but for those that fail, and keeps it."""
+        if self._make_metric is None:
+            return {}
+        found = {
+            name: self._guarded(lambda own=own: self._score(own), f"below the maps of {shown(name)}")
+            for name, own in maps.items()
+        }
+        scores = {name: values for name, values in found.items() if values is not None}
+        if scores:
+            self.scores[epoch] = scores
+        return scores
+
+    def _score(self, maps):
+        if self._metric is None:
+            self._metric = self._make_metric(self.model)
+        values, count = check_numeric("metric", self._metric(self._images, maps, self._target)), len(self._images)
+        if values.shape != (count,):
+            raise ValueError(f"`metric` must give {count} numbers, one for each image. Received: shape {values.shape}.")
+        return values
+
+    @property
+    def _metric_name(self):
+        return getattr(self._metric, "name", "metric")
 
 
 def _one_each(name, values, count):
@@ -206,6 +254,18 @@ def _check_makers(explainers):
                 f"`lambda model: vis.GradCAM(model, 'conv2')`. Received: {shown(make)}."
             )
     return dict(explainers)
+
+
+def _check_metric(metric):
+    """Returns the function that makes a metric of a model, or `None`."""
+    if metric is None or (callable(metric) and not isinstance(metric, Metric)):
+        return metric
+    if not isinstance(metric, Metric):
+        return pick("metric", metric, _METRICS)
+    raise TypeError(
+        "`metric` must be a name, or a class or a function of the model, such as `vis.metrics.SRG` or `lambda model: "
+        f"vis.metrics.SRG(model, fill=0.0)`. Received: {shown(metric)}, which is made already."
+    )
 
 
 def _check_epochs(epochs):

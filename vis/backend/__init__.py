@@ -161,7 +161,8 @@ def picture_writer(directory):
         directory: Where the event files go.
 
     Returns:
-        An object with `add_image(name, picture, step, dataformats="HWC")` and `close()`.
+        An object with `add_image(name, picture, step, dataformats="HWC")`, `add_scalar(name, value, step)` and
+        `close()`.
     """
     try:
         return _framework.picture_writer(str(directory))

@@ -221,6 +221,10 @@ class _PictureWriter:
         with self._writer.as_default():
             tf.summary.image(name, picture[None], step=step)
 
+    def add_scalar(self, name, value, step):
+        with self._writer.as_default():
+            tf.summary.scalar(name, value, step=step)
+
     def close(self):
         self._writer.close()
 

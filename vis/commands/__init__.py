@@ -26,3 +26,22 @@ METHODS = {
     "occlusion": "Occlusion",
     "rise": "RISE",
 }
+
+# The metrics that need no more than a model and pictures, and the fills that have a name; those of `vis.metrics`.
+METRICS = (
+    "srg",
+    "insertion",
+    "deletion",
+    "mu-fidelity",
+    "infidelity",
+    "road",
+    "average-drop",
+    "average-increase",
+    "average-gain",
+    "sparseness",
+    "entropy",
+    "max-sensitivity",
+    "parameter-randomization",
+    "completeness",
+)
+FILLS = ("mean", "blur", "road")

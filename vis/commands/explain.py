@@ -3,18 +3,23 @@
 import inspect
 import textwrap
 
-import keras
 import numpy as np
 
 from vis import plotting, visualization
 from vis.commands import METHODS
-from vis.commands.shared import check_output, class_index, load, names_for, picture_for, say
-from vis.engine.evaluator import Evaluator
-from vis.engine.graph import find_layer, has_graph, last_layers, operations
-from vis.engine.inputs import read_inputs
-from vis.engine.probabilities import probability_makers
+from vis.commands.shared import (
+    check_ends,
+    check_output,
+    class_index,
+    is_end,
+    load,
+    names_for,
+    picture_for,
+    say,
+    scores,
+)
 from vis.utils.files import whole_file
-from vis.utils.validation import check_input_range, near_names
+from vis.utils.validation import check_input_range
 
 DENSITY = 10  # characters above the picture, for each inch of its width
 
@@ -59,38 +64,6 @@ def explainer_for(model, options):
             "map. Leave --layer out."
         )
     return method(model, layer=options.layer, output_layer=options.output_layer)
-
-
-def check_ends(model, output_layer):
-    """Raises where a model has several outputs and none is chosen."""
-    count = len(getattr(model, "outputs", None) or [])
-    if output_layer is None and count > 1:
-        paths = {id(operation): path for path, operation in operations(model)}
-        names = [paths.get(id(end), end.name) for end in last_layers(model)]
-        raise ValueError(
-            f"--output-layer must say which of the model's {count} outputs is explained. {near_names('', names)}"
-        )
-
-
-def is_end(model, output_layer):
-    """Tells whether what is explained is an output of the whole model."""
-    if output_layer is None or not has_graph(model):
-        return output_layer is None
-    return any(find_layer(model, output_layer) is end for end in last_layers(model))
-
-
-def scores(model, output_layer, batch):
-    """Returns the output units for one picture, and whether they are probabilities.
-
-    Positions are averaged, as explainers do.
-    """
-    evaluator = Evaluator(model, output_layer, logits=False)
-    given = evaluator.ready(read_inputs(model, batch))
-    tensors = [keras.ops.convert_to_tensor(array) for array in given.arrays]
-    outputs, _ = evaluator.network.outputs(given.layout, tensors)
-    units = keras.ops.convert_to_numpy(evaluator.network.units(outputs))[0]
-    makers = probability_makers(model if output_layer is None else find_layer(model, output_layer))
-    return units, bool(makers) and bool(np.all((units >= 0) & (units <= 1)))  # not the logarithms of probabilities
 
 
 def words_score(units, target, is_probability):

@@ -9,7 +9,10 @@ import zipfile
 import keras
 import numpy as np
 
-from vis.engine.inputs import model_input_format, model_input_shape
+from vis.engine.evaluator import Evaluator
+from vis.engine.graph import find_layer, has_graph, last_layers, operations
+from vis.engine.inputs import model_input_format, model_input_shape, read_inputs
+from vis.engine.probabilities import probability_makers
 from vis.utils import utils
 from vis.utils.files import check_writable
 from vis.utils.validation import near_names, printable, words_error
@@ -116,21 +119,28 @@ def picture_size(model, asked=None):
     return tuple(asked)
 
 
-def check_output(path, *read):
-    """Raises unless a picture can be written to a path, and none of the files that are read is there.
+def check_output(path, *read, option="--output", endings=PICTURES):
+    """Raises unless a file can be written to a path, and none of the files that are read is there.
 
     It is asked before the work, not after it.
+
+    Args:
+        path: The path.
+        *read: The files that are read.
+        option: What the user gave it by.
+        endings: What it may end in. Default: those of pictures.
     """
     path = pathlib.Path(path)
-    if path.suffix.lower() not in PICTURES or not path.resolve().parent.is_dir():
+    if path.suffix.lower() not in endings or not path.resolve().parent.is_dir():
+        one_of = "one of " if len(endings) > 1 else ""
         raise ValueError(
-            f"--output must be a file in a folder that exists, ending in one of {', '.join(PICTURES)}. Received: "
+            f"{option} must be a file in a folder that exists, ending in {one_of}{', '.join(endings)}. Received: "
             f"{str(path)!r}."
         )
     for given in read:
         if path.exists() and os.path.exists(given) and os.path.samefile(path, given):
             raise ValueError(
-                f"--output must not be a file that is read. Received: {str(path)!r}, which is the same file as "
+                f"{option} must not be a file that is read. Received: {str(path)!r}, which is the same file as "
                 f"{str(given)!r}. Give another name."
             )
     check_writable(path)
@@ -199,6 +209,38 @@ def class_index(target, names):
         near = [name for name in names if word and word in name.casefold()][:8]
         raise ValueError(f"--target: no class is called {target!r}. {near_names(target, near or names)}")
     return found[0]
+
+
+def check_ends(model, output_layer):
+    """Raises where a model has several outputs and none is chosen."""
+    count = len(getattr(model, "outputs", None) or [])
+    if output_layer is None and count > 1:
+        paths = {id(operation): path for path, operation in operations(model)}
+        names = [paths.get(id(end), end.name) for end in last_layers(model)]
+        raise ValueError(
+            f"--output-layer must say which of the model's {count} outputs is explained. {near_names('', names)}"
+        )
+
+
+def is_end(model, output_layer):
+    """Tells whether what is explained is an output of the whole model."""
+    if output_layer is None or not has_graph(model):
+        return output_layer is None
+    return any(find_layer(model, output_layer) is end for end in last_layers(model))
+
+
+def scores(model, output_layer, batch):
+    """Returns the output units for one picture, and whether they are probabilities.
+
+    Positions are averaged, as explainers do.
+    """
+    evaluator = Evaluator(model, output_layer, logits=False)
+    given = evaluator.ready(read_inputs(model, batch))
+    tensors = [keras.ops.convert_to_tensor(array) for array in given.arrays]
+    outputs, _ = evaluator.network.outputs(given.layout, tensors)
+    units = keras.ops.convert_to_numpy(evaluator.network.units(outputs))[0]
+    makers = probability_makers(model if output_layer is None else find_layer(model, output_layer))
+    return units, bool(makers) and bool(np.all((units >= 0) & (units <= 1)))  # not the logarithms of probabilities
 
 
 def say(words):
