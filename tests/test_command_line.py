@@ -630,7 +630,7 @@ def photos(folder):
 def compare(folder, photos, *more, model="model.keras", methods="saliency,grad-cam", metrics="srg"):
     """Runs `compare` with little to do, and returns the exit status."""
     asked = [] if methods is None else ["--methods", methods]
-    options = ["--metrics", metrics, "--fills", "mean", "--baselines", "2", *asked]
+    options = ["--metrics", metrics, "--fills", "mean", "--baselines", "20", *asked]
     return main(["compare", str(folder / model), *photos, *options, *more])
 
 
@@ -648,7 +648,7 @@ def test_compare_prints_and_writes_what_evaluate_finds(folder, photos, tmp_path,
     model = keras.saving.load_model(folder / "model.keras")
     inputs = np.concatenate([picture_for(model, path, (-1, 1))[1] for path in photos])
     methods = {"saliency": vis.Saliency(model), "grad-cam": vis.GradCAM(model)}
-    expected = vis.evaluate(methods, inputs, 1, ["srg", "deletion"], [0.0, "mean"], baselines=2, seed=3)
+    expected = vis.evaluate(methods, inputs, 1, ["srg", "deletion"], [0.0, "mean"], baselines=20, seed=3)
     assert [[r["method"], r["fill"], r["verdict"]] for r in found(numbers)["table"]] == [
         [r["method"], r["fill"], r["verdict"]] for r in expected.table
     ]
@@ -677,7 +677,7 @@ def test_compare_needs_no_files(folder, photos, tmp_path, monkeypatch, capsys):
         ["--methods", "saliency,saliency"],
         ["--metrics", "insertion"],
         ["--fills", "0.5"],
-        ["--baselines", "3"],
+        ["--baselines", "21"],
         ["--seed", "1"],
         ["--input-range", "0", "2"],
         ["--output-layer", "re_lu"],

@@ -316,3 +316,8 @@ def test_no_harm(model, images, explainers):
     np.testing.assert_array_equal(images, before)
     for old, new in zip(weights, model.get_weights()):
         np.testing.assert_array_equal(old, new)
+
+
+def test_too_few_random_maps_are_said(explainers, images):
+    with pytest.warns(vis.utils.validation.VisualizationWarning, match="no method can be told from chance"):
+        vis.evaluate(explainers, images[:1], baselines=18, **QUICK)

@@ -236,10 +236,7 @@ def evaluate(
     samples = studies.samples_of(model, inputs, target, check_count("batch_size", batch_size, 1), options)
     classes = studies.classes_of(samples)
     asked = classes if target is None and classes is not None else target
-    bar = keras.utils.Progbar((len(explainers) + 2) * len(wanted)) if verbose else None
-    study = studies.Study(
-        *(samples, wanted, baselines, seed, inputs, asked, batch_size), (lambda: bar.add(1)) if bar else lambda: None
-    )
+    study = studies.Study(samples, wanted, baselines, seed, inputs, asked, batch_size)
     study.check()
     names = _names(samples, classes, labels)
     found = Evaluation(
@@ -248,17 +245,18 @@ def evaluate(
         inputs=samples.values,
         call=_call(explainers, metrics, fills, target, baselines, seed),
     )
+    beside = study.baseline_maps()
+    study.bar = keras.utils.Progbar(study.steps(len(explainers), len(beside))) if verbose else None
     try:
-        _fill(found, study, explainers, read_reduction(reduce))
+        _fill(found, study, explainers, beside, read_reduction(reduce))
     except BaseException as error:
         error.evaluation = found  # type: ignore[attr-defined]
         raise
     return found
 
 
-def _fill(found, study, explainers, reduce):
+def _fill(found, study, explainers, beside, reduce):
     """Measures the baselines, then each method, and adds what is finished to an evaluation."""
-    beside = study.baseline_maps()
     numbers = {name: study.measure(maps[None])[0] for name, maps in beside.items()}
     edges = numbers.get(studies.EDGES, {})
     for name, explainer in explainers.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,7 +19,8 @@ from vis.metrics.faithfulness import AverageDrop, AverageGain, AverageIncrease, 
 from vis.metrics.localization import PointingGame, RelevanceMass, RelevanceRank
 from vis.metrics.randomization import ParameterRandomization
 from vis.metrics.robustness import Completeness, ExplainerMetric, MaxSensitivity
-from vis.utils.validation import listed, near_names, shown
+from vis.metrics.verdicts import HIGHEST_LEVEL, LEVEL
+from vis.utils.validation import VisualizationWarning, listed, near_names, shown
 
 FILLED = {one.name: one for one in (SRG, Insertion, Deletion, MuFidelity, Infidelity)}
 OF_ONE_FILL = {one.name: one for one in (ROAD, AverageDrop, AverageIncrease, AverageGain)}
@@ -163,7 +165,7 @@ class Study:
         inputs: As the user gave them.
         target: As the user gave it, or the classes that were found.
         batch_size: How many evaluations run at once.
-        told: Called after each metric.
+        bar: A progress bar, or `None`.
     """
 
     samples: Samples
@@ -173,13 +175,30 @@ class Study:
     inputs: Any
     target: Any
     batch_size: int
-    told: Any
+    bar: Any = None
 
     def __post_init__(self):
         self._own = {}
 
+    def steps(self, methods: int, beside: int) -> int:
+        """Returns how many steps the progress bar has: one for each method or baseline and metric."""
+        return methods * len(self.wanted) + beside * sum(not one.asks_explainers for one in self.wanted)
+
+    def _step(self):
+        if self.bar is not None:
+            self.bar.add(1)
+
     def check(self) -> None:
-        """Raises where a fill or a mask does not fit the inputs, before anything is evaluated."""
+        """Raises where a fill or a mask does not fit the inputs, and warns where there are too few random maps."""
+        count = self.samples.count
+        if (1 + self.baselines) ** -count > (LEVEL if count > 1 else HIGHEST_LEVEL):
+            warnings.warn(
+                f"With {count} samples and {self.baselines} random maps no method can be told from chance, so every "
+                "verdict will be 'indistinguishable from random'. Give more `baselines` (one sample needs 19), or more "
+                "samples.",
+                VisualizationWarning,
+                stacklevel=3,
+            )
         flat = np.zeros((1, self.samples.count, *self.samples.shape), "float32")
         for one in self.wanted:
             if isinstance(one.metric, ModelMetric):
@@ -228,7 +247,7 @@ class Study:
             numbers[i] = one.metric.measure(samples, maps, known)
             if isinstance(one.metric, CurveMetric):
                 curves[i] = one.metric.shown_curve(one.metric.curves(samples, maps, known))[0]
-            self.told()
+            self._step()
         return numbers, curves
 
     def ask(self, explainer, raw) -> dict:
@@ -245,7 +264,7 @@ class Study:
             options = {} if one.metric is Completeness else {"seed": self.seed}
             metric = one.metric(explainer, **options)
             found[i] = metric(self.inputs, raw, self.target, self.batch_size).astype("float64")
-            self.told()
+            self._step()
         return found
 
 

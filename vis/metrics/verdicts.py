@@ -16,7 +16,7 @@ BETTER, EDGES, CHANCE = (
 )
 BETTER_THAN_CHANCE = "better than chance"  # where the input has no edges
 A_BASELINE, NO_TEST = "a baseline", "no test of truth"
-_LEVEL, _HIGHEST_LEVEL = 0.025, 0.05  # of a one-sided test; of one sample that beats each of its random maps
+LEVEL, HIGHEST_LEVEL = 0.025, 0.05  # of a one-sided test; of one sample that beats each of its random maps
 _EXCHANGES = 4000
 _RESAMPLES = 2000
 _SPREADS = 1.96
@@ -46,8 +46,8 @@ def chance_probability(own: np.ndarray, random: np.ndarray, seed: int) -> float:
 
 def beats_chance(own: np.ndarray, random: np.ndarray, seed: int) -> bool:
     """Tells whether a method says more than chance, see `chance_probability`."""
-    level = max(_LEVEL, 1 / (1 + len(random))) if len(own) == 1 else _LEVEL
-    return chance_probability(own, random, seed) <= level <= _HIGHEST_LEVEL
+    level = max(LEVEL, 1 / (1 + len(random))) if len(own) == 1 else LEVEL
+    return chance_probability(own, random, seed) <= level <= HIGHEST_LEVEL
 
 
 def beats_edges(own: np.ndarray, edges: np.ndarray, random: np.ndarray) -> bool:
@@ -61,7 +61,7 @@ def beats_edges(own: np.ndarray, edges: np.ndarray, random: np.ndarray) -> bool:
     from scipy import stats  # slow to import
 
     error = difference.std(ddof=1) / np.sqrt(len(own))
-    return bool(difference.mean() > stats.t.ppf(1 - _LEVEL, len(own) - 1) * error and difference.mean() > 0)
+    return bool(difference.mean() > stats.t.ppf(1 - LEVEL, len(own) - 1) * error and difference.mean() > 0)
 
 
 def verdict_of(own: np.ndarray, random: np.ndarray, edges: np.ndarray | None, seed: int) -> str:
