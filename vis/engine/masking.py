@@ -181,7 +181,7 @@ class Values:
     def show(self, rows, hidden, images, versions):
         """Puts its values where rows are hidden, in place; rows and array have their channels last, or none."""
         for row, out, image in zip(rows, hidden, images):
-            row[out] = self.array[image][out]
+            _put(row, self.array[image], out)
 
 
 @dataclasses.dataclass(eq=False, repr=False)
@@ -214,7 +214,14 @@ class Background:
     def show(self, rows, hidden, images, versions):
         """Puts sample `versions[i]` where row i is hidden, in place."""
         for row, out, version in zip(rows, hidden, versions):
-            row[out] = self.samples[version][out]
+            _put(row, self.samples[version], out)
+
+
+def _put(row, values, out):
+    """Puts values into a row where a mask of its positions says so, in place; many times faster than by index."""
+    if row.ndim > out.ndim:
+        out = np.repeat(out[..., None], row.shape[-1], axis=-1)
+    np.copyto(row, values, where=out, casting="unsafe")
 
 
 @dataclasses.dataclass(eq=False, repr=False)

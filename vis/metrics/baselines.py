@@ -29,24 +29,33 @@ def random_maps(maps: np.ndarray, count: int, seed: int, kept: np.ndarray, has_o
     """
     found = np.empty((count, *maps.shape), "float32")
     for i, (values, counts) in enumerate(zip(maps, kept)):
+        sizes = _spectrum(values)
         for k in range(count):
             draw = np.random.default_rng([seed, i, k])
             if has_order and counts.all():
-                found[k, i] = _with_other_phases(values, draw)
+                found[k, i] = _with_other_phases(sizes, values, draw)
             else:
                 found[k, i] = values
                 found[k, i][counts] = draw.permutation(values[counts])
     return found
 
 
-def _with_other_phases(values, draw):
-    """Returns a map of the same spectrum, with the phases of white noise; the mean stays."""
-    spectrum, noise = np.fft.rfftn(values.astype("float64")), np.fft.rfftn(draw.normal(size=values.shape))
-    size = np.abs(noise)
-    changed = np.abs(spectrum) * np.divide(noise, size, out=np.ones_like(noise), where=size > 0)
-    changed.flat[0] = spectrum.flat[0]
-    axes = tuple(range(values.ndim))
-    return np.fft.irfftn(changed, values.shape, axes=axes)
+def _spectrum(values):
+    """Returns how strong each frequency of a map is."""
+    from scipy import fft  # slow to import
+
+    return np.abs(fft.rfftn(values))
+
+
+def _with_other_phases(sizes, values, draw):
+    """Returns a map of the same spectrum as another, with the phases of white noise; the mean stays."""
+    from scipy import fft
+
+    noise = fft.rfftn(draw.standard_normal(values.shape, "float32"))
+    strength = np.abs(noise)
+    changed = noise * np.divide(sizes, strength, out=np.zeros_like(sizes), where=strength > 0)
+    changed.flat[0] = values.sum()
+    return fft.irfftn(changed, values.shape)
 
 
 def edge_maps(values: np.ndarray, rank: int) -> np.ndarray | None:

@@ -34,12 +34,14 @@ def ranks(maps: np.ndarray, kept: np.ndarray, seed: int) -> np.ndarray:
         [[[2, 0, 1]]]
     """
     found = np.empty(maps.shape, "int32")
-    for k in range(maps.shape[0]):
-        for i in range(maps.shape[1]):
-            values = np.where(kept[i], maps[k, i].astype("float64"), -np.inf).ravel()
+    for k, i in np.ndindex(*maps.shape[:2]):
+        values = np.where(kept[i], -maps[k, i], np.inf).ravel()
+        order = np.argsort(values)
+        in_order = values[order]
+        if (in_order[1:] == in_order[:-1]).any():
             shuffled = np.random.default_rng([seed, k, i]).permutation(values.size)
-            order = shuffled[np.argsort(-values[shuffled], kind="stable")]
-            found[k, i].reshape(-1)[order] = np.arange(values.size, dtype="int32")
+            order = shuffled[np.argsort(values[shuffled], kind="stable")]
+        found[k, i].reshape(-1)[order] = np.arange(values.size, dtype="int32")
     return found
 
 
@@ -67,28 +69,26 @@ def steps_of(samples: Samples, fractions: np.ndarray) -> Steps:
     return Steps(np.round(fractions[None] * sizes[:, None]).astype(int), sizes)
 
 
-def score_curves(samples: Samples, maps: np.ndarray, steps: Steps, fill, least_first: bool, seed: int) -> np.ndarray:
+def score_curves(samples: Samples, order: np.ndarray, steps: Steps, fill, least_first: bool) -> np.ndarray:
     """Returns the scores while positions are hidden.
 
     The samples as they are, and those of which everything is hidden, are evaluated once for all maps.
 
     Args:
         samples: The samples.
-        maps: `(K, N, *spatial)`.
+        order: The `ranks` of K maps, `(K, N, *spatial)`.
         steps: How much is hidden at each step.
         fill: What stands in the place of hidden positions, as the user gave it.
         least_first: Whether the least relevant positions are hidden first.
-        seed: Seed of the order of ties.
 
     Returns:
         float64 `(K, N, steps + 1)`.
     """
     shown_fill = samples.read_fill(fill)
-    order = ranks(maps, samples.kept, seed)
     if least_first:
         sizes = steps.sizes.reshape(1, -1, *[1] * len(samples.shape))
         order = np.where(samples.kept[None], sizes - 1 - order, order)
-    whole = np.empty((*maps.shape[:2], steps.counts.shape[1]))
+    whole = np.empty((*order.shape[:2], steps.counts.shape[1]))
     open_steps = [s for s in range(whole.shape[-1]) if not _is_end(steps, s)]
     for s in set(range(whole.shape[-1])) - set(open_steps):
         whole[..., s] = samples.clean() if (steps.counts[:, s] == 0).all() else everything_hidden(samples, fill)
@@ -99,8 +99,8 @@ def score_curves(samples: Samples, maps: np.ndarray, steps: Steps, fill, least_f
         return order[k, images] < counts
 
     if open_steps:
-        scores = samples.scores(shown_fill, len(maps) * len(open_steps), hidden)
-        whole[..., open_steps] = np.moveaxis(scores.reshape(samples.count, len(maps), -1), 0, 1)
+        scores = samples.scores(shown_fill, len(order) * len(open_steps), hidden)
+        whole[..., open_steps] = np.moveaxis(scores.reshape(samples.count, len(order), -1), 0, 1)
     return whole
 
 
@@ -185,11 +185,17 @@ class CurveMetric(ModelMetric):
         def make(side):
             key = (side, tuple(self.fractions), fill_key(self.fill), self.seed)
             if key not in known:
+                if self._order_key not in known:
+                    known[self._order_key] = ranks(maps, samples.kept, self.seed)
                 steps = steps_of(samples, self.fractions)
-                known[key] = score_curves(samples, maps, steps, self.fill, side == "least", self.seed)
+                known[key] = score_curves(samples, known[self._order_key], steps, self.fill, side == "least")
             return known[key]
 
         return {side: make(side) for side in self.sides}
+
+    @property
+    def _order_key(self):
+        return ("order", self.seed)
 
     def read_off(self, curves: dict, fractions: np.ndarray) -> np.ndarray:
         """Returns the metric `(K, N)` of curves by their side, over fractions `(N, steps + 1)`."""
