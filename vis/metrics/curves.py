@@ -36,13 +36,23 @@ def ranks(maps: np.ndarray, kept: np.ndarray, seed: int) -> np.ndarray:
     found = np.empty(maps.shape, "int32")
     for k, i in np.ndindex(*maps.shape[:2]):
         values = np.where(kept[i], -maps[k, i], np.inf).ravel()
-        order = np.argsort(values)
-        in_order = values[order]
-        if (in_order[1:] == in_order[:-1]).any():
-            shuffled = np.random.default_rng([seed, k, i]).permutation(values.size)
-            order = shuffled[np.argsort(values[shuffled], kind="stable")]
+        order = _with_shuffled_ties(np.argsort(values), values, np.random.default_rng([seed, k, i]))
         found[k, i].reshape(-1)[order] = np.arange(values.size, dtype="int32")
     return found
+
+
+def _with_shuffled_ties(order, values, draw):
+    """Returns the order of values, with those that are equal shuffled among themselves."""
+    in_order = values[order]
+    is_next = np.concatenate([[True], in_order[1:] != in_order[:-1]])  # than the one before
+    in_run = ~is_next | ~np.append(is_next[1:], True)
+    places = np.flatnonzero(in_run)
+    if len(places):
+        runs = np.cumsum(is_next)[places]
+        tied = order[places]
+        tied = tied[np.lexsort((tied, runs))]  # by their index, however they were sorted
+        order[places] = tied[np.lexsort((draw.random(len(places)), runs))]
+    return order
 
 
 @dataclasses.dataclass(frozen=True)
