@@ -1,7 +1,7 @@
 """Speed of the metrics on EfficientNet-Lite0, as ratios to the bare forward passes that they need.
 
-`python benchmarks/metrics.py` compares deletion and insertion of eight images and `vis.evaluate` of four methods, and prints
-what the imputation of one image takes. Xplique's deletion and insertion stand beside them where it is installed.
+`python benchmarks/metrics.py` compares deletion and insertion of eight images and `vis.evaluate` of four methods, and
+prints what the imputation of one image takes. Xplique's deletion and insertion stand beside them where it is installed.
 """
 
 import argparse

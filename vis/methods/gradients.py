@@ -13,9 +13,10 @@ from vis.engine.masking import read_fill, warn_of_far_zero
 from vis.engine.network import replaced
 from vis.engine.requests import INPUT_GRADIENTS, Change, Request, gradients_at, outputs_at
 from vis.engine.tasks import gathered
-from vis.engine.tokens import differentiable_inputs, plain_inputs
+from vis.engine.tokens import differentiable_inputs, no_token, plain_inputs
 from vis.methods.explainer import Explainer
 from vis.utils.formats import data_format
+from vis.utils.hints import first_text
 from vis.utils.seeds import fresh_seed
 from vis.utils.validation import check_count, check_nonnegative, check_numeric, cut, holds_integers, listed, pick
 
@@ -535,6 +536,8 @@ def read_baselines(explainer: GradientExplainer, task: Task, values: list[np.nda
     """
     if explainer.are_tokens(given):
         return [explainer.embedded(task, "baseline", given)]
+    if explainer.evaluator.token_lookup is not None and first_text(given) not in (None, "mean", "blur"):
+        raise no_token("baseline", given, explainer.evaluator.token_lookup.size)
     flat = per_input("baseline", given, task, len(values))
     for name, one, value in zip(task.batch.layout.names, flat, values):
         if one is None and explainer.site is None:
