@@ -395,7 +395,13 @@ def test_tokens_that_stand_elsewhere_can_be_named(rng):
         vis.AttentionRollout(model, tokens=2)(photos)
     with pytest.raises(ValueError, match="without the 3 that `tokens` names"):
         vis.AttentionRollout(model, tokens=[0, 1, 99])(photos)
+    for places in ([-8, -1], [6, -1, 5]):  # too far, one of them twice
+        with pytest.raises(ValueError, match="on no grid.*`tokens=\\[-3, -2, -1\\]` for three behind") as caught:
+            vis.AttentionRollout(model, tokens=places)(photos)
+        assert len(str(caught.value)) < 400
     got = vis.AttentionRollout(model, tokens=[4, 5, 6], upsample=False)(photos)
+    for places in ([-3, -2, -1], [-1, 4, -2], range(-3, 0)):
+        close(vis.AttentionRollout(model, tokens=places, upsample=False)(photos), got, 1e-6)
     (weights,) = vis.attention_maps(model, photos).values()
     mixed = (weights.mean(axis=1) + np.eye(7)) / 2
     close(got, mixed[:, -1, :4].reshape(2, 2, 2), 1e-5)
@@ -483,6 +489,7 @@ def test_flash_attention_is_put_back(tokens):
         (lambda m, x: vis.AttentionRollout(m, discard=-0.1), ValueError, "discard"),
         (lambda m, x: vis.AttentionRelevance(m, tokens="cls"), TypeError, "`tokens` must be how many"),
         (lambda m, x: vis.AttentionRelevance(m, tokens=-1), ValueError, "tokens"),
+        (lambda m, x: vis.AttentionRelevance(m, tokens=2)(x), ValueError, "tokens=\\[0, 1\\], but .* of no image"),
         (lambda m, x: vis.AttentionRelevance(m, tokens=[0, 0]), TypeError, "tokens"),
         (lambda m, x: vis.AttentionRelevance(m, layer="head")(x), ValueError, "layers with attention.*block0"),
         (lambda m, x: vis.AttentionRelevance(m, layer="blok0")(x), ValueError, "block0"),
@@ -585,6 +592,7 @@ def behind(count=3):
 def test_class_activation_maps_take_the_places_of_other_tokens(method, rng):
     model, photos = behind(), rng.random((2, 8, 8, 3), dtype="float32")
     got = method(model, "tokens", tokens=[4, 5, 6], upsample=False)(photos, 1)
+    close(method(model, "tokens", tokens=[-3, -2, -1], upsample=False)(photos, 1), got, 1e-6)
     assert got.shape == (2, 2, 2)
     if method is vis.HiResCAM:
         values = vis.visualization.activations(model, "tokens", photos)[:, :4]
