@@ -288,6 +288,18 @@ def test_numbers_with_fractions_are_values_and_zero_is_the_default():
     np.testing.assert_array_equal(*named)  # of a layer that is named, numbers are values
 
 
+def test_whole_numbers_are_tokens_at_tokens_only():
+    model = classifier()
+
+    def shares(layer, baseline):
+        return vis.IntegratedGradients(model, 3, baseline, input_layer=layer)(IDS, 1)
+
+    np.testing.assert_array_equal(shares("words", 0), shares("tokens", 0.0))
+    np.testing.assert_array_equal(shares("words", 0), shares("tokens", None))
+    assert np.abs(shares("tokens", 0) - shares("words", 0)).max() > 1e-3
+    np.testing.assert_array_equal(*[vis.Occlusion(model, baseline=zero)(IDS, 1) for zero in (0, 0.0)])
+
+
 def test_deep_lift_and_expected_gradients_take_token_ids():
     model = zoo.set_weights(
         keras.Sequential([keras.Input((6,), dtype="int32"), layers.Embedding(11, 4), layers.Flatten(), layers.Dense(3)])
