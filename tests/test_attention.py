@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from conftest import value_of
 from keras import layers, ops
+from keras.ops import softmax as imported_softmax
 
 import vis
 from vis.engine.insides import attention_of
@@ -104,6 +105,16 @@ def by_hand(kind, layer, x):
     k = np.repeat(k, q.shape[1] // k.shape[1], axis=1)
     scores = q @ k.transpose(0, 1, 3, 2) / np.sqrt(q.shape[-1])
     return softmax(np.where(np.tri(TOKENS) > 0, scores, -1e9) if kind in ("causal", "fused") else scores)
+
+
+class ImportedAttention(OwnAttention):
+    """The same by a function that this module has imported by its name."""
+
+    def call(self, x):
+        parts = ops.reshape(self.all_parts(x), (-1, TOKENS, 3, 2, 4))
+        query, key, value = ops.unstack(ops.transpose(parts, (2, 0, 3, 1, 4)), axis=0)
+        mixed = imported_softmax(query @ ops.transpose(key, (0, 1, 3, 2)) / 2.0, axis=-1) @ value
+        return self.last(ops.reshape(ops.transpose(mixed, (0, 2, 1, 3)), (-1, TOKENS, WIDTH)))
 
 
 # --- weights
@@ -476,6 +487,15 @@ def test_flash_attention_is_put_back(tokens):
     weights = vis.attention_maps(model, tokens)["attention"]
     assert layer._flash_attention is True
     close(weights, by_hand("multi-head", layer, tokens), 1e-5)
+
+
+def test_a_softmax_that_was_imported_by_its_name_is_seen(tokens):
+    before, layer = imported_softmax, ImportedAttention(name="attention")
+    inputs = keras.Input((TOKENS, WIDTH))
+    model = keras.Model(inputs, layers.GlobalAveragePooling1D()(layer(inputs)))
+    (weights,) = vis.attention_maps(model, tokens).values()
+    close(weights, by_hand("own", layer, tokens), 1e-5)
+    assert imported_softmax is before is keras.ops.softmax
 
 
 # --- errors

@@ -36,7 +36,9 @@ def attention_maps(
 
     They tell where information can flow, not what it does for the answer: `AttentionRelevance` and `LRP` ask that.
     Any attention is found that takes a softmax of scores: Keras's own layers, those of keras-hub, and code of your own
-    that uses `keras.ops.softmax`, `keras.ops.dot_product_attention` or a `Softmax` layer.
+    that uses `keras.ops.softmax`, `keras.ops.dot_product_attention` or a `Softmax` layer. These functions are seen by
+    the name of their module, `ops.softmax`, and where the module of the layer's class imports them (`from keras.ops
+    import softmax`); a helper in another module must write `ops.softmax`.
 
     Args:
         model: Any built or callable Keras model. Not changed.
@@ -134,8 +136,9 @@ def _found(evaluator, batch) -> list[Attention]:
     if not known:
         raise ValueError(
             f"Model {evaluator.model.name!r} has no attention that can be seen: no layer takes a softmax of scores "
-            "(queries, keys) by `keras.layers.Softmax`, `keras.ops.softmax` or `keras.ops.dot_product_attention`. For "
-            "a model without attention, take `vis.GradCAM` or `vis.LRP`."
+            "(queries, keys) by `keras.layers.Softmax`, `keras.ops.softmax` or `keras.ops.dot_product_attention`. In "
+            "helpers write `ops.softmax(x)`: a function imported by name is not seen there. Without attention, take "
+            "`vis.GradCAM` or `vis.LRP`."
         )
     return known
 
