@@ -489,6 +489,37 @@ def test_flash_attention_is_put_back(tokens):
     close(weights, by_hand("multi-head", layer, tokens), 1e-5)
 
 
+class Distances(layers.Layer):
+    """A softmax of each token's numbers, of which the largest are taken: no attention."""
+
+    def call(self, x):
+        shares = ops.softmax(ops.reshape(x, (-1, TOKENS, 2, WIDTH // 2)), axis=-1)
+        return ops.concatenate([ops.top_k(shares, 2)[0], ops.mean(shares, axis=-1, keepdims=True)], axis=-1)
+
+
+class Telling(OwnAttention):
+    """Attention that gives its weights away, too."""
+
+    def call(self, x):
+        parts = ops.reshape(self.all_parts(x), (-1, TOKENS, 3, 2, 4))
+        query, key, value = ops.unstack(ops.transpose(parts, (2, 0, 3, 1, 4)), axis=0)
+        weights = ops.softmax(query @ ops.transpose(key, (0, 1, 3, 2)) / 2.0, axis=-1)
+        return self.last(ops.reshape(ops.transpose(weights @ value, (0, 2, 1, 3)), (-1, TOKENS, WIDTH))), weights
+
+
+def test_a_softmax_that_mixes_nothing_is_no_attention(tokens):
+    inputs = keras.Input((TOKENS, WIDTH))
+    head = layers.Flatten()(Distances(name="head")(inputs))
+    with pytest.raises(ValueError, match="no attention that can be seen"):
+        vis.attention_maps(keras.Model(inputs, head), tokens)
+    layer = Telling(name="attention")
+    model = keras.Model(inputs, layers.Flatten()(Distances(name="head")(layer(inputs)[0])))
+    (found,) = vis.attention_maps(model, tokens).items()
+    assert found[0] == "attention"
+    close(found[1], by_hand("own", layer, tokens), 1e-5)
+    close(found[1], value_of(layer(tokens)[1]), 1e-5)
+
+
 def test_a_softmax_that_was_imported_by_its_name_is_seen(tokens):
     before, layer = imported_softmax, ImportedAttention(name="attention")
     inputs = keras.Input((TOKENS, WIDTH))
