@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from conftest import value_of
 from keras import layers, ops
+from keras.ops import softmax as imported_softmax
 
 import vis
 from vis.engine.insides import attention_of
@@ -104,6 +105,16 @@ def by_hand(kind, layer, x):
     k = np.repeat(k, q.shape[1] // k.shape[1], axis=1)
     scores = q @ k.transpose(0, 1, 3, 2) / np.sqrt(q.shape[-1])
     return softmax(np.where(np.tri(TOKENS) > 0, scores, -1e9) if kind in ("causal", "fused") else scores)
+
+
+class ImportedAttention(OwnAttention):
+    """The same by a function that this module has imported by its name."""
+
+    def call(self, x):
+        parts = ops.reshape(self.all_parts(x), (-1, TOKENS, 3, 2, 4))
+        query, key, value = ops.unstack(ops.transpose(parts, (2, 0, 3, 1, 4)), axis=0)
+        mixed = imported_softmax(query @ ops.transpose(key, (0, 1, 3, 2)) / 2.0, axis=-1) @ value
+        return self.last(ops.reshape(ops.transpose(mixed, (0, 2, 1, 3)), (-1, TOKENS, WIDTH)))
 
 
 # --- weights
@@ -395,7 +406,13 @@ def test_tokens_that_stand_elsewhere_can_be_named(rng):
         vis.AttentionRollout(model, tokens=2)(photos)
     with pytest.raises(ValueError, match="without the 3 that `tokens` names"):
         vis.AttentionRollout(model, tokens=[0, 1, 99])(photos)
+    for places in ([-8, -1], [6, -1, 5]):  # too far, one of them twice
+        with pytest.raises(ValueError, match="on no grid.*`tokens=\\[-3, -2, -1\\]` for three behind") as caught:
+            vis.AttentionRollout(model, tokens=places)(photos)
+        assert len(str(caught.value)) < 400
     got = vis.AttentionRollout(model, tokens=[4, 5, 6], upsample=False)(photos)
+    for places in ([-3, -2, -1], [-1, 4, -2], range(-3, 0)):
+        close(vis.AttentionRollout(model, tokens=places, upsample=False)(photos), got, 1e-6)
     (weights,) = vis.attention_maps(model, photos).values()
     mixed = (weights.mean(axis=1) + np.eye(7)) / 2
     close(got, mixed[:, -1, :4].reshape(2, 2, 2), 1e-5)
@@ -472,6 +489,46 @@ def test_flash_attention_is_put_back(tokens):
     close(weights, by_hand("multi-head", layer, tokens), 1e-5)
 
 
+class Distances(layers.Layer):
+    """A softmax of each token's numbers, of which the largest are taken: no attention."""
+
+    def call(self, x):
+        shares = ops.softmax(ops.reshape(x, (-1, TOKENS, 2, WIDTH // 2)), axis=-1)
+        return ops.concatenate([ops.top_k(shares, 2)[0], ops.mean(shares, axis=-1, keepdims=True)], axis=-1)
+
+
+class Telling(OwnAttention):
+    """Attention that gives its weights away, too."""
+
+    def call(self, x):
+        parts = ops.reshape(self.all_parts(x), (-1, TOKENS, 3, 2, 4))
+        query, key, value = ops.unstack(ops.transpose(parts, (2, 0, 3, 1, 4)), axis=0)
+        weights = ops.softmax(query @ ops.transpose(key, (0, 1, 3, 2)) / 2.0, axis=-1)
+        return self.last(ops.reshape(ops.transpose(weights @ value, (0, 2, 1, 3)), (-1, TOKENS, WIDTH))), weights
+
+
+def test_a_softmax_that_mixes_nothing_is_no_attention(tokens):
+    inputs = keras.Input((TOKENS, WIDTH))
+    head = layers.Flatten()(Distances(name="head")(inputs))
+    with pytest.raises(ValueError, match="no attention that can be seen"):
+        vis.attention_maps(keras.Model(inputs, head), tokens)
+    layer = Telling(name="attention")
+    model = keras.Model(inputs, layers.Flatten()(Distances(name="head")(layer(inputs)[0])))
+    (found,) = vis.attention_maps(model, tokens).items()
+    assert found[0] == "attention"
+    close(found[1], by_hand("own", layer, tokens), 1e-5)
+    close(found[1], value_of(layer(tokens)[1]), 1e-5)
+
+
+def test_a_softmax_that_was_imported_by_its_name_is_seen(tokens):
+    before, layer = imported_softmax, ImportedAttention(name="attention")
+    inputs = keras.Input((TOKENS, WIDTH))
+    model = keras.Model(inputs, layers.GlobalAveragePooling1D()(layer(inputs)))
+    (weights,) = vis.attention_maps(model, tokens).values()
+    close(weights, by_hand("own", layer, tokens), 1e-5)
+    assert imported_softmax is before is keras.ops.softmax
+
+
 # --- errors
 
 
@@ -483,6 +540,7 @@ def test_flash_attention_is_put_back(tokens):
         (lambda m, x: vis.AttentionRollout(m, discard=-0.1), ValueError, "discard"),
         (lambda m, x: vis.AttentionRelevance(m, tokens="cls"), TypeError, "`tokens` must be how many"),
         (lambda m, x: vis.AttentionRelevance(m, tokens=-1), ValueError, "tokens"),
+        (lambda m, x: vis.AttentionRelevance(m, tokens=2)(x), ValueError, "tokens=\\[0, 1\\], but .* of no image"),
         (lambda m, x: vis.AttentionRelevance(m, tokens=[0, 0]), TypeError, "tokens"),
         (lambda m, x: vis.AttentionRelevance(m, layer="head")(x), ValueError, "layers with attention.*block0"),
         (lambda m, x: vis.AttentionRelevance(m, layer="blok0")(x), ValueError, "block0"),
@@ -585,6 +643,7 @@ def behind(count=3):
 def test_class_activation_maps_take_the_places_of_other_tokens(method, rng):
     model, photos = behind(), rng.random((2, 8, 8, 3), dtype="float32")
     got = method(model, "tokens", tokens=[4, 5, 6], upsample=False)(photos, 1)
+    close(method(model, "tokens", tokens=[-3, -2, -1], upsample=False)(photos, 1), got, 1e-6)
     assert got.shape == (2, 2, 2)
     if method is vis.HiResCAM:
         values = vis.visualization.activations(model, "tokens", photos)[:, :4]

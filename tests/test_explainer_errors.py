@@ -336,7 +336,7 @@ def test_words_are_not_faded_and_not_hidden_by_half_words():
     with pytest.raises(ValueError, match="whole numbers"):
         vis.ScoreCAM(model)(words)
     for baseline in (0.5, 1e12):
-        with pytest.raises(ValueError, match="`baseline` must hold whole numbers"):
+        with pytest.raises(ValueError, match="`baseline` must be a token id from 0 to"):
             vis.Occlusion(model, patch=1, baseline=baseline)(words)
 
 

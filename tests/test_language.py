@@ -288,6 +288,18 @@ def test_numbers_with_fractions_are_values_and_zero_is_the_default():
     np.testing.assert_array_equal(*named)  # of a layer that is named, numbers are values
 
 
+def test_whole_numbers_are_tokens_at_tokens_only():
+    model = classifier()
+
+    def shares(layer, baseline):
+        return vis.IntegratedGradients(model, 3, baseline, input_layer=layer)(IDS, 1)
+
+    np.testing.assert_array_equal(shares("words", 0), shares("tokens", 0.0))
+    np.testing.assert_array_equal(shares("words", 0), shares("tokens", None))
+    assert np.abs(shares("tokens", 0) - shares("words", 0)).max() > 1e-3
+    np.testing.assert_array_equal(*[vis.Occlusion(model, baseline=zero)(IDS, 1) for zero in (0, 0.0)])
+
+
 def test_deep_lift_and_expected_gradients_take_token_ids():
     model = zoo.set_weights(
         keras.Sequential([keras.Input((6,), dtype="int32"), layers.Embedding(11, 4), layers.Flatten(), layers.Dense(3)])
@@ -319,7 +331,12 @@ def test_deep_lift_and_expected_gradients_take_token_ids():
         (lambda m: vis.ExpectedGradients(m, IDS + 5, **TOKENS), "ids from 0 to 10"),
         (lambda m: vis.Occlusion(m, baseline=11), "token id from 0 to 10.*Received: values from 11 to 11"),
         (lambda m: vis.Occlusion(m, baseline=-1), "token id from 0 to 10"),
-        (lambda m: vis.Occlusion(m, baseline="mean"), "needs positions and channels"),
+        (lambda m: vis.Occlusion(m, baseline="mean"), "must be a token id, .* from 0 to 10. Received: 'mean'"),
+        (lambda m: vis.Occlusion(m, baseline="[MASK]"), r"token_to_id\('\[MASK\]'\)"),
+        (lambda m: vis.Occlusion(m, baseline=0.5), "token id from 0 to 10.*Received: values from 0.5 to 0.5"),
+        (lambda m: vis.IntegratedGradients(m, baseline="[MASK]", **TOKENS), "token id.*from 0 to 10.*'\\[MASK\\]'"),
+        (lambda m: vis.DeepLIFT(m, baseline=[["a"] * 6], **TOKENS), "must be a token id"),
+        (lambda m: vis.ExpectedGradients(m, [["a", "b"]], **TOKENS), "text, 'a'. Give the numbers .* token ids"),
         (lambda m: vis.RISE(m), "Use vis.Occlusion"),
     ],
 )
@@ -328,6 +345,33 @@ def test_baselines_that_are_no_tokens(make, words):
         with pytest.raises(ValueError, match=words) as error:
             make(model)(IDS, 1)
         assert len(str(error.value)) < 400
+
+
+@pytest.mark.parametrize("baseline", [True, np.bool_(False), np.ones(6, bool)])
+def test_a_truth_value_is_no_baseline(baseline):
+    makers = (
+        vis.Occlusion(classifier(), baseline=baseline),
+        vis.IntegratedGradients(classifier(), 2, baseline, **TOKENS),
+    )
+    for explainer in makers:
+        with pytest.raises(TypeError, match="`baseline` must be a number .*Received: ") as error:
+            explainer(IDS, 1)
+        assert len(str(error.value)) < 400
+
+
+@pytest.mark.parametrize("inputs", [np.array([["a", "b"]]), [["a", "b"]], ["some words"], "words", [np.array(["a"])]])
+def test_words_are_not_taken_for_pictures(inputs):
+    for explainer in (vis.Occlusion(classifier()), vis.Saliency(classifier(length=None), **TOKENS)):
+        with pytest.raises(ValueError, match="Received: .*text.*token ids of a text") as error:
+            explainer(inputs, 1)
+        assert "load_img" not in str(error.value) and len(str(error.value)) < 400
+
+
+def test_texts_of_the_wrong_length_are_not_taken_for_pictures():
+    with pytest.raises(ValueError, match=r"\(N, 6\). Received: shape \(2, 4\). Each sample has 6 numbers"):
+        vis.Occlusion(classifier())(IDS[:, :4], 1)
+    with pytest.raises(ValueError, match=r"the keys \['ids'\].*Received: \['token_ids'\]. Or give the array itself."):
+        vis.Occlusion(classifier())({"token_ids": IDS}, 1)
 
 
 # --- tokens that are hidden
@@ -486,6 +530,15 @@ class Counted(layers.Layer):
         return x
 
 
+def test_a_model_of_one_input_takes_a_dict_of_ids():
+    ids = keras.Input((None,), dtype="int32", name="words")
+    model = keras.Model(ids, layers.Conv1D(11, 3, padding="causal")(layers.Embedding(11, 4)(ids)))
+    explainer = vis.Saliency(model, **TOKENS)
+    for name in ("token_ids", "words"):
+        got = vis.attribute_tokens(explainer, {name: IDS[0]}, 2)
+        np.testing.assert_array_equal(got, vis.attribute_tokens(explainer, IDS[0], 2))
+
+
 @pytest.mark.skipif(keras.backend.backend() == "torch", reason="PyTorch compiles nothing")
 def test_one_function_serves_all_positions_and_texts():
     counted = Counted()
@@ -517,6 +570,22 @@ def test_a_model_that_is_not_causal_is_said():
             lambda e: vis.attribute_tokens(e, IDS[0], 6),
             ValueError,
             "from 1 to 5, as the text has 6 tokens. Received: 6",
+        ),
+        (lambda e: vis.attribute_tokens(e, [3], 1), ValueError, "at least 2 tokens.*Received: 1 token"),
+        (lambda e: vis.attribute_tokens(e, "some words", 1), ValueError, "Received: text, 'some words'.*tokenizer"),
+        (lambda e: vis.attribute_tokens(e, [["a", "b"]], 1), ValueError, "Received: text, 'a'.*tokenizer"),
+        (lambda e: vis.attribute_tokens(e, IDS[0, :4], 1), ValueError, "must hold 6 tokens.*Received: 4. Build it"),
+        (
+            lambda e: vis.attribute_tokens(e, {"token_ids": IDS[0], "padding_mask": IDS[0] * 0 + 1}, 2),
+            ValueError,
+            r"takes one input. Received: .*'padding_mask'. Give `token_ids\['token_ids'\]`",
+        ),
+        (
+            lambda e: vis.attribute_tokens(
+                vis.Saliency(padded_language_model(), **TOKENS), {"token_ids": IDS[0], "padding_mask": np.ones(4)}, 2
+            ),
+            ValueError,
+            r"for each of the 6 tokens. Received: shape \(1, 4\)",
         ),
         (lambda e: vis.attribute_tokens(e, IDS[0], 0), ValueError, "`prompt_length` must be at least 1"),
         (lambda e: vis.attribute_tokens(e, IDS[0], 2.5), TypeError, "`prompt_length` must be an integer"),

@@ -74,3 +74,11 @@ def test_pieces_and_attributions_that_do_not_fit(arguments, error, words):
     with pytest.raises(error, match=words) as caught:
         join_pieces(*arguments)
     assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("pieces", [["a", None], ["a", 7], ("a", ["b"])])
+def test_pieces_that_are_no_text_are_refused(pieces):
+    with pytest.raises(TypeError, match="`pieces` must be text.*Received: .* at 1. Take .*id_to_token") as caught:
+        join_pieces(pieces, [1.0, 2.0])
+    assert len(str(caught.value)) < 400
+    assert join_pieces(np.array(["a", "##b"]), [1.0, 2.0])[0] == join_pieces([b"a", b"##b"], [1.0, 2.0])[0] == ["ab"]

@@ -14,8 +14,9 @@ import numpy as np
 from keras import ops
 
 from vis import backend
-from vis.engine.graph import operations
-from vis.engine.insides import WeightsOf, has_code, sample_shape
+from vis.engine.code import read
+from vis.engine.graph import has_own_code, operations
+from vis.engine.insides import ATTENTION, WeightsOf, has_code, sample_shape
 from vis.engine.requests import Site
 from vis.engine.taps import shadowed, surgery, wrapped
 from vis.utils.internals import consumers
@@ -78,19 +79,15 @@ def attentions(model, network, batch) -> list[Attention]:
         return weights
 
     def end(output):
-        ends.append(output)  # kept, so that no other tensor gets its `id`
+        several = isinstance(output, (tuple, list)) and len(output) > 1
+        ends.append(output[0] if several else output)  # kept, so that no other tensor gets its `id`
         return output
-
-    def see(place, call, *args, **kwargs):
-        if _count_of_sequences(args, kwargs) > 1:
-            between.add(place)
-        return call(*args, **kwargs)
 
     taps, calls = [], []
     for place, (_, operation) in enumerate(own):
         if has_code(operation):
             taps += [(WeightsOf(operation), functools.partial(note, place, "weights")), (operation, end)]
-            calls.append((operation, functools.partial(see, place)))
+            calls.append((operation, functools.partial(_see, place, operation, found, between)))
         elif _is_weights_of_graph(operation):
             taps.append((operation, functools.partial(note, place, "output")))
 
@@ -109,6 +106,49 @@ def attentions(model, network, batch) -> list[Attention]:
     return known
 
 
+def _see(place, layer, found, between, call, *args, **kwargs):
+    """Calls a layer, notes that it may be between two streams, and takes from `found` what is no attention."""
+    if _count_of_sequences(args, kwargs) > 1:
+        between.add(place)
+    before = len(found)
+    output = call(*args, **kwargs)
+    if any(one[0] == place for one in found[before:]) and not _mixes(layer, call, args, kwargs):
+        found[before:] = [one for one in found[before:] if one[0] != place]
+    return output
+
+
+def _mixes(layer, call, args, kwargs):
+    """Tells whether the code of a layer multiplies a softmax with a matrix, as far as it can be read.
+
+    That of a head of distances, say, is sorted instead.
+    """
+    if not has_own_code(layer) or isinstance(layer, ATTENTION):
+        return True
+    code = read(layer, call, args, kwargs, _softmaxes_before_products)
+    return code is None or code.found is None or not code.found or any(code.found)
+
+
+def _softmaxes_before_products(graph):
+    """Returns for each softmax of a graph whether a product follows, with nothing but operations between."""
+    return [_meets_product(one) for _, one in operations(graph) if _is_softmax(one)]
+
+
+def _is_softmax(operation):
+    return isinstance(operation, keras.layers.Softmax) or type(operation).__name__ == "Softmax"
+
+
+def _meets_product(operation):
+    queue, seen = list(consumers(operation)), set()
+    while queue:
+        one = queue.pop()
+        if type(one).__name__ in _PRODUCTS:
+            return True
+        if id(one) not in seen and (not isinstance(one, keras.Layer) or isinstance(one, keras.layers.Dropout)):
+            queue += consumers(one)
+        seen.add(id(one))
+    return False
+
+
 def _count_of_sequences(args, kwargs):
     """Returns how many different rows of vectors a layer is called on."""
     tensors = {id(one): one for one in keras.tree.flatten((args, kwargs)) if ops.is_tensor(one)}.values()
@@ -118,7 +158,7 @@ def _count_of_sequences(args, kwargs):
 
 def _is_weights_of_graph(operation):
     """Tells whether an operation of a model's graph is a softmax whose outcome is multiplied with a matrix."""
-    if not isinstance(operation, keras.layers.Softmax) and type(operation).__name__ != "Softmax":
+    if not _is_softmax(operation):
         return False
     after = list(consumers(operation))
     after += [one for drop in after if isinstance(drop, keras.layers.Dropout) for one in consumers(drop)]

@@ -174,7 +174,7 @@ def read_tokens(tokens) -> tuple | None:
     """Returns the places of the class and register tokens that the user names, or `None`.
 
     Args:
-        tokens: How many stand before the patches, a list of their places, or `None`.
+        tokens: How many stand before the patches, a list of their places (from the end if negative), or `None`.
 
     Raises:
         ValueError, TypeError: It is something else.
@@ -184,10 +184,10 @@ def read_tokens(tokens) -> tuple | None:
     if is_integer(tokens):
         return tuple(range(check_count("tokens", tokens)))
     places = list(tokens) if isinstance(tokens, (list, tuple, np.ndarray, range)) else [None]
-    if not all(is_integer(place) and place >= 0 for place in places) or len(set(places)) < len(places):
+    if not all(map(is_integer, places)) or len(set(places)) < len(places):
         raise TypeError(
             "`tokens` must be how many class and register tokens stand before the patches, or a list of their places. "
-            f"Received: {shown(tokens)}."
+            f"Received: {shown(tokens)}. For three behind the patches: `tokens=[-3, -2, -1]`."
         )
     return tuple(int(place) for place in places)
 
@@ -198,17 +198,24 @@ def token_grid(tokens, image, extra=None) -> Grid | None:
     Args:
         tokens: The number of tokens.
         image: The image's spatial shape.
-        extra: The places of the class and register tokens; `None` to find them out: none, or the first 1, 2 or 5.
+        extra: The places of the class and register tokens, from the end if negative; `None` to find them out: none, or
+            the first 1, 2 or 5.
     """
-    if tokens is None or (len(image) < 2 and extra is None) or any(place >= tokens for place in extra or ()):
+    if tokens is None or (len(image) < 2 and extra is None) or not _are_places(extra or (), tokens):
         return None
-    for apart in [tuple(range(count)) for count in _EXTRA_TOKENS] if extra is None else [extra]:
+    known = [tuple(range(count)) for count in _EXTRA_TOKENS] if extra is None else [tuple(i % tokens for i in extra)]
+    for apart in known:
         for side in range(2, min(image) + 1):
             patch, rest = divmod(min(image), side)
             shape = tuple(size // patch for size in image) if not rest else ()
             if shape and np.prod(shape) == tokens - len(apart) and all(size % patch == 0 for size in image):
                 return Grid(apart, shape)
     return None
+
+
+def _are_places(places, count):
+    """Tells whether places are different ones among a number of tokens."""
+    return all(-count <= i < count for i in places) and len({i % count for i in places}) == len(places)
 
 
 def beside(model, maps, path, output=None) -> list:
@@ -283,5 +290,6 @@ def no_grid(layer, shape, sizes, tokens=None) -> str:
     return (
         'reshape="tokens" needs an output (N, tokens, channels) with the tokens of a grid of squares, '
         f"{extra}. Received: layer {layer.name!r} with output shape {shape}, for inputs of size "
-        f"{', '.join(map(str, sizes))}. Name the other tokens by `tokens=`, choose another layer, or resize the images."
+        f"{', '.join(map(str, sizes))}. Name the other tokens: `tokens=3` for three before the patches, "
+        "`tokens=[-3, -2, -1]` for three behind. Or choose another layer, or resize the images."
     )

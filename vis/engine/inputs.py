@@ -278,6 +278,7 @@ def _keys(model, own, inputs):
         raise ValueError(
             f"`inputs` must have the keys [{listed(sorted(keys))}], one for each input of model {model.name!r}. "
             f"Received: [{listed(sorted(map(str, inputs)), 100)}]."
+            f"{' Or give the array itself.' if len(own) == 1 else ''}"
         )
     return keys
 

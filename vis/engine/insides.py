@@ -14,6 +14,7 @@ import functools
 import inspect
 import itertools
 import math
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -90,7 +91,7 @@ def hooked(model, hooks):
     if with_code and hooks:
         yield from wrapped("call", [(one, functools.partial(_softmax_layer, running, one)) for one in softmaxes])
         yield from wrapped("call", [(one, functools.partial(_linear, running)) for one in linear])
-        yield from _functions(running)
+        yield from _functions(running, with_code)
 
 
 @dataclasses.dataclass
@@ -195,17 +196,30 @@ def _linear(running, call, x, *args, **kwargs):
     return call(x, *args, **kwargs)
 
 
-def _functions(running):
-    """Yields the changes of the functions that code may call, in the modules that hold them."""
+def _functions(running, layers):
+    """Yields the changes of the functions that code may call, in the modules that hold them.
+
+    Those are Keras's, and the modules of the layers' classes, which may have imported a function by its name.
+    """
 
     def attention(call, *args, **kwargs):
         return attention_of(*args, **kwargs) if running else call(*args, **kwargs)
 
     wraps = {"softmax": functools.partial(_softmax, running), "dot_product_attention": attention}
-    for module in (keras.ops, keras.ops.nn, keras.activations):
-        for name, wrap in wraps.items():
-            if name in vars(module):
-                yield module, name, in_this_thread(vars(module)[name], wrap)
+    own = [(module, name) for module in (keras.ops, keras.ops.nn, keras.activations) for name in wraps]
+    known = {id(vars(module)[name]): wraps[name] for module, name in own if name in vars(module)}
+    imported = [(module, name) for module in _modules(layers) for name, one in vars(module).items() if id(one) in known]
+    for module, name in [*own, *imported]:
+        function = vars(module).get(name)
+        if id(function) in known:
+            yield module, name, in_this_thread(function, known[id(function)])
+
+
+def _modules(layers):
+    """Returns the modules, none of Keras's, that classes of layers are defined in."""
+    names = {kind.__module__ for layer in layers for kind in type(layer).__mro__}
+    found = [sys.modules.get(name) for name in sorted(names) if name.split(".")[0] not in ("keras", "builtins")]
+    return [one for one in found if one is not None]
 
 
 def attention_of(query, key, value, bias=None, mask=None, scale=None, is_causal=False, **options):

@@ -270,6 +270,11 @@ def read_fill(baseline, values, form="channels_last") -> np.ndarray:
     if isinstance(baseline, str):
         return _fitting(_named_fill(baseline, values, form), values.dtype)
     array = check_numeric("baseline", baseline)
+    if "bool" in str(getattr(baseline, "dtype", type(baseline))):
+        raise TypeError(
+            f"`baseline` must be a number or an array of numbers. Received: {shown(baseline)}. Give the value that is "
+            "to be shown, such as 0.0."
+        )
     try:
         whole = np.broadcast_to(array, values.shape)
     except ValueError:
@@ -295,7 +300,9 @@ def _fitting(baseline, dtype):
 
 def _named_fill(name, values, form):
     if name not in ("mean", "blur"):
-        raise ValueError(f"`baseline` must be a number, an array, 'mean' or 'blur'. Received: {shown(name)}.")
+        raise ValueError(
+            f"`baseline` must be a number, an array, 'mean' or 'blur'. Received: {shown(name)}. Of a token give the id."
+        )
     if values.ndim < 3:
         raise ValueError(
             f"`baseline={shown(name)}` needs positions and channels, an input of rank 3 or more. Received: shape "

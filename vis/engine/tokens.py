@@ -15,7 +15,7 @@ from vis import backend
 from vis.engine.graph import layers, operations
 from vis.engine.requests import Site
 from vis.engine.taps import shadowed, surgery, wrapped
-from vis.utils.validation import cut, listed
+from vis.utils.validation import cut, listed, shown
 
 TOKENS = "tokens"  # what stands for the embedding in `input_layer=`
 
@@ -234,6 +234,20 @@ def token_lookup(model, batch, found) -> Lookup:
             f"has {len(meant)}: {cut(ways, 160)}. Give one of these pairs (layer, number of the call) instead."
         )
     return meant[0]
+
+
+def no_token(name, given, size) -> ValueError:
+    """Returns the error for what stands for a token and is no id.
+
+    Args:
+        name: The argument's name.
+        given: What came.
+        size: How many ids there are.
+    """
+    return ValueError(
+        f"`{name}` of a text must be a token id, a whole number from 0 to {size - 1}. Received: {shown(given)}. Take "
+        "the id of the tokenizer's mask or padding token, such as `tokenizer.token_to_id('[MASK]')`."
+    )
 
 
 def _no_tokens(model):

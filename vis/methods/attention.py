@@ -36,7 +36,9 @@ def attention_maps(
 
     They tell where information can flow, not what it does for the answer: `AttentionRelevance` and `LRP` ask that.
     Any attention is found that takes a softmax of scores: Keras's own layers, those of keras-hub, and code of your own
-    that uses `keras.ops.softmax`, `keras.ops.dot_product_attention` or a `Softmax` layer.
+    that uses `keras.ops.softmax`, `keras.ops.dot_product_attention` or a `Softmax` layer. These functions are seen by
+    the name of their module, `ops.softmax`, and where the module of the layer's class imports them (`from keras.ops
+    import softmax`); a helper in another module must write `ops.softmax`.
 
     Args:
         model: Any built or callable Keras model. Not changed.
@@ -134,8 +136,9 @@ def _found(evaluator, batch) -> list[Attention]:
     if not known:
         raise ValueError(
             f"Model {evaluator.model.name!r} has no attention that can be seen: no layer takes a softmax of scores "
-            "(queries, keys) by `keras.layers.Softmax`, `keras.ops.softmax` or `keras.ops.dot_product_attention`. For "
-            "a model without attention, take `vis.GradCAM` or `vis.LRP`."
+            "(queries, keys) by `keras.layers.Softmax`, `keras.ops.softmax` or `keras.ops.dot_product_attention`. In "
+            "helpers write `ops.softmax(x)`: a function imported by name is not seen there. Without attention, take "
+            "`vis.GradCAM` or `vis.LRP`."
         )
     return known
 
@@ -170,8 +173,8 @@ class AttentionExplainer(Explainer):
     Args:
         model: See `vis.methods.explainer.Explainer`.
         layer: The attention whose keys are the tokens that are told of: its path. `None`: the first.
-        tokens: Which tokens are no part of the image: how many stand before it, or a list of their places. `None`: it
-            is found out from the grid.
+        tokens: Which tokens are no part of the image: how many stand before it, or a list of their places, from the
+            end if negative. `None`: it is found out from the grid.
         upsample: Whether maps of images are resized (linearly) to the input.
         output_layer: See `vis.methods.explainer.Explainer`.
         logits: See `vis.methods.explainer.Explainer`.
@@ -272,13 +275,20 @@ class AttentionExplainer(Explainer):
             if grid is not None:
                 return index, grid
         fits = any(batch.arrays[i].shape[1] == stream for i in range(len(batch.arrays)) if batch.arrays[i].ndim < 4)
+        if not images and self._tokens:
+            raise ValueError(
+                "`tokens` tells of images which tokens are no part of them. Received: "
+                f"tokens={shown(list(self._tokens), 40)}, but the {stream} tokens of this attention are of no image. "
+                "Leave `tokens` out: each of them gets a value."
+            )
         if not images or (fits and self._tokens is None):
             return None
         sizes = ", ".join(str(batch.spatial_shape(index)) for index in images)
         raise ValueError(
             f"{stream} tokens lie on no grid of an image of size {sizes}"
-            f"{'' if self._tokens is None else f' without the {len(self._tokens)} that `tokens` names'}. Say by "
-            "`tokens=` how many class and register tokens stand before the patches, or list their places."
+            f"{'' if self._tokens is None else f' without the {len(self._tokens)} that `tokens` names'}. Say "
+            "which are class and register tokens: `tokens=3` for three before the patches, `tokens=[-3, -2, -1]` for "
+            "three behind, or any list of their places."
         )
 
     def _on_image(self, batch, values, found):
@@ -339,7 +349,8 @@ class AttentionRelevance(AttentionExplainer):
         model: Any built or callable Keras model with attention. Not changed.
         layer: The attention whose keys are the tokens that are told of: its path. Default `None`: the first.
         tokens: Which tokens are no part of the image: how many class, distillation and register tokens stand before
-            the patches, or a list of their places. Default `None`: found from the grid: none, 1, 2 or 5.
+            the patches, or a list of their places, `[-2, -1]` for two behind them. Default `None`: found from the
+            grid: none, or the first 1, 2 or 5. Not for texts.
         upsample: Whether maps of images are resized (linearly) to the input. Default `True`.
         output_layer: Layer whose units are explained. Default `None`: the model's output.
         logits: Whether the score before a final softmax or sigmoid is explained. Default `True`.

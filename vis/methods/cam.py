@@ -298,7 +298,7 @@ class GradCAM(ClassActivationMap):
         reshape: `"tokens"` for layers of a vision transformer, `(N, tokens, channels)`: class and register
             tokens are dropped and the square grid is restored. Default `None`.
         tokens: Which tokens are class and register tokens: how many stand before the patches, or a list of their
-            places. Default `None`: found from the grid: none, or the first 1, 2 or 5.
+            places, `[-2, -1]` for two behind them. Default `None`: found from the grid: none, or the first 1, 2 or 5.
 
     Returns:
         When called, as by `vis.methods.explainer.Explainer.__call__`, float32 `(N, *spatial)`, values >= 0, in units of
@@ -349,7 +349,7 @@ class GradCAMPlusPlus(ClassActivationMap):
             tokens are dropped and the rest is put on its grid. Default `None`: that is done by itself where the layer
             has no spatial axes.
         tokens: Which tokens are class and register tokens: how many stand before the patches, or a list of their
-            places. Default `None`: found from the grid: none, or the first 1, 2 or 5.
+            places, `[-2, -1]` for two behind them. Default `None`: found from the grid: none, or the first 1, 2 or 5.
 
     Returns:
         When called, float32 `(N, *spatial)`, values >= 0.
@@ -396,7 +396,7 @@ class LayerCAM(ClassActivationMap):
             tokens are dropped and the rest is put on its grid. Default `None`: that is done by itself where the layer
             has no spatial axes.
         tokens: Which tokens are class and register tokens: how many stand before the patches, or a list of their
-            places. Default `None`: found from the grid: none, or the first 1, 2 or 5.
+            places, `[-2, -1]` for two behind them. Default `None`: found from the grid: none, or the first 1, 2 or 5.
 
     Returns:
         When called, float32 `(N, *spatial)`, values >= 0.
@@ -437,7 +437,7 @@ class HiResCAM(ClassActivationMap):
             tokens are dropped and the rest is put on its grid. Default `None`: that is done by itself where the layer
             has no spatial axes.
         tokens: Which tokens are class and register tokens: how many stand before the patches, or a list of their
-            places. Default `None`: found from the grid: none, or the first 1, 2 or 5.
+            places, `[-2, -1]` for two behind them. Default `None`: found from the grid: none, or the first 1, 2 or 5.
 
     Returns:
         When called, float32 `(N, *spatial)`, values >= 0.
@@ -476,7 +476,7 @@ class XGradCAM(ClassActivationMap):
             tokens are dropped and the rest is put on its grid. Default `None`: that is done by itself where the layer
             has no spatial axes.
         tokens: Which tokens are class and register tokens: how many stand before the patches, or a list of their
-            places. Default `None`: found from the grid: none, or the first 1, 2 or 5.
+            places, `[-2, -1]` for two behind them. Default `None`: found from the grid: none, or the first 1, 2 or 5.
 
     Returns:
         When called, float32 `(N, *spatial)`, values >= 0.
@@ -523,7 +523,7 @@ class EigenCAM(ClassActivationMap):
             tokens are dropped and the rest is put on its grid. Default `None`: that is done by itself where the layer
             has no spatial axes.
         tokens: Which tokens are class and register tokens: how many stand before the patches, or a list of their
-            places. Default `None`: found from the grid: none, or the first 1, 2 or 5.
+            places, `[-2, -1]` for two behind them. Default `None`: found from the grid: none, or the first 1, 2 or 5.
 
     Returns:
         When called, float32 `(N, *spatial)`, signed.
@@ -600,7 +600,7 @@ class GuidedGradCAM(Explainer):
             tokens are dropped and the rest is put on its grid. Default `None`: that is done by itself where the layer
             has no spatial axes.
         tokens: Which tokens are class and register tokens: how many stand before the patches, or a list of their
-            places. Default `None`: found from the grid: none, or the first 1, 2 or 5.
+            places, `[-2, -1]` for two behind them. Default `None`: found from the grid: none, or the first 1, 2 or 5.
 
     Returns:
         When called, float32, signed, in the shape and structure of the inputs. Of several inputs, those

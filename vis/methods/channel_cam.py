@@ -65,7 +65,7 @@ class AblationCAM(ChannelCAM):
             tokens are dropped and the rest is put on its grid. Default `None`: that is done by itself where the layer
             has no spatial axes.
         tokens: Which tokens are class and register tokens: how many stand before the patches, or a list of their
-            places. Default `None`: found from the grid: none, or the first 1, 2 or 5.
+            places, `[-2, -1]` for two behind them. Default `None`: found from the grid: none, or the first 1, 2 or 5.
 
     Returns:
         When called, float32 `(N, *spatial)`, values >= 0.
@@ -132,7 +132,7 @@ class ScoreCAM(ChannelCAM):
             tokens are dropped and the rest is put on its grid. Default `None`: that is done by itself where the layer
             has no spatial axes.
         tokens: Which tokens are class and register tokens: how many stand before the patches, or a list of their
-            places. Default `None`: found from the grid: none, or the first 1, 2 or 5.
+            places, `[-2, -1]` for two behind them. Default `None`: found from the grid: none, or the first 1, 2 or 5.
 
     Returns:
         When called, float32 `(N, *spatial)`, values >= 0.

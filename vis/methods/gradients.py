@@ -13,9 +13,10 @@ from vis.engine.masking import read_fill, warn_of_far_zero
 from vis.engine.network import replaced
 from vis.engine.requests import INPUT_GRADIENTS, Change, Request, gradients_at, outputs_at
 from vis.engine.tasks import gathered
-from vis.engine.tokens import differentiable_inputs, plain_inputs
+from vis.engine.tokens import differentiable_inputs, no_token, plain_inputs
 from vis.methods.explainer import Explainer
 from vis.utils.formats import data_format
+from vis.utils.hints import first_text
 from vis.utils.seeds import fresh_seed
 from vis.utils.validation import check_count, check_nonnegative, check_numeric, cut, holds_integers, listed, pick
 
@@ -455,7 +456,8 @@ class IntegratedGradients(GradientExplainer):
         baseline: A number, an array that fits one sample or the batch, or a list or dict of those for
             several inputs; for `input_layer`, of the shape of its output. For `input_layer="tokens"`, whole numbers
             are token ids, which the model's embedding turns into vectors: one for all (the id of the mask or padding
-            token), or one for each token, `(T,)` or `(N, T)`. Default `None`: zeros.
+            token), or one for each token, `(T,)` or `(N, T)`; floats are vectors: 0 is a token, 0.0 is none. At any
+            other layer, the embedding by its own name too, 0 is the number. Default `None`: zeros.
         backprop_modifier: `None` (default), `"guided"`, `"rectified"` (`"relu"`, `"deconv"`), a rule or a composite of
             `vis.backprop_modifiers`.
         input_layer: Layer at whose output the attribution is made instead of at the inputs: name, path, index, layer,
@@ -535,6 +537,8 @@ def read_baselines(explainer: GradientExplainer, task: Task, values: list[np.nda
     """
     if explainer.are_tokens(given):
         return [explainer.embedded(task, "baseline", given)]
+    if explainer.evaluator.token_lookup is not None and first_text(given) not in (None, "mean", "blur"):
+        raise no_token("baseline", given, explainer.evaluator.token_lookup.size)
     flat = per_input("baseline", given, task, len(values))
     for name, one, value in zip(task.batch.layout.names, flat, values):
         if one is None and explainer.site is None:

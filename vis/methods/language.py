@@ -10,6 +10,7 @@ import numpy as np
 
 from vis.methods.explainer import Explainer, check_finite
 from vis.targets import NextToken
+from vis.utils.hints import first_text
 from vis.utils.validation import VisualizationWarning, check_count, check_numeric, listed, shown
 
 if TYPE_CHECKING:
@@ -117,23 +118,62 @@ def _read_text(explainer, token_ids) -> tuple[Any, np.ndarray]:
             "`explainer` must be an explainer of a language model, such as `vis.IntegratedGradients(model, "
             f"input_layer='tokens')`. Received: {shown(explainer)} ({type(explainer).__name__})."
         )
+    model = explainer.model
+    token_ids = _alone(model, token_ids)
     given = token_ids if isinstance(token_ids, dict) else {_IDS: token_ids}
     if _IDS not in given:
         raise ValueError(
             f"`token_ids` must have the key '{_IDS}', if it is a dict. Received: the keys {listed(given, 100)}."
         )
     ids = _one_text(given[_IDS])
-    if not isinstance(token_ids, dict) and not _takes_dict(explainer.model):
+    if len(ids) < 2:
+        raise ValueError(
+            "`token_ids` must hold at least 2 tokens, a prompt and what was generated, as one text. Received: 1 token. "
+            "Generate first, then give the prompt with what came out."
+        )
+    _check_length(model, ids)
+    if not isinstance(token_ids, dict) and not _takes_dict(model):
         return ids[None], ids
     others = {name: _with_batch(name, value) for name, value in given.items() if name != _IDS}
     if not isinstance(token_ids, dict):
         others = {"padding_mask": np.ones((1, len(ids)), "int32")}
-    if any("padding_mask" in name and not np.all(value) for name, value in others.items()):
+    masks = [value for name, value in others.items() if "padding_mask" in name]
+    if any(value.shape != (1, len(ids)) for value in masks):
+        raise ValueError(
+            f"The padding mask of `token_ids` must have a number for each of the {len(ids)} tokens. Received: shape "
+            f"{next(value.shape for value in masks if value.shape != (1, len(ids)))}. Cut both at the same place."
+        )
+    if not all(np.all(value) for value in masks):
         raise ValueError(
             "`token_ids` must be one text without padding. Received: a padding mask with zeros. Cut the padding off "
             "all arrays: `array[:, :length]`."
         )
     return {_IDS: ids[None], **others}, ids
+
+
+def _alone(model, token_ids):
+    """Returns the ids alone, out of a dict for a model that takes nothing else."""
+    own = getattr(model, "inputs", None) or []
+    if not isinstance(token_ids, dict) or len(own) != 1 or isinstance(getattr(model, "input", None), dict):
+        return token_ids
+    if len(token_ids) > 1:
+        raise ValueError(
+            f"`token_ids` must be the ids alone, as model {model.name!r:.60} takes one input. Received: a dict with "
+            f"the keys {listed(token_ids, 100)}. Give `token_ids[{_IDS!r}]`, without padding."
+        )
+    return token_ids.get(own[0].name, token_ids.get(_IDS, token_ids))
+
+
+def _check_length(model, ids):
+    """Raises where a model takes texts of another length only."""
+    own = getattr(model, "input", None) if getattr(model, "inputs", None) else None
+    tensor = own.get(_IDS) if isinstance(own, dict) else own
+    length = tensor.shape[-1] if len(getattr(tensor, "shape", ())) == 2 else None
+    if length not in (None, len(ids)):
+        raise ValueError(
+            f"`token_ids` must hold {length} tokens, as model {model.name!r:.60} takes no other number. Received: "
+            f"{len(ids)}. Build it for texts of any length, `keras.Input((None,))`, and give it the same weights."
+        )
 
 
 def _takes_dict(model):
@@ -143,6 +183,12 @@ def _takes_dict(model):
 
 
 def _one_text(value):
+    text = first_text(value)
+    if text is not None:
+        raise ValueError(
+            f"`token_ids` must be the ids of one text, whole numbers of shape (T,) or (1, T). Received: text, "
+            f"{shown(str(text), 60)}. Take what the model's tokenizer makes of it: `tokenizer(text)`."
+        )
     ids = check_numeric("token_ids", value)
     ids = ids[0] if ids.ndim == 2 and len(ids) == 1 else ids
     if ids.ndim != 1 or not ids.size or (ids != np.round(ids)).any():

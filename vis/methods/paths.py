@@ -360,7 +360,8 @@ class GuidedIntegratedGradients(IntegratedGradients):
         baseline: A number, an array that fits one sample or the batch, or a list or dict of those for
             several inputs; for `input_layer`, of the shape of its output. For `input_layer="tokens"`, whole numbers
             are token ids, which the model's embedding turns into vectors: one for all (the id of the mask or padding
-            token), or one for each token, `(T,)` or `(N, T)`. Default `None`: zeros.
+            token), or one for each token, `(T,)` or `(N, T)`; floats are vectors: 0 is a token, 0.0 is none. At any
+            other layer, the embedding by its own name too, 0 is the number. Default `None`: zeros.
         backprop_modifier: `None` (default), `"guided"`, `"rectified"` (`"relu"`, `"deconv"`), a rule or a composite of
             `vis.backprop_modifiers`.
         input_layer: Layer at whose output the attribution is made instead of at the inputs: name, path, index, layer,

@@ -17,8 +17,9 @@ from vis.engine.feature_maps import by_size
 from vis.engine.inputs import named_input
 from vis.engine.masking import Masking, Masks, Windows, read_fill, warn_of_far_zero
 from vis.engine.requests import SCORES
-from vis.engine.tokens import plain_inputs
+from vis.engine.tokens import no_token, plain_inputs
 from vis.methods.explainer import Explainer
+from vis.utils.hints import first_text
 from vis.utils.images import read_between
 from vis.utils.internals import consumers, producer
 from vis.utils.outputs import known_shape
@@ -229,7 +230,10 @@ class Occlusion(PerturbationExplainer):
         array, form, vocabulary = batch.arrays[index], batch.formats[index], self.vocabulary(batch, index)
         if self._baseline is None and not vocabulary:
             warn_of_far_zero(batch.layout.names[index], array)
-        fill = read_fill(0.0 if self._baseline is None else self._baseline, array, form)
+        if vocabulary and first_text(self._baseline) is not None:
+            raise no_token("baseline", self._baseline, vocabulary)
+        # as floats, which hold fractions too: these are told of as ids
+        fill = read_fill(0.0 if self._baseline is None else self._baseline, np.float32(array), form)
         if vocabulary:
             _check_ids(fill, vocabulary)
             kept = self._kept(batch, index)

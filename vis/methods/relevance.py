@@ -239,8 +239,8 @@ class DeepLIFT(GradientExplainer):
     Args:
         model: Any built or callable Keras model. Not changed.
         baseline: A number, an array that fits one sample or the batch, or a list or dict of those for several inputs;
-            for `input_layer`, of the shape of its output. For `input_layer="tokens"`, whole numbers are token ids,
-            see `vis.IntegratedGradients`. Default `None`: zeros.
+            for `input_layer`, of the shape of its output. For `input_layer="tokens"`, and there only, whole numbers are
+            token ids, see `vis.IntegratedGradients`. Default `None`: zeros.
         input_layer: Layer at whose output the attribution is made instead of at the inputs; `"tokens"` for the
             embedding of a text model's token ids. Default `None`.
         output_layer: Layer whose units are explained. Default `None`: the model's output.

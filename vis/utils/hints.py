@@ -28,6 +28,15 @@ def is_picture(value) -> bool:
     return hasattr(value, "getbands") and hasattr(value, "convert")
 
 
+def first_text(value):
+    """Returns the first text or path in a value, in lists and arrays too; `None` where something else is first."""
+    while isinstance(value, (list, tuple)) and value:
+        value = value[0]
+    if isinstance(value, np.ndarray) and value.dtype.kind in "SUO" and value.size:
+        value = value.flat[0]
+    return value if isinstance(value, (str, bytes, os.PathLike)) else None
+
+
 def wrong_kind(name, value, shape=None, form="channels_last"):
     """Returns the error for what is no array: nothing, text, the path of a file, or a data set; `None` for the rest.
 
@@ -45,14 +54,15 @@ def wrong_kind(name, value, shape=None, form="channels_last"):
             "the other. For a data set use `explainer.stream(dataset)`; for one batch of it `next(iter(dataset))`, of "
             "which the first item is the inputs if it is a pair with the labels."
         )
-    several = isinstance(value, (list, tuple)) and bool(value)
-    first = value[0] if several else value
-    if not isinstance(first, (str, bytes, os.PathLike)):
+    first = first_text(value)
+    if first is None:
         return None
+    several = isinstance(value, (list, tuple)) or getattr(value, "ndim", 0) > 0
+    in_rows = several and first_text(value[0]) is not value[0]
     load = _words_load(shape, form)
     code = f"np.concatenate([{load} for path in paths])" if several else load
     mend = f"Load a picture with `{code}`."
-    if shape is not None and len(shape) != 4:
+    if in_rows or (shape is not None and len(shape) != 4):
         mend = "Give the numbers that the model takes, such as the token ids of a text."
     return ValueError(
         f"`{name}` must be numbers. Received: {'a list of ' if several else ''}{_words_text(first)}. {mend}"
@@ -60,7 +70,7 @@ def wrong_kind(name, value, shape=None, form="channels_last"):
 
 
 def _words_text(value):
-    text = value if isinstance(value, (str, bytes)) else os.fspath(value)
+    text = value if isinstance(value, bytes) else str(os.fspath(value))
     return f"{'text' if isinstance(value, (str, bytes)) else 'a path'}, {text[:60]!r}"
 
 

@@ -42,6 +42,7 @@ def join_pieces(pieces: Sequence[str], attributions: ArrayLike, reduce: str = "s
 
     Raises:
         ValueError: They are not as many, values are not finite, or there is no such `reduce`.
+        TypeError: A piece is no text.
 
     Examples:
         >>> words, values = join_pieces(["[CLS]", "play", "##ing", "chess"], [0.0, 1.0, 2.0, -1.0])
@@ -53,6 +54,13 @@ def join_pieces(pieces: Sequence[str], attributions: ArrayLike, reduce: str = "s
     together = pick("reduce", reduce, _REDUCE)
     if isinstance(pieces, (str, bytes)) or not hasattr(pieces, "__iter__"):
         raise ValueError(f"`pieces` must be a list of a tokenizer's pieces. Received: {shown(pieces)}.")
+    pieces = list(pieces)
+    others = [i for i, one in enumerate(pieces) if not isinstance(one, (str, bytes))]
+    if others:
+        raise TypeError(
+            f"`pieces` must be text, one for each token. Received: {shown(pieces[others[0]], 60)} at {others[0]}. Take "
+            "`[tokenizer.id_to_token(i) for i in ids]`; `None` among them is an id that the tokenizer does not have."
+        )
     pieces = [one.decode("utf-8", "backslashreplace") if isinstance(one, bytes) else str(one) for one in pieces]
     values = check_numeric("attributions", attributions)
     if values.ndim not in (1, 2) or values.shape[-1] != len(pieces) or not pieces:

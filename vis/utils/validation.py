@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from vis.utils.hints import fits, mend, wrong_kind
+from vis.utils.hints import first_text, fits, mend, wrong_kind
 
 _LARGEST = 1e38  # float32 ends at 3.4e38, and the width of a range must fit too
 _MOST_NAMES = 150  # characters of names that a message lists
@@ -238,6 +238,8 @@ def check_numeric(name: str, value) -> np.ndarray:
         array = np.array(value)
     except Exception as error:  # frameworks raise what they like
         raise ValueError(_no_array(name, value, error)) from error
+    if first_text(array) is not None:  # of another library
+        raise wrong_kind(name, array)
     if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
         raise ValueError(
             f"`{name}` must be numbers. Received: dtype {array.dtype}. Lists of arrays must have one common shape."
@@ -310,4 +312,6 @@ def check_input(name: str, value, shape, form="channels_last") -> np.ndarray:
 def words_mend(name: str, value, shape, form, batched=True) -> str:
     """Words how an array of another shape is made to fit, see `vis.utils.hints.mend`."""
     general = "Check the image size, the number of channels and their position (channels_first or channels_last)."
+    if len(shape) == 2:
+        general = f"Each sample has {shape[1] or 'its'} numbers: features, or token ids, padded to one length."
     return mend(name, value, tuple(shape), form, batched) or general
