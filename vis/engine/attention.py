@@ -15,7 +15,7 @@ from keras import ops
 
 from vis import backend
 from vis.engine.code import read
-from vis.engine.graph import has_own_code, operations
+from vis.engine.graph import has_own_code, operations, walk
 from vis.engine.insides import ATTENTION, WeightsOf, has_code, sample_shape
 from vis.engine.requests import Site
 from vis.engine.taps import shadowed, surgery, wrapped
@@ -124,7 +124,8 @@ def _mixes(layer, call, args, kwargs):
     """
     if not has_own_code(layer) or isinstance(layer, ATTENTION):
         return True
-    code = read(layer, call, args, kwargs, _softmaxes_before_products)
+    inner = [one for _, one in walk(layer) if has_own_code(one) and not isinstance(one, ATTENTION)]
+    code = read(layer, call, args, kwargs, _softmaxes_before_products, inner)
     return code is None or code.found is None or not code.found or any(code.found)
 
 
