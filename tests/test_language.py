@@ -503,6 +503,15 @@ def test_all_positions_at_once_are_each_by_itself(name, batch_size):
     np.testing.assert_allclose(vis.attribute_tokens(explainer, IDS[:1], 4), got[3:], rtol=1e-4, atol=1e-6)
 
 
+def test_occlusion_tells_of_probabilities_unless_logits_are_asked_for():
+    plain = language_model()
+    soft = keras.Model(plain.input, layers.Softmax()(plain.output))
+    kinds = [(plain, False), (soft, True), (soft, False)]
+    logits, again, shares = (vis.attribute_tokens(vis.Occlusion(m, logits=one), IDS[0], 3) for m, one in kinds)
+    np.testing.assert_allclose(again, logits, atol=1e-5)
+    assert np.abs(shares).max() <= 1 and np.abs(shares - logits).max() > 1e-3
+
+
 def test_integrated_gradients_of_generated_tokens_are_complete():
     model, ids = language_model(), IDS[0]
     got = vis.attribute_tokens(vis.IntegratedGradients(model, 64, baseline=0, **TOKENS), ids, 2)
