@@ -361,7 +361,7 @@ def test_a_truth_value_is_no_baseline(baseline):
 
 @pytest.mark.parametrize("inputs", [np.array([["a", "b"]]), [["a", "b"]], ["some words"], "words", [np.array(["a"])]])
 def test_words_are_not_taken_for_pictures(inputs):
-    for explainer in (vis.Occlusion(classifier()), vis.Saliency(classifier(length=None), **TOKENS)):
+    for explainer in (vis.Occlusion(classifier()), vis.Saliency(classifier(), **TOKENS)):
         with pytest.raises(ValueError, match="Received: .*text.*token ids of a text") as error:
             explainer(inputs, 1)
         assert "load_img" not in str(error.value) and len(str(error.value)) < 400
