@@ -529,6 +529,27 @@ def test_a_softmax_that_was_imported_by_its_name_is_seen(tokens):
     assert imported_softmax is before is keras.ops.softmax
 
 
+@pytest.mark.parametrize("own", [False, True])
+def test_attentions_side_by_side_are_added(own, tokens):
+    """y = x + A x + B x: the relevance is I + A + B, and no B A."""
+    inputs = keras.Input((TOKENS, WIDTH))
+    pair = [OwnAttention(), OwnAttention()] if own else [layers.MultiHeadAttention(2, 4) for _ in range(2)]
+    one, other = (layer(inputs) if own else layer(inputs, inputs) for layer in pair)
+    x = layers.Add()([inputs, one, other])
+    third = OwnAttention(name="third")(x)
+    model = keras.Model(inputs, layers.Dense(3)(layers.GlobalAveragePooling1D()(layers.Add()([x, third]))))
+    first, second, last = (weights.mean(axis=1) for weights in vis.attention_maps(model, tokens).values())
+    eye = np.eye(TOKENS)
+    wanted = ((last + eye) / 2 @ ((first + second + eye) / 3)).mean(axis=1)
+    close(vis.AttentionRollout(model)(tokens), wanted, 1e-5)
+    parts = [
+        np.maximum(weights * gradients, 0).mean(axis=1)
+        for weights, gradients in vis.attention_gradients(model, tokens, 1).values()
+    ]
+    wanted = ((parts[2] + eye) @ (parts[0] + parts[1] + eye) - eye).mean(axis=1)
+    close(vis.AttentionRelevance(model)(tokens, 1), wanted, 1e-5)
+
+
 # --- errors
 
 

@@ -361,7 +361,7 @@ def test_a_truth_value_is_no_baseline(baseline):
 
 @pytest.mark.parametrize("inputs", [np.array([["a", "b"]]), [["a", "b"]], ["some words"], "words", [np.array(["a"])]])
 def test_words_are_not_taken_for_pictures(inputs):
-    for explainer in (vis.Occlusion(classifier()), vis.Saliency(classifier(length=None), **TOKENS)):
+    for explainer in (vis.Occlusion(classifier()), vis.Saliency(classifier(), **TOKENS)):
         with pytest.raises(ValueError, match="Received: .*text.*token ids of a text") as error:
             explainer(inputs, 1)
         assert "load_img" not in str(error.value) and len(str(error.value)) < 400
@@ -501,6 +501,15 @@ def test_all_positions_at_once_are_each_by_itself(name, batch_size):
     np.testing.assert_allclose(got, one_by_one(explainer, IDS[:1], IDS[0], 1), rtol=1e-4, atol=1e-6)
     assert not np.triu(got, 1).any() and np.abs(np.diagonal(got)).min() > 0
     np.testing.assert_allclose(vis.attribute_tokens(explainer, IDS[:1], 4), got[3:], rtol=1e-4, atol=1e-6)
+
+
+def test_occlusion_tells_of_probabilities_unless_logits_are_asked_for():
+    plain = language_model()
+    soft = keras.Model(plain.input, layers.Softmax()(plain.output))
+    kinds = [(plain, False), (soft, True), (soft, False)]
+    logits, again, shares = (vis.attribute_tokens(vis.Occlusion(m, logits=one), IDS[0], 3) for m, one in kinds)
+    np.testing.assert_allclose(again, logits, atol=1e-5)
+    assert np.abs(shares).max() <= 1 and np.abs(shares - logits).max() > 1e-3
 
 
 def test_integrated_gradients_of_generated_tokens_are_complete():

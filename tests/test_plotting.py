@@ -462,6 +462,13 @@ def test_a_token_matrix_has_white_at_zero_and_grey_where_nothing_could_be_seen()
     assert named.axes[0].images[0].cmap.name == "PiYG" and not np.any(named.axes[0].images[0].get_array().mask)
 
 
+@pytest.mark.parametrize("words, turn", [("abcd", 0), (["a", "bc", "1", "\u00e9"], 0), (["a", "b", "c", "the"], 90)])
+def test_letters_above_a_token_matrix_are_not_turned(words, turn):
+    axis = plotting.show_token_matrix(MATRIX, list(words)).axes[0]
+    assert {label.get_rotation() for label in axis.get_xticklabels()} == {turn}
+    assert ("<span>a</span>" in plotting.show_token_matrix_html(MATRIX, list(words))) == (turn == 0)
+
+
 @pytest.mark.parametrize("count", [1, 60, 1000])
 def test_a_token_matrix_of_any_length_has_words_that_can_be_read(count):
     figure = plotting.show_token_matrix(np.ones((1, count)), ["word"] * count)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import keras
 import numpy as np
 import pytest
-from conftest import value_of
+from conftest import slow, value_of
 from keras import ops, tree
 from zoo import hub
 
@@ -196,3 +196,16 @@ def test_relevance_by_rules(rules, family):
         alone = tree.flatten(explainer(first(inputs), family.target))[0]
     assert np.abs(whole).max() > 0
     np.testing.assert_allclose(alone[0], whole[0], atol=2e-4 * np.abs(whole[0]).max())
+
+
+@pytest.mark.parametrize("make", slow(hub.deit, hub.gpt_neo_x))
+def test_all_code_is_read(make):
+    model, inputs = made(next(one for one in FAMILIES if one.make is make))
+    explainer = vis.LRP(model, "attention-cp", input_layer=None if make is hub.deit else "tokens")
+    assert "none" not in {rule for *_, rule in explainer.rules(inputs)}
+
+
+@pytest.mark.parametrize("make", slow(hub.d_fine))
+def test_the_head_of_a_detector_is_no_attention(make):
+    names = list(vis.attention_maps(*make()))
+    assert [name.split("/")[-1] for name in names] == ["self_attn", "self_attn"]

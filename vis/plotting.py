@@ -568,7 +568,7 @@ def show_token_matrix(
     drawn = axis.imshow(np.ma.array(values, mask=unseen), cmap=_colour_map(signed_cmap), vmin=-top, vmax=top)
     axis.xaxis.tick_top()
     step = math.ceil(_LETTERS / cell)  # of so narrow columns some go without words
-    for side, words, turn in ((axis.xaxis, columns, 90), (axis.yaxis, names, 0)):
+    for side, words, turn in ((axis.xaxis, columns, 0 if _are_short(columns) else 90), (axis.yaxis, names, 0)):
         places = range(0, len(words), step)
         side.set_ticks(places, words[::step], rotation=turn, fontsize=8, family="monospace", parse_math=False)
         side.set_ticks(np.arange(len(words)) - 0.5, minor=True)
@@ -582,6 +582,11 @@ def show_token_matrix(
 _CELL, _MOST_WIDE, _LETTERS = 0.21, 40, 0.14  # inches: of a cell, of all columns, of a line of small letters
 _UNSEEN = "#e8e8e8"
 _MOST_LETTERS = 18  # of a token beside the cells
+
+
+def _are_short(words):
+    """Tells whether all words fit above a cell as they are, such as letters."""
+    return max(map(len, words)) <= 2
 
 
 def _token_matrix(matrix, tokens, rows):
@@ -628,9 +633,8 @@ def show_token_matrix_html(
     values, columns, names, unseen = _token_matrix(matrix, tokens, rows)
     scaled = values / (np.abs(values).max() or 1)
     escaped = [html.escape(one) for one in columns]
-    turned = "".join(
-        f'<th><span style="writing-mode:vertical-rl;transform:rotate(180deg)">{one}</span></th>' for one in escaped
-    )
+    turn = "" if _are_short(columns) else ' style="writing-mode:vertical-rl;transform:rotate(180deg)"'
+    turned = "".join(f"<th><span{turn}>{one}</span></th>" for one in escaped)
     lines = [f"<tr><th></th>{turned}</tr>"]
     for name, row, grounds, hidden in zip(map(html.escape, names), values, scaled, unseen):
         cells = [

@@ -15,7 +15,7 @@ from keras import ops
 
 from vis import backend
 from vis.engine.code import read
-from vis.engine.graph import has_own_code, operations
+from vis.engine.graph import has_own_code, operations, walk
 from vis.engine.insides import ATTENTION, WeightsOf, has_code, sample_shape
 from vis.engine.requests import Site
 from vis.engine.taps import shadowed, surgery, wrapped
@@ -34,6 +34,7 @@ class Attention:
         shape: Shape of the weights of one sample: `(heads, queries, keys)`; with windows, `(windows, heads, ...)`.
         calls: How many there are of this layer.
         is_between: Whether the layer is called on more than one row of vectors, which may be of two streams.
+        reads: Tells the one row of vectors that the layer is called on from others; `None` where there are several.
     """
 
     path: str
@@ -41,6 +42,12 @@ class Attention:
     shape: tuple
     calls: int
     is_between: bool = False
+    reads: int | None = None
+
+    def is_beside(self, other) -> bool:
+        """Tells whether it reads the very tokens that another attention reads: then neither follows the other."""
+        same = self.reads is not None and self.reads == other.reads and self.path != other.path
+        return same and self.queries == other.queries == self.keys == other.keys
 
     @property
     def name(self) -> str:
@@ -71,7 +78,7 @@ def attentions(model, network, batch) -> list[Attention]:
         network: Its `vis.engine.network.Network`.
         batch: The inputs.
     """
-    own, found, ends, between = operations(model), [], [], set()
+    own, found, ends, rows_of = operations(model), [], [], {}
     rows = batch.layout.fixed_size or 1
 
     def note(place, part, weights):
@@ -87,13 +94,14 @@ def attentions(model, network, batch) -> list[Attention]:
     for place, (_, operation) in enumerate(own):
         if has_code(operation):
             taps += [(WeightsOf(operation), functools.partial(note, place, "weights")), (operation, end)]
-            calls.append((operation, functools.partial(_see, place, operation, found, between)))
+            calls.append((operation, functools.partial(_see, place, operation, found, rows_of)))
         elif _is_weights_of_graph(operation):
             taps.append((operation, functools.partial(note, place, "output")))
 
     def run(inputs):
         found.clear()  # it may be traced again
         ends.clear()
+        rows_of.clear()
         with surgery(), shadowed(), shadowed(wrapped("call", calls)):
             network.run(batch.layout, inputs, taps)
         return inputs[0]
@@ -101,15 +109,14 @@ def attentions(model, network, batch) -> list[Attention]:
     backend.few_times(run, model.variables)([np.repeat(array[:1], rows, axis=0) for array in batch.arrays])
     outputs = {id(tensor) for tensor in keras.tree.flatten(ends)}
     kept = [(place, part, tuple(weights.shape)) for place, part, weights in found if id(weights) not in outputs]
-    known = _numbered(own, kept, rows, between)
+    known = _numbered(own, kept, rows, rows_of)
     network.calls.update((one.site.key, one.calls) for one in known)
     return known
 
 
-def _see(place, layer, found, between, call, *args, **kwargs):
-    """Calls a layer, notes that it may be between two streams, and takes from `found` what is no attention."""
-    if _count_of_sequences(args, kwargs) > 1:
-        between.add(place)
+def _see(place, layer, found, rows_of, call, *args, **kwargs):
+    """Calls a layer, notes the rows of vectors that it is called on, and takes from `found` what is no attention."""
+    rows_of.setdefault(place, []).append(_sequences(args, kwargs))
     before = len(found)
     output = call(*args, **kwargs)
     if any(one[0] == place for one in found[before:]) and not _mixes(layer, call, args, kwargs):
@@ -124,7 +131,8 @@ def _mixes(layer, call, args, kwargs):
     """
     if not has_own_code(layer) or isinstance(layer, ATTENTION):
         return True
-    code = read(layer, call, args, kwargs, _softmaxes_before_products)
+    inner = [one for _, one in walk(layer) if has_own_code(one) and not isinstance(one, ATTENTION)]
+    code = read(layer, call, args, kwargs, _softmaxes_before_products, inner)
     return code is None or code.found is None or not code.found or any(code.found)
 
 
@@ -149,11 +157,11 @@ def _meets_product(operation):
     return False
 
 
-def _count_of_sequences(args, kwargs):
-    """Returns how many different rows of vectors a layer is called on."""
+def _sequences(args, kwargs):
+    """Returns the different rows of vectors that a layer is called on."""
     tensors = {id(one): one for one in keras.tree.flatten((args, kwargs)) if ops.is_tensor(one)}.values()
-    kinds = [(keras.backend.standardize_dtype(one.dtype), len(one.shape)) for one in tensors]
-    return sum(rank == 3 and keras.backend.is_float_dtype(dtype) for dtype, rank in kinds)
+    floats = [one for one in tensors if keras.backend.is_float_dtype(keras.backend.standardize_dtype(one.dtype))]
+    return [one for one in floats if len(one.shape) == 3]
 
 
 def _is_weights_of_graph(operation):
@@ -165,14 +173,29 @@ def _is_weights_of_graph(operation):
     return any(type(one).__name__ in _PRODUCTS for one in after)
 
 
-def _numbered(own, found, rows, between):
+def _numbered(own, found, rows, rows_of):
     places = [place for place, *_ in found]
     result = []
     for number, (place, part, shape) in enumerate(found):
         path, layer = own[place]
         site, count = Site(place, places[:number].count(place), part), places.count(place)
-        result.append(Attention(path, site, sample_shape(layer, shape, rows), count, place in between))
+        calls = rows_of.get(place, [])
+        several, reads = any(len(one) > 1 for one in calls), None
+        if len(calls) == 1 and len(calls[0]) == 1:
+            reads = id(calls[0][0])
+        result.append(Attention(path, site, sample_shape(layer, shape, rows), count, several, reads))
     return result
+
+
+def side_by_side(known) -> list[list[int]]:
+    """Returns the numbers of attentions in order, those together that follow one another and read the same tokens."""
+    groups: list[list[int]] = []
+    for number, one in enumerate(known):
+        if groups and known[groups[-1][0]].is_beside(one):
+            groups[-1].append(number)
+        else:
+            groups.append([number])
+    return groups
 
 
 class Streams:

@@ -65,7 +65,8 @@ def installed(root, composite, log=None):
         own += [("call", op, functools.partial(_normalized, None, op, notes)) for op in plain]
     changes = [wrapped(kind, [(op, wrap)]) for kind, op, wrap in own]
     if composite is not None and composite.reads_code:
-        coded = [("call", op, functools.partial(_coded, composite, op, notes)) for op in _with_code(root, outside)]
+        with_code = _with_code(root, outside)
+        coded = [("call", op, functools.partial(_coded, composite, op, with_code, notes)) for op in with_code]
         changes += [wrapped(kind, [(op, wrap)]) for kind, op, wrap in coded]
     changes.append(hooked(root, _hooks(found, notes)))
     return shadowed(itertools.chain.from_iterable(changes), [path for path, *_ in outside])
@@ -172,12 +173,18 @@ def _is_within(kind):
     return kind.endswith(" within")
 
 
-def _hooks(found, notes):
-    """Returns the `Hooks` that rules put within attention, under the `id` of each layer."""
+def _hooks(found, notes, host=None):
+    """Returns the `Hooks` that rules put within attention, under the `id` of each layer.
+
+    Args:
+        found: What `places` of a composite gives.
+        notes: The notes, which are told of the rules.
+        host: The layer in whose code they are, whose path is told of what is no layer.
+    """
     hooks = {}
     for _, operation, kind, rule in found:
         if _is_within(kind):
-            told = (operation, kind, rule, None)
+            told = (host if host is not None and _is_bare(operation) else operation, kind, rule, None)
             hooks[id(operation)] = Hooks(**{n: _telling(hook, notes, told) for n, hook in rule.within.given().items()})
     return hooks
 
@@ -189,18 +196,21 @@ def _with_code(root, found):
     return [op for op in own if has_own_code(op) and not isinstance(op, ATTENTION) and id(op) not in ruled]
 
 
-def _coded(composite, layer, notes, call, *args, **kwargs):
+def _coded(composite, layer, with_code, notes, call, *args, **kwargs):
     """Calls a layer of one's own by the graph that its code is, with rules on the operations of that."""
+    known = {id(one) for one in with_code}
+    inner = [one for _, one in walk(layer) if id(one) in known and one is not layer]
 
     def look(graph):
         found = [one for one in composite.places(graph) if _is_bare(one[1]) or composite.attends(one[1])]
         return found, [op for _, op in composite.gaps(graph) if _is_bare(op)]
 
-    code = read(layer, call, args, kwargs, look)
+    code = read(layer, call, args, kwargs, look, inner)
     if code is None:
         notes.tell(layer, "unread code", None, None)
         return call(*args, **kwargs)
-    notes.tell(layer, "code", None, None)
+    for one in (layer, *code.parts):
+        notes.tell(one, "code", None, None)
     if code.graph is None:
         return call(*args, **kwargs)
     found, gaps = code.found
@@ -208,7 +218,7 @@ def _coded(composite, layer, notes, call, *args, **kwargs):
         notes.tell(layer, f"{operation.name} within", None, None)
     calls = [(op, rule) for _, op, kind, rule in found if kind == "call"]
     changes = [wrapped("call", [(op, functools.partial(_inner, layer, rule, op, notes))]) for op, rule in calls]
-    within = _hooks([one for one in found if _is_within(one[2])], notes)
+    within = _hooks([one for one in found if _is_within(one[2])], notes, layer)
     with shadowed(itertools.chain(itertools.chain.from_iterable(changes), hooked(code.graph, within))):
         return code.run(args, kwargs)
 

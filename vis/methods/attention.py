@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from vis.engine.attention import Streams, attentions, product
+from vis.engine.attention import Streams, attentions, product, side_by_side
 from vis.engine.evaluator import Evaluator
 from vis.engine.feature_maps import by_size, read_tokens, token_grid
 from vis.engine.graph import find_layer, operations
@@ -335,6 +335,8 @@ class AttentionRelevance(AttentionExplainer):
     In each block the weights of a head count by the gradient of the score with respect to them, and only what raises
     the score. Unlike rollout it asks for a class. Its limits: what happens between attentions is taken for an
     identity, and nothing is ever relevant against a class. For signed relevance: `LRP(model, "attention")`.
+    Attentions side by side are added where they are called on the very same tensor; where each has a normalisation of
+    its own before it, they are taken one after the other.
 
     The score is read from some tokens: the class token, the last one, or all that are pooled. They are found by the
     gradient at the last attention. That each of these is relevant for itself from the start (the identity in the
@@ -378,8 +380,8 @@ class AttentionRelevance(AttentionExplainer):
         """Yields the relevance between the streams, see `AttentionExplainer.followed`."""
         for images, _, results in task.rows(_summarized(known, _mean_raised)):
             streams = Streams(len(images))
-            for summary in results["summaries"]:
-                streams.attend(summary[..., :-1])
+            for numbers in side_by_side(known):
+                streams.attend(sum(results["summaries"][number][..., :-1] for number in numbers))
             yield images, [summary[..., -1] for summary in results["summaries"]], streams
 
 
@@ -449,8 +451,8 @@ class AttentionRollout(AttentionExplainer):
         read = task.map(_summarized(known, _read), quiet=True)["summaries"]
         for images, _, results in task.rows(outputs_at(*(one.site for one in known))):
             streams = Streams(len(images))
-            for weights in results["activations"]:
-                fused = self._fused(weights)
+            for numbers in side_by_side(known):
+                fused = sum(self._fused(results["activations"][number]) for number in numbers)
                 identity = np.eye(fused.shape[-1], dtype="float32")
                 mixed = (fused + identity) / (fused.sum(axis=-1, keepdims=True) + 1)
                 streams.attend(mixed - identity)  # the stream's own part stays: together the product

@@ -24,6 +24,8 @@ def attribute_tokens(explainer: Explainer, token_ids: Inputs, prompt_length: int
     """Returns what each generated token of a text took from every token before it.
 
     For the token at position t the logit that the model gave to it at t - 1 is explained, `NextToken(ids[t], t - 1)`.
+    The methods that look at outputs only explain its probability instead, if the model ends with a softmax: give
+    `vis.Occlusion(model, logits=True)` to compare it with others.
     Each position is one row of a batch, at the text's full length: the model is compiled once, runs without a cache of
     keys and values, and, as it is causal, sees nothing of what comes after. Vectors for each token (gradients at an
     embedding) are summed; with `vis.GradientTimesInput`, `vis.IntegratedGradients` or `vis.LRP` the sums are shares

@@ -125,6 +125,11 @@ def score_application(layer, function) -> list:
     return [(layer, "_apply_scores", function)] if isinstance(layer, keras.layers.Attention) else []
 
 
+def has_mask(tensors) -> bool:
+    """Tells whether any of some tensors carries the mask of a layer before."""
+    return any(getattr(one, "_keras_mask", None) is not None for one in tensors)
+
+
 def node_counts(operations) -> list[tuple]:
     """Returns how often operations were called on symbolic tensors, and how often others took their outputs."""
     return [(one, len(_nodes(one, "_inbound_nodes")), len(_nodes(one, "_outbound_nodes"))) for one in operations]
