@@ -168,7 +168,7 @@ def test_scores_of_an_evaluation_are_written_below_its_maps():
     images = np.random.default_rng(0).random((2, 6, 8, 1))
     model = keras.Sequential([keras.Input((6, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(2)])
     methods = {"gradient": vis.GradientTimesInput(model), "eye": np.stack([HEAT, HEAT])}
-    found = vis.evaluate(methods, images, 1, ["srg"], ["mean"], baselines=1)
+    found = vis.evaluate(methods, images, 1, ["srg"], ["mean"], baselines=6)
     scores = {method: found.scores[method, "srg", "mean"] for method in methods}
     axes = plotting.gallery(images, {method: found.maps[method] for method in methods}, scores=scores).axes
     assert [axes[i].get_xlabel() for i in (1, 4)] == [f"{one:.3g}" for one in scores["gradient"]]
