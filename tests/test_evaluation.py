@@ -283,6 +283,8 @@ def faults(model, images, explainers):
     yield (lambda: vis.evaluate({}, images)), TypeError, "must be a dict"
     yield (lambda: vis.evaluate([vis.Saliency(model)], images)), TypeError, "must be a dict"
     yield (lambda: vis.evaluate({"a": maps}, images)), ValueError, "maps only, which know none"
+    yield (lambda: vis.evaluate({"a": vis.GradCAM}, images)), TypeError, "made for a model, such as"
+    yield (lambda: vis.evaluate(explainers, [(images, np.zeros(4))])), (TypeError, ValueError), "inputs"
     yield (lambda: vis.evaluate({"edge filter": maps}, images, model=model)), ValueError, "that of a baseline"
     yield (lambda: vis.evaluate(explainers, images, metrics=["srgg"])), ValueError, "Did you mean: 'srg'"
     yield (lambda: vis.evaluate(explainers, images, metrics=[])), ValueError, "must be lists, not empty"

@@ -258,7 +258,7 @@ def _in_order(model, own, inputs):
         return [inputs[key] for key in keys], names, lambda flat: dict(zip(keys, flat))
     listed = isinstance(inputs, (list, tuple))
     if len(own) == 1:
-        if listed and len(inputs) == 1 and np.ndim(inputs[0]) == len(own[0].shape):
+        if listed and len(inputs) == 1 and _rank(inputs[0]) == len(own[0].shape):
             return list(inputs), ["inputs[0]"], type(inputs)
         return [inputs], ["inputs"], _first
     if not listed or len(inputs) != len(own):
@@ -269,6 +269,14 @@ def _in_order(model, own, inputs):
             f"Received: {came}."
         )
     return list(inputs), [f"inputs[{i}]" for i in range(len(own))], list if isinstance(inputs, list) else tuple
+
+
+def _rank(value):
+    """Returns the number of axes, or `None` where parts are of several shapes."""
+    try:
+        return np.ndim(value)
+    except ValueError:
+        return None
 
 
 def _keys(model, own, inputs):

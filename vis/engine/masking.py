@@ -253,7 +253,7 @@ class Hiding:
         return rows
 
 
-def read_fill(baseline, values, form="channels_last") -> np.ndarray:
+def read_fill(baseline, values, form="channels_last", name="baseline") -> np.ndarray:
     """Returns what is shown where a batch of values is hidden, in their shape.
 
     Args:
@@ -262,54 +262,55 @@ def read_fill(baseline, values, form="channels_last") -> np.ndarray:
             a sixteenth of each axis.
         values: The values `(N, ...)`.
         form: Where their channels are.
+        name: What messages call it.
 
     Raises:
         ValueError: The array does not fit, there is no fill of that name, there are no positions to blur, or an input
             of whole numbers cannot hold the values.
     """
     if isinstance(baseline, str):
-        return _fitting(_named_fill(baseline, values, form), values.dtype)
-    array = check_numeric("baseline", baseline)
+        return _fitting(_named_fill(baseline, values, form, name), values.dtype, name)
+    array = check_numeric(name, baseline)
     if "bool" in str(getattr(baseline, "dtype", type(baseline))):
         raise TypeError(
-            f"`baseline` must be a number or an array of numbers. Received: {shown(baseline)}. Give the value that is "
+            f"`{name}` must be a number or an array of numbers. Received: {shown(baseline)}. Give the value that is "
             "to be shown, such as 0.0."
         )
     try:
         whole = np.broadcast_to(array, values.shape)
     except ValueError:
         raise ValueError(
-            f"`baseline` must be a number, or an array that fits one sample of shape {values.shape[1:]} or the batch. "
+            f"`{name}` must be a number, or an array that fits one sample of shape {values.shape[1:]} or the batch. "
             f"Received: shape {array.shape}."
         ) from None
-    return _fitting(whole, values.dtype)
+    return _fitting(whole, values.dtype, name)
 
 
-def _fitting(baseline, dtype):
+def _fitting(baseline, dtype, name):
     """Raises unless an input of whole numbers can hold a baseline."""
     if dtype.kind == "f":
         return baseline
     low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
     if (baseline != np.round(baseline)).any() or baseline.min() < low or baseline.max() > high:
         raise ValueError(
-            f"`baseline` must hold whole numbers from {low} to {high}, as the model takes {dtype}. "
+            f"`{name}` must hold whole numbers from {low} to {high}, as the model takes {dtype}. "
             f"Received: values from {baseline.min():g} to {baseline.max():g}."
         )
     return baseline
 
 
-def _named_fill(name, values, form):
-    if name not in ("mean", "blur"):
+def _named_fill(word, values, form, name):
+    if word not in ("mean", "blur"):
         raise ValueError(
-            f"`baseline` must be a number, an array, 'mean' or 'blur'. Received: {shown(name)}. Of a token give the id."
+            f"`{name}` must be a number, an array, 'mean' or 'blur'. Received: {shown(word)}. Of a token give the id."
         )
     if values.ndim < 3:
         raise ValueError(
-            f"`baseline={shown(name)}` needs positions and channels, an input of rank 3 or more. Received: shape "
+            f"`{name}={shown(word)}` needs positions and channels, an input of rank 3 or more. Received: shape "
             f"{values.shape}. Give a number or an array."
         )
     axes = tuple(range(2, values.ndim) if form == "channels_first" else range(1, values.ndim - 1))
-    if name == "mean":
+    if word == "mean":
         return np.broadcast_to(values.mean(axis=axes, keepdims=True), values.shape)
     from scipy import ndimage  # slow to import
 

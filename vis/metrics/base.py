@@ -265,8 +265,8 @@ class Samples:
                 "padding token, such as `fill=0` (in `vis.evaluate`, `fills=(0,)`)."
             )
         if isinstance(fill, str) and not self.has_channels and values.ndim > 2:
-            return Values(read_fill(fill, values[..., None])[..., 0])
-        array = read_fill(fill, values, batch.formats[self.index])
+            return Values(read_fill(fill, values[..., None], name="fill")[..., 0])
+        array = read_fill(fill, values, batch.formats[self.index], "fill")
         is_first = self.has_channels and batch.formats[self.index] == "channels_first"
         return Values(np.moveaxis(array, 1, -1) if is_first else array)
 

@@ -118,6 +118,12 @@ def read_explainers(explainers) -> dict:
     taken = [name for name in explainers if name in (EDGES, CENTRE)]
     if taken:
         raise ValueError(f"The name {taken[0]!r} is that of a baseline, which is measured anyway. Choose another.")
+    for name, one in explainers.items():
+        if callable(one) and not isinstance(one, Explainer):
+            raise TypeError(
+                f"`explainers[{shown(name, 40)}]` must be an explainer made for a model, such as `vis.GradCAM(model)`, "
+                f"or an array of maps. Received: {shown(one)}."
+            )
     return {str(name): one for name, one in explainers.items()}
 
 
