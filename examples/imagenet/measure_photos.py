@@ -38,7 +38,7 @@ def maps_of(model, images, quick):
 def main(arguments=None):
     """Runs the example."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="two methods, two random maps, coarse steps")
+    parser.add_argument("--quick", action="store_true", help="two methods, few random maps, coarse steps")
     parser.add_argument("--output", type=pathlib.Path, default=OUTPUT, help="folder for what is written")
     options = parser.parse_args(arguments)
     options.output.mkdir(parents=True, exist_ok=True)
@@ -51,7 +51,7 @@ def main(arguments=None):
         metrics = [vis.metrics.SRG(model, steps=2)]
     maps = dict(maps_of(model, images, options.quick))
     evaluation = vis.evaluate(
-        maps, images, metrics=metrics, fills=["mean"], baselines=2 if options.quick else 20, verbose=1, model=model
+        maps, images, metrics=metrics, fills=["mean"], baselines=6 if options.quick else 20, verbose=1, model=model
     )
     print(evaluation)
     evaluation.figure().savefig(options.output / "measured.png", dpi=110)
