@@ -447,6 +447,16 @@ def test_which_attention_is_read_is_asked_of_each_sample(rng):
     close(explainer(inputs, 1), alone, 1e-5)
 
 
+@pytest.mark.parametrize("method", [vis.AttentionRelevance, vis.AttentionRollout])
+def test_texts_may_have_any_length(method, rng):
+    x = tokens = keras.Input((None, WIDTH))
+    x = layers.MultiHeadAttention(2, 4)(x, x)
+    explainer = method(keras.Model(tokens, layers.Dense(2)(layers.GlobalAveragePooling1D()(x))))
+    for length in (6, 9, 4, 6):
+        maps = explainer(rng.random((2, length, WIDTH), dtype="float32"), 1)
+        assert maps.shape == (2, length) and np.abs(maps).max() > 0
+
+
 def test_the_target_decides(tokens):
     explainer = vis.AttentionRelevance(stacked())
     assert np.abs(explainer(tokens, 0) - explainer(tokens, 1)).max() > 1e-3

@@ -130,9 +130,8 @@ def _evaluator(model, logits=True) -> Evaluator:
 
 def _found(evaluator, batch) -> list[Attention]:
     """Returns the attentions of a model, looked for once."""
-    known = evaluator.memory.once(
-        "attentions", lambda: attentions(evaluator.model, evaluator.network, batch), batch.layout.key
-    )
+    key = batch.layout.key, tuple(array.shape[1:] for array in batch.arrays)  # texts have several lengths
+    known = evaluator.memory.once("attentions", lambda: attentions(evaluator.model, evaluator.network, batch), key)
     if not known:
         raise ValueError(
             f"Model {evaluator.model.name!r} has no attention that can be seen: no layer takes a softmax of scores "
