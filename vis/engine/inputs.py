@@ -232,8 +232,8 @@ def _dtype_of(value):
     return "int32" if name.endswith(("int16", "int32", "int64")) else "float32"
 
 
-def named_input(model, batch, name) -> int:
-    """Returns the index of an input, given by its name or its number.
+def named_input(model, batch, name, argument="input_name") -> int:
+    """Returns the index of an input, given by its name or its number in an argument.
 
     Raises:
         ValueError: There is no such input.
@@ -244,7 +244,7 @@ def named_input(model, batch, name) -> int:
     index = name if is_integer(name) else names.get(name)
     if index not in range(len(batch.arrays)):
         raise ValueError(
-            f"`input_name` must be one of the model's inputs. Received: {shown(name)}. Choose from "
+            f"`{argument}` must name one of the model's inputs. Received: {shown(name)}. Choose from "
             f"{listed(sorted(names))}, or a number from 0 to {len(batch.arrays) - 1}."
         )
     return index

@@ -17,6 +17,8 @@ from vis.engine.inputs import Batch
 from vis.utils.validation import VisualizationWarning, check_numeric, shown
 
 _FAR = 10  # of 0 from all values: times their own range
+_WIDE = 10  # no column with mean 0 and deviation 1 goes that far
+_SMALL = 1024  # numbers of a row that is not worth a step of its own
 _BLUR = 1 / 16  # of the size along each axis, the standard deviation of the Gaussian
 
 
@@ -178,10 +180,13 @@ class Values:
     array: np.ndarray
     versions = 1
 
+    def rows(self, images, versions):
+        """Returns what is shown instead of some rows."""
+        return self.array[images]
+
     def show(self, rows, hidden, images, versions):
         """Puts its values where rows are hidden, in place; rows and array have their channels last, or none."""
-        for row, out, image in zip(rows, hidden, images):
-            _put(row, self.array[image], out)
+        _put_all(rows, hidden, self.array, images)
 
 
 @dataclasses.dataclass(eq=False, repr=False)
@@ -211,10 +216,22 @@ class Background:
         """How many versions there are of a sample with one part hidden."""
         return len(self.samples)
 
-    def show(self, rows, hidden, images, versions):
+    def rows(self, images: np.ndarray, versions: np.ndarray) -> np.ndarray:
+        """Returns what is shown instead of some rows."""
+        return self.samples[versions]
+
+    def show(self, rows: np.ndarray, hidden: np.ndarray, images: np.ndarray, versions: np.ndarray) -> None:
         """Puts sample `versions[i]` where row i is hidden, in place."""
-        for row, out, version in zip(rows, hidden, versions):
-            _put(row, self.samples[version], out)
+        _put_all(rows, hidden, self.samples, versions)
+
+
+def _put_all(rows, hidden, values, numbers):
+    """Puts values `[numbers[i]]` into row i where it is hidden, in place."""
+    if rows.ndim == hidden.ndim and rows[0].size <= _SMALL:  # many short rows at once
+        np.copyto(rows, values[numbers], where=hidden, casting="unsafe")
+        return
+    for row, out, number in zip(rows, hidden, numbers):
+        _put(row, values[number], out)
 
 
 def _put(row, values, out):
@@ -329,6 +346,21 @@ def warn_of_far_zero(name, values):
             f"What is hidden becomes 0 by default, far from the values of `{name}`. Received: values from {low:g} to "
             f"{high:g}. The model probably never saw such inputs. Give a `baseline=` where the method takes one, or "
             "let the model take inputs around 0.",
+            VisualizationWarning,
+            stacklevel=3,
+        )
+
+
+def warn_of_wide_columns(name, values):
+    """Says so where 0, which stands for hidden columns of a table, is nothing like some of them."""
+    wide = np.flatnonzero(np.abs(values).max(axis=0) > _WIDE) if values.dtype.kind == "f" else []
+    if len(wide):
+        column = int(wide[0])
+        low, high = float(values[:, column].min()), float(values[:, column].max())
+        warnings.warn(
+            f"What is hidden becomes 0, also columns that are not scaled. Received: `{name}`, column {column} with "
+            f"values from {low:g} to {high:g}. The model probably never saw a 0 there. Give a `baseline=`: one row of "
+            "typical values, or `vis.Background(rows)` of training data, over which scores are averaged.",
             VisualizationWarning,
             stacklevel=3,
         )

@@ -188,9 +188,13 @@ class Task:
         size = size or self.batch_size
         for start in range(0, self.count, size):
             indices = np.arange(start, min(start + size, self.count))
-            part = dataclasses.replace(self.batch, arrays=self.batch.rows(indices))
-            known = None if self.known_scores is None else self.known_scores[indices]
-            yield indices, dataclasses.replace(self, batch=part, goal=self.goal.part(indices), known_scores=known)
+            yield indices, self.part(indices)
+
+    def part(self, indices):
+        """Returns the task for some of its samples."""
+        batch = dataclasses.replace(self.batch, arrays=self.batch.rows(indices))
+        known = None if self.known_scores is None else self.known_scores[indices]
+        return dataclasses.replace(self, batch=batch, goal=self.goal.part(indices), known_scores=known)
 
     def scores(self) -> np.ndarray:
         """Returns the scores `(N,)` of the samples as they are."""

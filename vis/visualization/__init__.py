@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vis import backend as _backend  # noqa: F401 - first of all: it says which backends there are
+from vis.engine.masking import Background
 from vis.methods.attention import AttentionRelevance, AttentionRollout, attention_gradients, attention_maps
 from vis.methods.cam import (
     EigenCAM,
@@ -21,10 +22,14 @@ from vis.methods.full_gradients import FullGrad
 from vis.methods.gradients import GradientTimesInput, IntegratedGradients, Saliency, SmoothGrad
 from vis.methods.language import attribute_tokens
 from vis.methods.layer_outputs import activations
+from vis.methods.lime import LIME
+from vis.methods.occlusion import Occlusion
 from vis.methods.paths import BlurIntegratedGradients, ExpectedGradients, GuidedIntegratedGradients
-from vis.methods.perturbation import RISE, Occlusion
 from vis.methods.regions import XRAI
 from vis.methods.relevance import LRP, DeepLIFT
+from vis.methods.rise import RISE
+from vis.methods.sensitivity import HSIC, Sobol
+from vis.methods.shapley import KernelSHAP, ShapleyValues
 from vis.utils.formats import channel_axis as _channel_axis
 from vis.utils.heatmaps import heatmap
 from vis.utils.images import overlay
@@ -43,6 +48,7 @@ __all__ = [
     "AblationCAM",
     "AttentionRelevance",
     "AttentionRollout",
+    "Background",
     "BlurIntegratedGradients",
     "DeepLIFT",
     "EigenCAM",
@@ -54,15 +60,20 @@ __all__ = [
     "GradientTimesInput",
     "GuidedGradCAM",
     "GuidedIntegratedGradients",
+    "HSIC",
     "HiResCAM",
     "IntegratedGradients",
+    "KernelSHAP",
+    "LIME",
     "LRP",
     "LayerCAM",
     "Occlusion",
     "RISE",
     "Saliency",
     "ScoreCAM",
+    "ShapleyValues",
     "SmoothGrad",
+    "Sobol",
     "XGradCAM",
     "XRAI",
     "activations",

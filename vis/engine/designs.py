@@ -1,0 +1,385 @@
+"""Designs: which coalitions of features are evaluated, and what their scores say about each feature.
+
+A coalition is a row of booleans, one a feature: True where the feature is shown, False where the baseline stands in
+its place. Its score is v(S). A design holds coalitions but for two, that of no feature and that of all, whose scores
+are given beside it. NumPy only: nothing here knows of models.
+"""
+
+import dataclasses
+import itertools
+import math
+from functools import cached_property
+
+import numpy as np
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class Everything:
+    """All coalitions of a few features: exact Shapley values.
+
+    Source: Shapley 1953; Lundberg & Lee 2017, "A Unified Approach to Interpreting Model Predictions", equation 4.
+
+    Args:
+        count: The number of features.
+    """
+
+    count: int
+
+    @cached_property
+    def all_masks(self) -> np.ndarray:
+        """All coalitions, from the empty one to that of all features."""
+        return np.arange(2**self.count)[:, None] >> np.arange(self.count) & 1 == 1
+
+    @property
+    def masks(self) -> np.ndarray:
+        """The coalitions `(n, count)` but for the first and the last."""
+        return self.all_masks[1:-1]
+
+    def values(self, scores, empty, full) -> np.ndarray:
+        """Returns Shapley values.
+
+        Args:
+            scores: Of the coalitions, `(G, n)`.
+            empty: Of no feature, `(G,)`.
+            full: Of all features, `(G,)`.
+
+        Returns:
+            float64 `(G, count)`.
+        """
+        weights = np.array([_share(size, self.count) for size in range(self.count)])
+        sizes = self.all_masks.sum(axis=1, keepdims=True)
+        gained, lost = weights[np.maximum(sizes - 1, 0)], weights[np.minimum(sizes, self.count - 1)]
+        return _whole(scores, empty, full) @ np.where(self.all_masks, gained, -lost)
+
+    def errors(self, scores, empty, full) -> np.ndarray:
+        """Returns standard errors as `values` returns values: nothing is drawn, so they are 0."""
+        return np.zeros((len(scores), self.count))
+
+    def interactions(self, scores, empty, full) -> np.ndarray:
+        """Returns Shapley interaction values.
+
+        Source: Fujimoto et al. 2006; Lundberg et al. 2020, "From local explanations to global understanding with
+        explainable AI for trees", equations 8 to 10.
+
+        Returns:
+            float64 `(G, count, count)`, symmetric; each row sums to the Shapley value of its feature.
+        """
+        whole, found = _whole(scores, empty, full), np.zeros((len(scores), self.count, self.count))
+        for i in range(self.count):
+            for j in range(i):
+                found[:, i, j] = found[:, j, i] = whole @ self._pair(i, j) / 2
+        rest = self.values(scores, empty, full) - found.sum(axis=2)
+        found[:, np.arange(self.count), np.arange(self.count)] = rest
+        return found
+
+    def _pair(self, i, j):
+        """Returns by how much each coalition counts in the interaction index of two features."""
+        masks = self.all_masks
+        others = masks.sum(axis=1) - masks[:, i] - masks[:, j]
+        weights = np.array([_share(size, self.count - 1) for size in range(self.count - 1)])
+        return np.where(masks[:, i] == masks[:, j], 1, -1) * weights[others]
+
+
+def _share(size, count):
+    """Returns how likely a feature finds exactly so many others before it, divided by the coalitions of that size."""
+    return 1 / (count * math.comb(count - 1, size))
+
+
+def _whole(scores, empty, full):
+    return np.concatenate([empty[:, None], scores, full[:, None]], axis=1).astype("float64")
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class Permutations:
+    """Features that enter one after the other, in random orders, each order also backwards.
+
+    Each order gives every feature what it adds to those before it; these sum to v(all) - v(none) exactly, and their
+    mean over the orders tends to the Shapley values. An order and its reverse make one independent draw.
+
+    Source: Castro et al. 2009; antithetic pairs: Mitchell et al. 2022, "Sampling Permutations for Shapley Value
+    Estimation", section 3.
+
+    Args:
+        count: The number of features, at least 2.
+        pairs: How many orders, each taken forwards and backwards, at least 1.
+        seed: Of the orders.
+    """
+
+    count: int
+    pairs: int
+    seed: int
+
+    @cached_property
+    def orders(self) -> np.ndarray:
+        """Whole numbers `(2 * pairs, count)`: each order, followed by its reverse."""
+        draw = np.random.default_rng(self.seed)
+        forwards = draw.permuted(np.tile(np.arange(self.count), (self.pairs, 1)), axis=1)
+        return np.stack([forwards, forwards[:, ::-1]], axis=1).reshape(-1, self.count)
+
+    @cached_property
+    def masks(self) -> np.ndarray:
+        """The coalitions `(2 * pairs * (count - 1), count)`: after each order's first feature, its second, ..."""
+        places = np.argsort(self.orders, axis=1)
+        ends = np.arange(1, self.count)
+        return (places[:, None, :] < ends[:, None]).reshape(-1, self.count)
+
+    def _draws(self, scores, empty, full):
+        """Returns what each pair of orders says, `(G, pairs, count)`."""
+        orders, groups = self.orders, len(scores)
+        ends = [np.broadcast_to(end[:, None, None], (groups, len(orders), 1)) for end in (empty, full)]
+        chain = np.concatenate([ends[0], scores.reshape(groups, len(orders), -1), ends[1]], axis=2)
+        added = np.empty((groups, *orders.shape))
+        np.put_along_axis(added, np.broadcast_to(orders, added.shape), np.diff(chain.astype("float64"), axis=2), axis=2)
+        return added.reshape(groups, self.pairs, 2, self.count).mean(axis=2)
+
+    def values(self, scores, empty, full) -> np.ndarray:
+        """Returns estimates of the Shapley values, see `Everything.values`."""
+        return self._draws(scores, empty, full).mean(axis=1)
+
+    def errors(self, scores, empty, full) -> np.ndarray:
+        """Returns the standard errors of the estimates; NaN for a single pair, which has no spread."""
+        if self.pairs < 2:
+            return np.full((len(scores), self.count), np.nan)
+        return self._draws(scores, empty, full).std(axis=1, ddof=1) / math.sqrt(self.pairs)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class Regression:
+    """Coalitions whose scores are fitted by a sum over the features shown, weighted as Shapley values want it.
+
+    Sizes of coalitions of which all fit into the budget are taken whole, the smallest and the largest first; from the
+    others pairs are drawn, a coalition and what it leaves out. A coalition that is drawn twice is evaluated once.
+
+    Source: Lundberg & Lee 2017, equation 5 and theorem 2; pairs: Covert & Lee 2021, "Improving KernelSHAP", section 4.
+
+    Args:
+        count: The number of features, at least 2.
+        budget: How many coalitions may be evaluated.
+        seed: Of the draws.
+    """
+
+    count: int
+    budget: int
+    seed: int
+
+    def __post_init__(self):
+        self.masks, self.weights, self.drawn, self.times = self._made()
+
+    def _made(self):
+        """Returns `(masks, weights, pairs, times)`: the pair of each, -1 if not drawn, and how often each was."""
+        sizes, left = list(range(1, self.count // 2 + 1)), self.budget
+        masks, weights = [], []
+        while sizes:
+            number, mass = self._number(sizes[0]), self._mass(sizes[0])
+            rest = sum(map(self._mass, sizes))
+            has_all = sum(map(self._number, sizes)) <= left
+            if not has_all and (number > left or left * mass / rest < number):
+                break
+            found = _of_size(self.count, sizes.pop(0))
+            masks.append(found)
+            weights.append(np.full(len(found), mass / number))
+            left -= number
+        whole = sum(map(len, masks))
+        pairs, times = self._pairs(sizes, left // 2) if sizes else (np.zeros((0, self.count), bool), np.zeros(0))
+        if len(pairs):
+            masks.append(np.stack([pairs, ~pairs], axis=1).reshape(-1, self.count))
+            weights.append(np.repeat(times / times.sum() * sum(map(self._mass, sizes)) / 2, 2))
+        drawn = np.concatenate([np.full(whole, -1), np.repeat(np.arange(len(pairs)), 2)])
+        return np.concatenate(masks), np.concatenate(weights), drawn, times
+
+    def _number(self, size):
+        """Returns how many coalitions have a size, or leave so many features out."""
+        return math.comb(self.count, size) * (1 if 2 * size == self.count else 2)
+
+    def _mass(self, size):
+        """Returns the kernel's sum over these coalitions."""
+        return (self.count - 1) / (size * (self.count - size)) * (1 if 2 * size == self.count else 2)
+
+    def _pairs(self, sizes, pairs):
+        """Returns distinct coalitions of some sizes, drawn by the kernel, and how often each was drawn."""
+        draw = np.random.default_rng(self.seed)
+        masses = np.array([self._mass(size) for size in sizes])
+        chosen = draw.choice(sizes, pairs, p=masses / masses.sum())
+        places = draw.permuted(np.tile(np.arange(self.count), (pairs, 1)), axis=1)
+        found = places < chosen[:, None]
+        halves = 2 * chosen == self.count  # a half and what it leaves out are one pair
+        found[halves] ^= found[halves, :1]
+        masks, times = np.unique(found, axis=0, return_counts=True)
+        return masks, times.astype("float64")
+
+    @cached_property
+    def _inverse(self):
+        shown = self.masks.astype("float64")
+        normal = shown.T @ (self.weights[:, None] * shown)
+        if np.linalg.matrix_rank(normal, hermitian=True) < self.count:
+            raise ValueError(
+                f"`num_samples` must tell {self.count} features apart. Received: {self.budget + 2}, too few for that. "
+                f"Give at least {4 * self.count + 2}, or fewer features."
+            )
+        return np.linalg.inv(normal)
+
+    def _fit(self, right, total):
+        """Returns the solution of the normal equations whose sum is given."""
+        free, along = right @ self._inverse, self._inverse.sum(axis=0)
+        found = free - ((free.sum(axis=1) - total) / along.sum())[:, None] * along
+        return found + ((total - found.sum(axis=1)) / self.count)[:, None]  # rounding
+
+    def values(self, scores, empty, full) -> np.ndarray:
+        """Returns estimates of the Shapley values, see `Everything.values`; exact if no coalition is missing."""
+        gained = scores - empty[:, None].astype("float64")
+        return self._fit((gained * self.weights) @ self.masks, full.astype("float64") - empty)
+
+    def errors(self, scores, empty, full) -> np.ndarray:
+        """Returns the standard errors of the estimates, by the spread of what the drawn pairs say."""
+        if not len(self.times):
+            return np.zeros((len(scores), self.count))
+        drawn = self.drawn >= 0
+        pairs, number = self.masks[drawn].astype("float64"), self.times.sum()
+        rest = (scores - empty[:, None] - self.values(scores, empty, full) @ self.masks.T)[:, drawn]
+        said = pairs @ self._projected * self.weights[drawn].sum() / 2
+        said /= np.repeat(1 - self._leverage(pairs, self.weights[drawn]), 2)[:, None]
+        return np.array([self._spread((row[:, None] * said).reshape(-1, 2, self.count), number) for row in rest])
+
+    def _spread(self, halves, number):
+        said = halves.sum(axis=1)
+        centred = said - np.average(said, axis=0, weights=self.times)
+        return np.sqrt(self.times @ centred**2 / number / max(number - 1, 1))
+
+    @cached_property
+    def _projected(self):
+        """Returns the inverse for changes that leave the sum as it is."""
+        along = self._inverse.sum(axis=0)
+        return self._inverse - np.outer(along, along) / along.sum()
+
+    def _leverage(self, masks, weights):
+        """Returns how much the fit follows each pair, which hides as much of its own misfit."""
+        each = weights * np.einsum("ni,ij,nj->n", masks, self._projected, masks)
+        return np.minimum(each.reshape(-1, 2).sum(axis=1), 0.9)
+
+
+def _of_size(count, size):
+    """Returns the coalitions of a size and those that leave so many features out."""
+    chosen = np.array(list(itertools.combinations(range(count), size)))
+    found = np.zeros((len(chosen), count), bool)
+    np.put_along_axis(found, chosen, True, axis=1)
+    return found if 2 * size == count else np.concatenate([found, ~found])
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class Local:
+    """Random coalitions, near ones weighted more, to which a line is fitted.
+
+    Each feature is shown or not with equal odds. Of a few features all coalitions are taken, each as often as it would
+    be drawn on average. The coalition of all features counts once more.
+
+    Source: Ribeiro et al. 2016, "Why Should I Trust You?", equation 1 and algorithm 1; the kernel
+    exp(-d^2 / (2 width^2)) of the cosine distance d, ridge regression and the odds are those of the authors' code.
+
+    Args:
+        count: The number of features.
+        budget: How many coalitions are drawn.
+        seed: Of the draws.
+        width: Of the kernel.
+        alpha: Strength of the ridge's penalty.
+    """
+
+    count: int
+    budget: int
+    seed: int
+    width: float
+    alpha: float
+
+    def __post_init__(self):
+        self.is_whole = 2**self.count <= self.budget
+        found = Everything(self.count).all_masks if self.is_whole else self._drawn()
+        found, times = np.unique(found, axis=0, return_counts=True)
+        times = times * (self.budget / times.sum())
+        proper = found.any(axis=1) & ~found.all(axis=1)
+        self.masks, self._times = found[proper], times[proper]
+        self._ends = times[~found.any(axis=1)].sum(), times[found.all(axis=1)].sum() + 1
+
+    def _drawn(self):
+        return np.random.default_rng(self.seed).random((self.budget, self.count)) < 0.5
+
+    def _rows(self, scores, empty, full):
+        """Returns `(coalitions, times, weights, scores)`, the two ends included."""
+        masks = np.concatenate([self.masks, np.zeros((1, self.count), bool), np.ones((1, self.count), bool)])
+        times = np.concatenate([self._times, self._ends])
+        distance = 1 - np.sqrt(masks.mean(axis=1))
+        scores = np.concatenate([scores, empty[:, None], full[:, None]], axis=1).astype("float64")
+        return masks.astype("float64"), times, np.exp(-(distance**2) / (2 * self.width**2)), scores
+
+    def _solved(self, scores, empty, full):
+        """Returns `(centred coalitions, times, weights, inverse, centred scores, coefficients)`."""
+        shown, times, near, scores = self._rows(scores, empty, full)
+        share = times * near / (times @ near)
+        shown, scores = shown - share @ shown, scores - (scores @ share)[:, None]
+        inverse = np.linalg.inv(shown.T @ ((times * near)[:, None] * shown) + self.alpha * np.eye(self.count))
+        return shown, times, near, inverse, scores, (scores * (times * near)) @ shown @ inverse
+
+    def values(self, scores, empty, full) -> np.ndarray:
+        """Returns the coefficients of the line, see `Everything.values` for the arguments."""
+        return self._solved(scores, empty, full)[-1]
+
+    def errors(self, scores, empty, full) -> np.ndarray:
+        """Returns the standard errors of the coefficients: how much other draws would change them."""
+        if self.is_whole:
+            return np.zeros((len(scores), self.count))
+        shown, times, near, inverse, centred, found = self._solved(scores, empty, full)
+        rest, said = (centred - found @ shown.T) * near, shown @ inverse
+        factor = self.budget / max(self.budget - self.count - 1, 1)
+        return np.sqrt(factor * (rest**2 * times) @ said**2)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class Left:
+    """The coalitions that leave one feature out: what the score loses with it.
+
+    Args:
+        count: The number of features.
+    """
+
+    count: int
+
+    @property
+    def masks(self) -> np.ndarray:
+        """Booleans `(count, count)`."""
+        return ~np.eye(self.count, dtype=bool)
+
+    def values(self, scores, empty, full) -> np.ndarray:
+        """Returns what is lost, `(G, count)`."""
+        return full[:, None] - scores.astype("float64")
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class Shown:
+    """Random coalitions: the score that is expected given that a feature is shown.
+
+    Source: Petsiuk et al. 2018, "RISE", equation 6, for features in place of the cells of a grid.
+
+    Args:
+        count: The number of features.
+        number: How many coalitions.
+        probability: How likely a feature is shown.
+        seed: Of the draws.
+    """
+
+    count: int
+    number: int
+    probability: float
+    seed: int
+
+    @cached_property
+    def masks(self) -> np.ndarray:
+        """Booleans `(number, count)`."""
+        return np.random.default_rng(self.seed).random((self.number, self.count)) < self.probability
+
+    def values(self, scores, empty, full) -> np.ndarray:
+        """Returns the expected scores, `(G, count)`."""
+        return scores.astype("float64") @ self.masks / (self.number * self.probability)
+
+    def errors(self, scores, empty, full) -> np.ndarray:
+        """Returns their standard errors."""
+        squares = scores.astype("float64") ** 2 @ self.masks / (self.number * self.probability**2)
+        spread = np.maximum(squares - self.values(scores, empty, full) ** 2, 0)
+        return np.sqrt(spread / max(self.number - 1, 1))
