@@ -19,6 +19,7 @@ import vis
 
 REFERENCE = ROOT / "tests/reference/explainers.npz"
 
+PARTS = np.arange(63).reshape(9, 7) // 9
 BACKGROUND = np.random.default_rng(7).uniform(0.1, 0.9, (4, 9, 7, 3)).astype("float32")
 
 # Odd numbers of rows a sample, so that chunks of two cut through samples.
@@ -50,13 +51,25 @@ METHODS = {
     "ablation_cam": (vis.AblationCAM, {}),
     "guided_grad_cam": (vis.GuidedGradCAM, {"layer": "conv1"}),
     "occlusion": (vis.Occlusion, {"patch": (3, 2), "stride": 2}),
+    "occlusion_of_features": (vis.Occlusion, {"features": PARTS, "baseline": 0.1}),
     "rise": (vis.RISE, {"num_masks": 21, "grid": 3, "seed": 0}),
+    "rise_of_features": (vis.RISE, {"num_masks": 21, "features": PARTS, "seed": 0}),
+    "shapley": (vis.ShapleyValues, {"features": PARTS, "baseline": 0.1}),
+    "shapley_sampled": (vis.ShapleyValues, {"features": 4, "num_samples": 63, "seed": 0}),
+    "shapley_of_background": (vis.ShapleyValues, {"features": PARTS, "baseline": BACKGROUND}),
+    "kernel_shap": (vis.KernelSHAP, {"features": 4, "num_samples": 41, "seed": 0}),
+    "lime": (vis.LIME, {"features": 4, "num_samples": 41, "seed": 0}),
+    "sobol": (vis.Sobol, {"grid": 3, "num_designs": 5, "seed": 0}),
+    "hsic": (vis.HSIC, {"grid": 3, "num_masks": 31, "seed": 0}),
 }
 ATTRIBUTIONS = (
     *(vis.Saliency, vis.GradientTimesInput, vis.SmoothGrad, vis.IntegratedGradients, vis.GuidedGradCAM),
     *(vis.ExpectedGradients, vis.BlurIntegratedGradients, vis.GuidedIntegratedGradients, vis.LRP, vis.DeepLIFT),
 )
-SEEDED = ["smooth_grad", "smooth_grad_square", "var_grad", "expected_gradients", "rise"]
+SEEDED = [
+    *("smooth_grad", "smooth_grad_square", "var_grad", "expected_gradients", "rise", "rise_of_features"),
+    *("shapley_sampled", "kernel_shap", "lime", "sobol", "hsic"),
+]
 every_method = pytest.mark.parametrize("name", METHODS)
 # One of each family at once, the others where there is time: `slow`.
 QUICK = ["saliency", "integrated_gradients", "grad_cam", "score_cam", "occlusion"]
@@ -151,7 +164,7 @@ def test_neighbours_do_not_matter(name, explainers, maps, images):
 )
 @every_method
 def test_channels_first_is_channels_last_transposed(name, maps, images):
-    own = {"background": np.moveaxis(BACKGROUND, -1, 1)} if name == "expected_gradients" else {}
+    own = {key: np.moveaxis(BACKGROUND, -1, 1) for key, value in METHODS[name][1].items() if value is BACKGROUND}
     got = made(name, small_cnn("channels_first"), **own)(np.moveaxis(images, -1, 1), [1, 0, 2])
     close(np.moveaxis(got, 1, -1) if METHODS[name][0] in ATTRIBUTIONS else got, maps[name])
 
@@ -239,6 +252,17 @@ LINEAR = {
         lambda x, w: of_channels((w * x).sum(axis=(1, 2)) / ((w * x).sum(axis=(1, 2, 3)) + 1)[:, None], x),
     ),
     "occlusion": ({"patch": 1, "stride": 1, "baseline": 0.5}, lambda x, w: (w * (x - 0.5)).sum(axis=-1)),
+    "occlusion_of_features": (
+        {"features": np.arange(12).reshape(4, 3), "baseline": 0.5},
+        lambda x, w: (w * (x - 0.5)).sum(axis=-1),
+    ),
+    "shapley": ({"features": None, "baseline": 0.5}, lambda x, w: (w * (x - 0.5)).sum(axis=-1)),
+    "shapley_of_background": (
+        {"features": None, "baseline": np.full((2, 4, 3, 2), [[[[0.2]]], [[[0.8]]]])},
+        lambda x, w: (w * (x - 0.5)).sum(axis=-1),
+    ),
+    "kernel_shap": ({"features": None, "baseline": 0.5}, lambda x, w: (w * (x - 0.5)).sum(axis=-1)),
+    "lime": ({"features": None, "baseline": 0.5, "alpha": 0.0}, lambda x, w: (w * (x - 0.5)).sum(axis=-1)),
     "rise": (  # everything visible: the score itself; masks are checked with the formulas
         {"probability": 1.0},
         lambda x, w: np.broadcast_to(((w * x).sum(axis=(1, 2, 3)) + 1)[:, None, None], x.shape[:3]),

@@ -147,14 +147,14 @@ class Permutations:
 class Regression:
     """Coalitions whose scores are fitted by a sum over the features shown, weighted as Shapley values want it.
 
-    Sizes of coalitions of which all fit into the budget are taken whole, the smallest and the largest first; from the
-    others pairs are drawn, a coalition and what it leaves out. A coalition that is drawn twice is evaluated once.
+    Coalitions of one feature, and of all but one, are always taken; the next sizes whole as far as the budget goes;
+    from the others pairs are drawn, a coalition and what it leaves out. None is evaluated twice.
 
     Source: Lundberg & Lee 2017, equation 5 and theorem 2; pairs: Covert & Lee 2021, "Improving KernelSHAP", section 4.
 
     Args:
         count: The number of features, at least 2.
-        budget: How many coalitions may be evaluated.
+        budget: How many coalitions may be evaluated, more than 2 * count or all there are.
         seed: Of the draws.
     """
 
@@ -169,12 +169,8 @@ class Regression:
         """Returns `(masks, weights, pairs, times)`: the pair of each, -1 if not drawn, and how often each was."""
         sizes, left = list(range(1, self.count // 2 + 1)), self.budget
         masks, weights = [], []
-        while sizes:
+        while sizes and (not masks or self._fits(sizes, left)):
             number, mass = self._number(sizes[0]), self._mass(sizes[0])
-            rest = sum(map(self._mass, sizes))
-            has_all = sum(map(self._number, sizes)) <= left
-            if not has_all and (number > left or left * mass / rest < number):
-                break
             found = _of_size(self.count, sizes.pop(0))
             masks.append(found)
             weights.append(np.full(len(found), mass / number))
@@ -186,6 +182,11 @@ class Regression:
             weights.append(np.repeat(times / times.sum() * sum(map(self._mass, sizes)) / 2, 2))
         drawn = np.concatenate([np.full(whole, -1), np.repeat(np.arange(len(pairs)), 2)])
         return np.concatenate(masks), np.concatenate(weights), drawn, times
+
+    def _fits(self, sizes, left):
+        """Tells whether the first of some sizes is taken whole: all are, or it gets no more than its share."""
+        number, share = self._number(sizes[0]), self._mass(sizes[0]) / sum(map(self._mass, sizes))
+        return sum(map(self._number, sizes)) <= left or number <= left * share
 
     def _number(self, size):
         """Returns how many coalitions have a size, or leave so many features out."""
@@ -211,11 +212,6 @@ class Regression:
     def _inverse(self):
         shown = self.masks.astype("float64")
         normal = shown.T @ (self.weights[:, None] * shown)
-        if np.linalg.matrix_rank(normal, hermitian=True) < self.count:
-            raise ValueError(
-                f"`num_samples` must tell {self.count} features apart. Received: {self.budget + 2}, too few for that. "
-                f"Give at least {4 * self.count + 2}, or fewer features."
-            )
         return np.linalg.inv(normal)
 
     def _fit(self, right, total):

@@ -114,8 +114,9 @@ class Dependence:
 def _criterion(scores, masks):
     distances = np.abs(scores[:, None] - scores)
     width = np.median(distances[np.triu_indices(len(scores), 1)])
-    if width == 0:  # most scores are alike
-        width = distances.mean() or 1.0
+    if distances.max() == 0:
+        return np.zeros(masks.shape[1])
+    width = width or distances.mean()  # where most scores are alike
     kernel = np.exp(-((distances / width) ** 2) / 2)
     # -|x - x'| of values that are 0 or 1 is 2 x x', but for parts that centring takes away.
     centred = masks - masks.mean(axis=0)

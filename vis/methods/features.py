@@ -192,6 +192,7 @@ class FeatureExplainer(PerturbationExplainer):
             masks = np.concatenate([np.zeros((1, masks.shape[1]), masks.dtype), masks])
         rows = players.rows(task.batch, indices, masks)
         found = task.scores_of(SCORES, rows.count, inputs=rows)
+        _check_scores(found)
         found = found.reshape(len(indices), len(masks), players.versions).mean(axis=2, dtype="float64")
         return (found[:, 1:], found[:, 0]) if self.asks_baseline else (found, np.nan)
 
@@ -418,6 +419,15 @@ def _tell_of_zero(name, values, vocabulary):
         warn_of_wide_columns(name, values)
     elif not vocabulary:
         warn_of_far_zero(name, values)
+
+
+def _check_scores(scores):
+    if not np.isfinite(scores).all():
+        raise FloatingPointError(
+            f"The model's score is NaN or infinite for {int((~np.isfinite(scores)).sum())} of {scores.size} inputs "
+            "with hidden features. Give another `baseline=`: for a text the id of the mask token, as a text of "
+            "padding only may have no score."
+        )
 
 
 def _check_versions(parts):

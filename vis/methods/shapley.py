@@ -155,7 +155,7 @@ class KernelSHAP(FeatureExplainer):
             steps, tokens, 8 x 8 cells of an image, 4 x 4 x 4 of a volume.
         baseline: What stands where a feature is hidden, see `vis.ShapleyValues`: a number, an array, `"mean"`, `"blur"`
             or a background. Default 0.0.
-        num_samples: How many coalitions are evaluated of each sample, at most; at least 2 * features + 2. Times the
+        num_samples: How many coalitions are evaluated of each sample, at most; at least 2 * features + 6. Times the
             size of a background. Default 1024.
         seed: Seed of the coalitions. Default `None`: others at each call.
         output_layer: Layer whose units are explained. Default `None`: the model's output.
@@ -199,9 +199,10 @@ class KernelSHAP(FeatureExplainer):
         """Returns coalitions for least squares."""
         if count == 1:
             return Everything(1)
-        if self._num_samples < min(2 * count + 2, 2**count):
+        least = min(2 * count + 6, 2**count)
+        if self._num_samples < least:
             raise ValueError(
-                f"`num_samples` must be at least {min(2 * count + 2, 2**count)} for {count} features. Received: "
-                f"{self._num_samples}. Give more, or fewer features (`features=`)."
+                f"`num_samples` must be at least {least} for {count} features. Received: {self._num_samples}. Give "
+                "more, or fewer features (`features=`)."
             )
         return Regression(count, self._num_samples - 2, seed)
