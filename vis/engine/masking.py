@@ -270,6 +270,34 @@ class Hiding:
         return rows
 
 
+def fill_for(fill, values, form="channels_last", has_channels=True, name="baseline"):
+    """Returns what is shown in place of hidden positions, as `Hiding` takes it: with its channels last.
+
+    Args:
+        fill: A `Background`, or what `read_fill` takes.
+        values: The input `(N, ...)`.
+        form: Where its channels are.
+        has_channels: Whether it has any.
+        name: What messages call the fill.
+
+    Raises:
+        ValueError: It does not fit the input.
+    """
+    moves = has_channels and form == "channels_first"
+    if isinstance(fill, Background):
+        if fill.samples.shape[1:] != values.shape[1:]:
+            raise ValueError(
+                f"A background must hold samples of the shape {values.shape[1:]}, as the input is. Received: shape "
+                f"{fill.samples.shape}. Give samples as the model takes them, such as rows of the training data."
+            )
+        samples = _fitting(fill.samples, values.dtype, name)
+        return Background(np.moveaxis(samples, 1, -1) if moves else samples)
+    if isinstance(fill, str) and not has_channels and values.ndim > 2:
+        return Values(read_fill(fill, values[..., None], name=name)[..., 0])
+    array = read_fill(fill, values, form, name)
+    return Values(np.moveaxis(array, 1, -1) if moves else array)
+
+
 def read_fill(baseline, values, form="channels_last", name="baseline") -> np.ndarray:
     """Returns what is shown where a batch of values is hidden, in their shape.
 

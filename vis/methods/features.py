@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vis.engine.inputs import named_input
-from vis.engine.masking import Background, Values, read_fill, warn_of_far_zero, warn_of_wide_columns
+from vis.engine.masking import Background, fill_for, warn_of_far_zero, warn_of_wide_columns
 from vis.engine.players import Part, Players, cells, numbered
 from vis.engine.requests import SCORES
 from vis.engine.tokens import no_token, plain_inputs
@@ -22,7 +22,7 @@ from vis.methods.perturbation import PerturbationExplainer, check_ids
 from vis.methods.regions import import_segmentation
 from vis.utils.hints import first_text
 from vis.utils.seeds import fresh_seed
-from vis.utils.validation import check_count, check_numeric, check_unmasked, is_integer, listed, shown
+from vis.utils.validation import check_count, check_unmasked, is_integer, listed, shown
 
 if TYPE_CHECKING:
     import keras
@@ -250,7 +250,7 @@ class FeatureExplainer(PerturbationExplainer):
         labels, counts = numbered(self._labels(name, features, values, shape), kept)
         if not counts.all():
             raise ValueError(f"`{name}` must hold a feature in each sample. Received: a sample of padding only.")
-        fill = self._fill(batch, index, baseline)
+        fill = self._fill(batch, index, baseline, has_channels)
         return Part(index, labels, np.broadcast_to(counts, batch.count), fill, has_channels)
 
     def _labels(self, name, features, values, shape):
@@ -273,24 +273,22 @@ class FeatureExplainer(PerturbationExplainer):
             )
         return features[None] if features.shape == shape else features
 
-    def _fill(self, batch, index, baseline):
+    def _fill(self, batch, index, baseline, has_channels):
         """Returns what is shown in place of features, as `vis.engine.masking.Values` or `Background`."""
-        values, form, vocabulary = batch.arrays[index], batch.formats[index], self.vocabulary(batch, index)
+        values, vocabulary = batch.arrays[index], self.vocabulary(batch, index)
         if vocabulary and first_text(getattr(baseline, "samples", baseline)) is not None:
             raise no_token("baseline", baseline, vocabulary)
-        background = _background(baseline, values, batch.layout.names[index])
-        if background is None and np.ndim(baseline) == 0 and not isinstance(baseline, str) and baseline == 0:
-            _tell_of_zero(batch.layout.names[index], values, vocabulary)
-        has_channels = values.ndim > len(self.spatial_shape(batch, index)) + 1
-        moves = has_channels and form == "channels_first"
-        if background is not None:
-            if vocabulary:
-                check_ids(background, vocabulary)
-            return Background(np.moveaxis(background, 1, -1) if moves else background)
-        fill = _plain_fill(baseline, values, form, has_channels, vocabulary)
+        if np.ndim(baseline) == values.ndim and len(baseline) > 1:
+            baseline = Background(baseline)
+        if np.isscalar(baseline) and baseline == 0 and not vocabulary:
+            tell = warn_of_wide_columns if values.ndim == 2 else warn_of_far_zero
+            tell(batch.layout.names[index], values)
+        # ids as floats, which hold fractions too: these are told of
+        given = np.float32(values) if vocabulary else values
+        fill = fill_for(baseline, given, batch.formats[index], has_channels)
         if vocabulary:
-            check_ids(fill, vocabulary)
-        return Values(np.moveaxis(fill, 1, -1) if moves else fill)
+            check_ids(fill.samples if isinstance(fill, Background) else fill.array, vocabulary)
+        return fill
 
 
 @dataclasses.dataclass(eq=False)
@@ -388,37 +386,6 @@ def _for_inputs(name, given, batch, model, indices):
             f"{shown(given)}."
         )
     return dict.fromkeys(indices, given)
-
-
-def _background(baseline, values, name):
-    """Returns a set of samples to put in place of features, or `None` for a single baseline."""
-    if isinstance(baseline, Background):
-        samples = baseline.samples
-    elif isinstance(baseline, str) or np.ndim(baseline) != values.ndim or len(baseline) == 1:
-        return None
-    else:
-        samples = check_numeric("baseline", baseline)
-    if samples.shape[1:] != values.shape[1:]:
-        raise ValueError(
-            f"A background must hold samples of the shape {values.shape[1:]}, as `{name}` does. Received: shape "
-            f"{samples.shape}. Give samples as the model takes them, such as rows of the training data."
-        )
-    whole = values.dtype.kind != "f"
-    return read_fill(samples, np.empty(samples.shape, values.dtype)) if whole else samples
-
-
-def _plain_fill(baseline, values, form, has_channels, vocabulary):
-    if isinstance(baseline, str) and not has_channels and values.ndim > 2:
-        return read_fill(baseline, values[..., None])[..., 0]
-    # as floats, which hold fractions too: these are told of as ids
-    return read_fill(baseline, np.float32(values) if vocabulary else values, form)
-
-
-def _tell_of_zero(name, values, vocabulary):
-    if not vocabulary and values.ndim == 2:
-        warn_of_wide_columns(name, values)
-    elif not vocabulary:
-        warn_of_far_zero(name, values)
 
 
 def _check_scores(scores):

@@ -15,7 +15,7 @@ import numpy as np
 from keras import tree
 
 from vis.engine.imputation import Imputation
-from vis.engine.masking import Background, Hiding, Masking, Masks, Values, read_fill
+from vis.engine.masking import Background, Hiding, Masking, Masks, Values, fill_for
 from vis.engine.requests import SCORES
 from vis.methods.perturbation import PerturbationExplainer
 from vis.utils.validation import check_count, check_numeric, listed, shown
@@ -253,8 +253,6 @@ class Samples:
         if isinstance(fill, Imputation):
             self._check_imputable()
             return fill
-        if isinstance(fill, Background):
-            return self._read_background(fill)
         if isinstance(fill, str) and fill == "road":
             self._check_imputable()
             return Imputation()
@@ -264,11 +262,7 @@ class Samples:
                 f"`fill` of a text must be a token id. Received: {fill!r}. Take the id of the tokenizer's mask or "
                 "padding token, such as `fill=0` (in `vis.evaluate`, `fills=(0,)`)."
             )
-        if isinstance(fill, str) and not self.has_channels and values.ndim > 2:
-            return Values(read_fill(fill, values[..., None], name="fill")[..., 0])
-        array = read_fill(fill, values, batch.formats[self.index], "fill")
-        is_first = self.has_channels and batch.formats[self.index] == "channels_first"
-        return Values(np.moveaxis(array, 1, -1) if is_first else array)
+        return fill_for(fill, values, batch.formats[self.index], self.has_channels, "fill")
 
     def _check_imputable(self):
         values = self.task.batch.arrays[self.index]
@@ -277,15 +271,6 @@ class Samples:
                 "`fill='road'` means neighbours that are images, signals or volumes of floats. Received: an input "
                 f"{values.shape} of {values.dtype}. Give a number, an array or a `vis.metrics.Background`."
             )
-
-    def _read_background(self, fill):
-        given, shape = fill.samples, self.task.batch.arrays[self.index].shape[1:]
-        if given.shape[1:] != shape:
-            raise ValueError(
-                f"A background must hold samples of the shape {shape}, as the input is. Received: shape {given.shape}."
-            )
-        is_first = self.has_channels and self.task.batch.formats[self.index] == "channels_first"
-        return Background(np.moveaxis(given, 1, -1) if is_first else given)
 
     def scores(self, fill, count, hidden, quiet=False) -> np.ndarray:
         """Returns the scores where positions are hidden, averaged over the versions of the fill.
