@@ -52,6 +52,8 @@ PICTURES = {
     "steering_edits.png": ("steering/steering", "steering_edits.png"),
     "steering_saliency.png": ("steering/steering", "steering_saliency.png"),
     "steering_signed.png": ("steering/steering", "steering_signed.png"),
+    "tabular_all_patients.png": ("tabular/explain_patients", "all_patients.png"),
+    "tabular_one_patient.png": ("tabular/explain_patients", "one_patient.png"),
     "text_deletion.png": ("text/deletion", "deletion.png"),
     "text_heads.png": ("text/attention_heads", "heads.png"),
     "text_similar.png": ("text/similar_sentences", "similar.png"),

@@ -103,7 +103,9 @@ def least_squares_row():
     made, scores = time.perf_counter(), np.random.default_rng(0).random((4, len(design.masks)))
     design.values(scores, scores[:, 0], scores[:, 1])
     solved = time.perf_counter()
-    print(f"design of 1,024 samples: {1000 * (made - start):.1f} ms, solved: {1000 * (solved - made):.1f} ms", flush=True)
+    print(
+        f"design of 1,024 samples: {1000 * (made - start):.1f} ms, solved: {1000 * (solved - made):.1f} ms", flush=True
+    )
 
 
 def peak(samples):

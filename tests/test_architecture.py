@@ -33,6 +33,7 @@ FLOORS = {
     "vis.utils.outputs": 1,
     "vis.losses": 1,
     "vis.targets": 1,
+    "vis.feature_plots": 1,
     "vis.plotting": 1,
     "vis.regularizers": 1,
     "vis.grad_modifiers": 1,

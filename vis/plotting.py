@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vis.feature_plots import bar, beeswarm, dependence, force, waterfall  # noqa: F401 - their other home
 from vis.utils.files import gif_frame, write_gif
 from vis.utils.heatmaps import SIGNS, WHY_FLAT, heatmap
 from vis.utils.images import resize, to_bytes
