@@ -20,6 +20,7 @@ from vis.engine.memory import Memory
 from vis.engine.network import Network, mixed_rows
 from vis.engine.probabilities import activates_to_probabilities, probability_makers
 from vis.engine.requests import is_pair, site
+from vis.engine.rest import Rest, rest_after
 from vis.engine.surrogates import has_own_activation
 from vis.engine.survey import keeps_rows, survey
 from vis.engine.tasks import Task
@@ -192,6 +193,22 @@ class Evaluator:
 
         key = (request, formula, layout.key)
         return self.memory.once("functions", lambda: backend.compile_rows(evaluate, self.model.variables), key)
+
+    def rest(self, at) -> Rest | None:
+        """Returns the rest of the network after a site whose output was read, or `None` where it cannot be run alone.
+
+        With backward rules it cannot: those of a layer may belong to the layer before.
+        """
+        return self.memory.once("rest", lambda: self._find_rest(at), at)
+
+    def _find_rest(self, at):
+        if at.part != "output" or self.network.calls.get(at.key) != 1 or self.composite is not None:
+            return None
+        if self.output is not None and (self.output.part != "output" or self.output.call != -1):
+            return None
+        wanted = self.left_out() + ([] if self.output is None else [self.output.layer(self.model)])
+        rest = rest_after(self.model, at.place)
+        return rest if rest is not None and rest.holds(wanted) else None
 
     def units(self, batch) -> int:
         """Returns the number of output units; a model without a graph is run on one sample."""
