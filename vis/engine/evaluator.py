@@ -153,9 +153,13 @@ class Evaluator:
         batch_size = check_count("batch_size", batch_size, 1)
         batch = self.ready(read_inputs(self.model, inputs))
         self._tell_of_bytes(batch)
+        return Task(self, batch, self.goal(batch, target), batch.layout.fixed_size or batch_size, verbose)
+
+    def goal(self, batch, target):
+        """Returns a target of the user's for inputs, checked, see `task`."""
         goal = read_goal(target, batch.count, lambda: self.units(batch), self._words_output())
         self._check_goal(batch, goal)
-        return Task(self, batch, goal, batch.layout.fixed_size or batch_size, verbose)
+        return goal
 
     def _tell_of_bytes(self, batch):
         """Says once that inputs look like pictures as files hold them, which nothing in the model scales."""
