@@ -18,6 +18,9 @@ from vis.engine.probabilities import is_rearranging
 from vis.utils.contexts import Again
 from vis.utils.internals import run, steps
 
+# Whose models are called as their graph is: those of keras-hub refuse words before, and do no more.
+_KERAS = ("keras", "keras_hub")
+
 # Layers of which each output is a sum of inputs times constants, and a constant, when they are not trained.
 _AFFINE = (
     *(*LINEAR, *CONVOLUTIONS, keras.layers.Flatten, keras.layers.Reshape, keras.layers.Permute, keras.layers.Dropout),
@@ -194,7 +197,7 @@ def _depends_only(tensor, given):
 
 def _runs_as_graph(model):
     """Tells whether a call of a model is that of its graph, and not of code of one's own."""
-    inherited = [getattr(type(model), name).__module__.split(".")[0] == "keras" for name in ("call", "__call__")]
+    inherited = [getattr(type(model), name).__module__.split(".")[0] in _KERAS for name in ("call", "__call__")]
     return has_graph(model) and all(inherited) and "call" not in vars(model)
 
 
