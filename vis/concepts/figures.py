@@ -1,0 +1,73 @@
+"""Pictures of concepts: their best pieces, and where they are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vis.plotting import as_pictures, overlay
+from vis.utils.validation import check_numeric
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.figure import Figure
+
+_INCHES = 1.0
+
+
+def concept_figure(
+    best: Sequence[np.ndarray],
+    images: np.ndarray | None = None,
+    maps: np.ndarray | None = None,
+    importances: np.ndarray | None = None,
+) -> Figure:
+    """Returns a figure: a row a concept.
+
+    Args:
+        best: The best pieces of each concept, `(count, h, w, C)`.
+        images: Images `(N, H, W, C)`, or `None`.
+        maps: `(N, H, W, concepts)`, for the images.
+        importances: `(concepts,)`, which order the rows, or `None`.
+    """
+    order, words = list(range(len(best))), [f"concept {k}" for k in range(len(best))]
+    if importances is not None:
+        worth = check_numeric("importances", importances)
+        if worth.shape != (len(best),):
+            raise ValueError(
+                f"`importances` must be one for each of {len(best)} concepts. Received: shape {worth.shape}. Of "
+                "several images take the mean, `importances.mean(axis=0)`."
+            )
+        order = list(np.argsort(-worth, kind="stable"))
+        words = [f"{word}\n{value:.2f}" for word, value in zip(words, worth)]
+    rows = [[*_panels(best[k]), *_overlays(images, maps, k)] for k in order]
+    return _drawn(rows, [words[k] for k in order])
+
+
+def _panels(crops):
+    return list(as_pictures(crops))
+
+
+def _overlays(images, maps, concept):
+    if images is None or maps is None:
+        return []
+    own = maps[..., concept]
+    top = maps.max(axis=(1, 2, 3)).reshape(-1, 1, 1)  # concepts of one image are drawn on one scale
+    return list(overlay(images, own / np.where(top, top, 1), cmap="inferno"))
+
+
+def _drawn(rows, words):
+    from vis.utils.figures import ShownFigure
+
+    columns = max(map(len, rows))
+    figure = ShownFigure(figsize=(_INCHES * columns + 1.2, _INCHES * len(rows) + 0.2), layout="constrained")
+    axes = figure.subplots(len(rows), columns, squeeze=False)
+    for line, panels, word in zip(axes, rows, words):
+        for axis in line:
+            axis.set(xticks=[], yticks=[])
+            axis.spines[:].set_visible(False)
+        for axis, panel in zip(line, panels):
+            axis.imshow(panel)
+        line[0].set_ylabel(word, rotation=0, ha="right", va="center", fontsize=9)
+    return figure
