@@ -82,9 +82,15 @@ def coloured(photo, values):
     return (1 - alpha) * (0.5 + grey / 2) + alpha * SIGNED((values + 1) / 2)[..., :3]
 
 
-def reach(values, mask, distances):
-    """Returns how much of a map's absolute values is within each distance of a mask, 0 to 1."""
-    far, sizes = distance_to(mask), np.abs(values)
+def reach(values, far, distances):
+    """Returns how much of a map's absolute values is within each distance, 0 to 1.
+
+    Args:
+        values: `(H, W)`.
+        far: How far each pixel is, `(H, W)`.
+        distances: Numbers.
+    """
+    sizes = np.abs(values)
     return np.array([sizes[far <= distance].sum() for distance in distances]) / sizes.sum()
 
 
@@ -120,18 +126,18 @@ def draw_edges(photo, probabilities, masks, found):
     return figure
 
 
-def draw_reach(masks, maps):
+def draw_reach(far, maps):
     """Returns a figure: a curve for each band, of how much of its map lies within a distance.
 
     Args:
-        masks: Dict from words to bands `(256, 256)`.
+        far: Dict from words to how far each pixel is from the band, `(256, 256)`.
         maps: `(bands, 256, 256)`.
     """
     figure = Figure(figsize=(5.5, 3.4), layout="constrained")
     axis, distances = figure.subplots(), np.arange(0, 161, 4)
-    for number, ((words, mask), values) in enumerate(zip(masks.items(), maps)):
-        axis.plot(distances, reach(values, mask, distances), color=f"C{number}", label=words)
-        even = reach(np.ones_like(values), mask, distances)
+    for number, ((words, pixels), values) in enumerate(zip(far.items(), maps)):
+        axis.plot(distances, reach(values, pixels, distances), color=f"C{number}", label=words)
+        even = reach(np.ones_like(values), pixels, distances)
         axis.plot(distances, even, ":", color=f"C{number}", label="if it were even" if number == 0 else None)
     axis.set(xlabel="pixels from the stretch", ylabel="share of the map", xlim=(0, 160), ylim=(0, 1))
     axis.legend(frameon=False, fontsize=8)
@@ -154,14 +160,14 @@ def main(arguments=None):
     steps, stride = (4, 32) if options.quick else (50, 8)
     together = np.repeat(images, len(masks), axis=0)
     found = dict(explain(model, together, np.stack(list(masks.values())), steps, stride))
-    shares = found["integrated gradients"]
+    shares, far = found["integrated gradients"], {words: distance_to(mask) for words, mask in masks.items()}
     for (words, mask), hidden, values in zip(masks.items(), found["occlusion, 32 pixels"], shares):
-        near, wide = reach(values, mask, [16, 48])
+        near, wide = reach(values, far[words], [16, 48])
         print(f"{words:23s} {probabilities[mask].mean():.2f} person; hiding costs {hidden.min():.2f} to ", end="")
         print(f"{hidden.max():.2f}; {near:.2f} of the gradients within 16 pixels, {wide:.2f} within 48")
     drawn = {**found, "integrated gradients": in_cells(shares)}
     draw_edges(photos[0], probabilities, masks, drawn).savefig(options.output / "edge.png", dpi=110)
-    draw_reach(masks, shares).savefig(options.output / "reach.png", dpi=110)
+    draw_reach(far, shares).savefig(options.output / "reach.png", dpi=110)
     print(f"wrote {options.output / 'edge.png'} and {options.output / 'reach.png'}")
 
 
