@@ -68,7 +68,7 @@ def explain(model, images, masks, steps, stride):
 
 
 def in_cells(maps, edge=8):
-    """Returns maps `(N, 256, 256)` with the sum of each square cell on all its pixels, so that grains of both signs cancel."""
+    """Returns maps `(N, 256, 256)` with the sum of each cell on all of its pixels: grains of both signs cancel."""
     count, height, width = maps.shape
     sums = maps.reshape(count, height // edge, edge, width // edge, edge).sum(axis=(2, 4))
     return np.kron(sums, np.ones((1, edge, edge)))
