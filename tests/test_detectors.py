@@ -74,8 +74,7 @@ WANTED = {"classes": [2, 0, 1, 1], "probabilities": np.abs(zoo.draw(4, CLASSES, 
 
 
 def scored(model, x, target):
-    rows = [ops.convert_to_tensor(row) for row in target.arrays(len(x))]
-    return value_of(target.function(model(x), *rows))
+    return target.score(model(x))
 
 
 @pytest.mark.parametrize("decoding", [decode, without_objectness])
@@ -408,6 +407,13 @@ def test_what_is_no_value_of_that_kind_is_refused(make, words):
     with pytest.raises(TypeError, match=words) as error:
         make()
     assert len(str(error.value)) < 400
+
+
+def test_what_decode_raises_says_where_it_came_from():
+    model, x = detector()
+    with pytest.raises(KeyError, match="boxes") as error:
+        vis.Saliency(model)(x, Box(BOXES, 0, lambda outputs: outputs["boxes"]))
+    assert "raised by `decode`, called on the model's outputs, of shape {'place'" in error.value.__notes__[0]
 
 
 def test_anchors_that_do_not_fit_are_refused():

@@ -68,6 +68,20 @@ class Target:
                 )
         return self._rows(count)
 
+    def score(self, outputs: Any) -> np.ndarray:
+        """Returns the number that is explained of each sample, float32 `(N,)`: to look at before it is explained.
+
+        Args:
+            outputs: What the model returns for the N samples, tensors or arrays: `model(inputs)`.
+
+        Raises:
+            ValueError: There are rows for another number of samples, or they do not fit the outputs.
+        """
+        outputs = tree.map_structure(ops.convert_to_tensor, outputs)
+        self.check(outputs)
+        rows = map(ops.convert_to_tensor, self.arrays(len(tree.flatten(outputs)[0])))
+        return ops.convert_to_numpy(ops.cast(self.function(outputs, *rows), "float32"))
+
     def _rows(self, count):
         return self._arrays
 
@@ -279,7 +293,7 @@ class _Detection:
 
     def decoded(self, outputs):
         """Returns boxes `(B, P, 4)`, class scores `(B, P, classes)` and objectness `(B, P)`, or 1.0 for that."""
-        parts = self.decode(tree.map_structure(_as_float32, outputs))
+        parts = self._parts(outputs)
         shapes = [tuple(part.shape) for part in parts] if _are_tensors(parts) else []
         batch = tree.flatten(outputs)[0].shape[0]
         boxes, scores, objectness = [*shapes, None, None, None][:3]
@@ -292,6 +306,14 @@ class _Detection:
             )
         parts = [ops.cast(part, "float32") for part in parts]
         return parts if len(parts) == 3 else [*parts, 1.0]
+
+    def _parts(self, outputs):
+        try:
+            return self.decode(tree.map_structure(_as_float32, outputs))
+        except Exception as error:  # the user's code, it may raise anything
+            shapes = tree.map_structure(lambda tensor: tuple(tensor.shape), outputs)
+            error.add_note(f"It was raised by `decode`, called on the model's outputs, of shape {shapes}.")
+            raise
 
 
 def _are_tensors(parts):
