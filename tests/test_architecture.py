@@ -54,6 +54,8 @@ FLOORS = {
     "vis.engine.designs": 3,
     "vis.engine.sensitivity": 3,
     "vis.engine.tasks": 3,
+    "vis.engine.rest": 3,
+    "vis.engine.onward": 3,
     "vis.engine.tokens": 3,
     "vis.engine.evaluator": 3,
     "vis.engine.graph": 3,

@@ -76,6 +76,40 @@ def test_value_and_grad_at_several_tensors_and_the_inputs_in_one_pass():
     assert len(passes) <= 3  # JAX traces the function to learn of shapes and of ways; nothing runs twice
 
 
+def test_several_scores_share_the_computation():
+    x = ops.convert_to_tensor(np.array([[1.0, 2.0], [3.0, 4.0]], "float32"))
+    passes = []
+
+    def function(mark, inputs):
+        passes.append(1)
+        own, other = inputs
+        inner = mark("inner", ops.square(own))
+        return ops.stack([ops.sum(inner, -1), ops.prod(inner, -1), inner[:, 0]], axis=-1), own
+
+    found = backend.value_and_grad_at(function, [("inner", -1)], [x, ops.ones((2, 1))], count=3)
+    score, aux, (value,), (gradient,), (at_input, nothing) = found
+    assert value_of(score).tolist() == [[5.0, 4.0, 1.0], [25.0, 144.0, 9.0]]
+    assert value_of(aux).tolist() == value_of(x).tolist() and value_of(value).tolist() == [[1, 4], [9, 16]]
+    expected = np.array([[[1, 1], [4, 1], [1, 0]], [[1, 1], [16, 9], [1, 0]]])  # (samples, scores, ...)
+    assert value_of(gradient).tolist() == expected.tolist()
+    assert value_of(at_input).tolist() == (expected * 2 * value_of(x)[:, None]).tolist()
+    assert nothing is None
+    assert len(passes) <= 3  # see above
+
+
+def test_several_scores_within_a_compiled_function():
+    def function(x):
+        scores = backend.value_and_grad_at(lambda mark, own: (ops.square(own[0]), ()), [], [x], count=2)
+        return scores[0], scores[-1][0]
+
+    run = backend.compile(function, [])
+    x = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], "float32")
+    for _ in range(3):
+        score, gradient = run(x)
+        assert value_of(score).tolist() == (x**2).tolist()
+        assert value_of(gradient).tolist() == [(np.diag(2 * row)).tolist() for row in x]
+
+
 def test_disconnected_gradients_are_none():
     x = ops.ones((2, 3))
     assert backend.value_and_grad(lambda x: (ops.zeros((2,)) + 1.0, ()), x)[2] is None

@@ -16,6 +16,7 @@ from keras import ops, tree
 from zoo.registry import ARCHITECTURES
 
 import vis
+from vis.engine.onward import Onward
 from vis.utils.validation import VisualizationWarning
 
 pytest.importorskip("keras_hub", reason="keras-hub is an extra of the tests: zoo")
@@ -142,6 +143,39 @@ def test_class_activation_maps(architecture):
     np.testing.assert_allclose(changed[far], maps[0], atol=1e-4 * scale + 1e-12)
     if np.abs(maps[far] - maps[0]).max() > 2e-4 * scale:  # a deep random network may see all samples alike
         assert np.abs(changed[far] - maps[far]).max() > 1e-4 * scale
+
+
+# Where a way leads around the layer (within an encoder's code, by a mask or another input), or code of one's own runs.
+WHOLE = {
+    *("hub.vit", "hub.deit", "hub.dinov2", "hub.siglip", "hub.clip", "hub.sam", "hub.retinanet", "hub.d_fine"),
+    *("hub.bert", "hub.whisper", "packages.tcn"),
+}
+QUICK = ("applications.mobilenet", "hub.gpt2")
+SOME = [pytest.param(one, id=one.name, marks=[] if one.name in QUICK else [pytest.mark.zoo]) for one in ARCHITECTURES]
+
+
+@pytest.mark.filterwarnings("ignore:The map is that of layer")
+@pytest.mark.parametrize("architecture", SOME)
+def test_the_rest_after_the_layer_gives_what_the_whole_network_gives(architecture, monkeypatch):
+    model, inputs = made(architecture)
+    explainer = vis.HiResCAM(model)
+    task = explainer.evaluator.task(inputs, architecture.target)
+    at, _, results = next(explainer.evaluated(task))
+    (outputs,) = results["activations"]  # of all samples: they are few
+    other = np.random.default_rng(0).normal(0, 1, outputs.shape).astype("float32")
+
+    def found():
+        onward = Onward(task, at, outputs)
+        gradients = [part[-1] for part in onward.gradients(1, lambda images, numbers: other[images])]
+        scores = onward.scores_of(1, lambda images, numbers: other[images])
+        return onward.rest, onward.scores(), scores, np.concatenate(gradients)
+
+    rest, *got = found()
+    monkeypatch.setattr(type(explainer.evaluator), "rest", lambda self, at: None)
+    _, *expected = found()
+    assert (rest is None) == (architecture.name in WHOLE)
+    for one, wanted in zip(got, expected):
+        np.testing.assert_allclose(one, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
 
 
 @pytest.mark.parametrize("architecture", [case for case in CASES if case.values[0].target == 1])

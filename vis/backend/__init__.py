@@ -41,20 +41,24 @@ def value_and_grad(function, inputs):
     return _framework.value_and_grad(function, inputs)
 
 
-def value_and_grad_at(function, marks, inputs=()):
+def value_and_grad_at(function, marks, inputs=(), count=None):
     """Differentiates a per-sample score with respect to tensors inside its computation, and to its inputs.
+
+    Several scores share the computation, and each one's gradient is taken after the other.
 
     Args:
         function: `function(mark, inputs) -> (score (N,), aux)`. It must pass each inner tensor through
             `mark(key, tensor)` and go on with what that returns.
         marks: Pairs `(key, call)`: which passage under the key counts, if there are several; -1 for the last.
         inputs: A structure of tensors. Default: none.
+        count: How many scores each sample has: they are `(N, count)` then, and a gradient is `(N, count, ...)`.
+            Default `None`: one.
 
     Returns:
         `(score, aux, values, gradients, input_gradients)`: values and gradients are lists in the order of the marks,
         the last has the structure of the inputs. A gradient is `None` where the score does not depend on the value.
     """
-    return _framework.value_and_grad_at(function, list(marks), inputs)
+    return _framework.value_and_grad_at(function, list(marks), inputs, count)
 
 
 def with_gradient(rule, source, x, y):

@@ -11,20 +11,21 @@ from keras import ops, tree
 from vis.utils.contexts import Again
 
 
-def value_and_grad(function, inputs):
-    """Differentiates with respect to inputs, see `vis.backend.value_and_grad`."""
-
-    def total(inputs):
-        score, aux = function(inputs)
-        return jnp.sum(score), (score, aux)
-
-    connected = _depends(lambda inputs: total(inputs)[0], inputs)
-    gradients, (score, aux) = jax.grad(total, has_aux=True)(inputs)
+def value_and_grad(function, inputs, count=None):
+    """Differentiates with respect to inputs, see `vis.backend.value_and_grad`; `count` as of `value_and_grad_at`."""
+    connected = _depends(lambda inputs: jnp.sum(function(inputs)[0]), inputs)
+    score, pull, aux = jax.vjp(function, inputs, has_aux=True)
+    if count is None:
+        (gradients,) = pull(jnp.ones_like(score))
+    else:
+        rows = jnp.eye(count, dtype=score.dtype)  # one score after the other
+        (gradients,) = jax.lax.map(lambda row: pull(jnp.broadcast_to(row, score.shape)), rows)
+        gradients = tree.map_structure(lambda gradient: jnp.moveaxis(gradient, 0, 1), gradients)
     flat = [g if c else None for g, c in zip(tree.flatten(gradients), connected)]
     return score, aux, tree.pack_sequence_as(inputs, flat)
 
 
-def value_and_grad_at(function, marks, inputs=()):
+def value_and_grad_at(function, marks, inputs=(), count=None):
     """Differentiates with respect to inner tensors, see `vis.backend.value_and_grad_at`.
 
     Zeros are added to the tensors, and the score differentiated with respect to these zeros.
@@ -57,7 +58,7 @@ def value_and_grad_at(function, marks, inputs=()):
         return score, (aux, [values[passage] for passage in wanted])
 
     zeros = [jnp.zeros(*specs[key][number]) for key, number in wanted]
-    score, (aux, values), (gradients, input_gradients) = value_and_grad(probed, (zeros, inputs))
+    score, (aux, values), (gradients, input_gradients) = value_and_grad(probed, (zeros, inputs), count)
     return score, aux, values, [gradients[wanted.index(passage)] for passage in wanted], input_gradients
 
 

@@ -31,12 +31,12 @@ def _with_own_gradient(tensor):
     return tf.reshape(tensor, tf.shape(tensor))
 
 
-def value_and_grad_at(function, marks, inputs=()):
+def value_and_grad_at(function, marks, inputs=(), count=None):
     """Differentiates with respect to inner tensors, see `vis.backend.value_and_grad_at`."""
     marked = {}
     inputs = tree.map_structure(tf.identity, inputs)
     with _let_go():
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
+        with tf.GradientTape(persistent=count is not None, watch_accessed_variables=False) as tape:
             tape.watch(inputs)
 
             def mark(key, tensor):
@@ -47,13 +47,36 @@ def value_and_grad_at(function, marks, inputs=()):
 
             score, aux = function(mark, tree.map_structure(_with_own_gradient, inputs))
         values = [marked[key][call] for key, call in marks]
-        return score, aux, values, *_gradients(tape, score, [values, inputs])
+        return score, aux, values, *_gradients(tape, score, [values, inputs], count)
 
 
-def _gradients(tape, score, sources):
-    flat = tape.gradient(score, tree.flatten(sources))
-    dense = [None if g is None else tf.convert_to_tensor(g) for g in flat]  # gather gives IndexedSlices
+def _gradients(tape, score, sources, count=None):
+    flat = tree.flatten(sources)
+    found = tape.gradient(score, flat) if count is None else _gradients_of_several(tape, score, flat, count)
+    dense = [None if g is None else tf.convert_to_tensor(g) for g in found]  # gather gives IndexedSlices
     return tree.pack_sequence_as(sources, dense)
+
+
+def _gradients_of_several(tape, scores, sources, count):
+    """Returns the gradients of each column of scores, side by side on the second axis; a graph holds one loop."""
+    connected = []
+
+    def of(number):
+        upstream = tf.one_hot(tf.fill(tf.shape(scores)[:1], number), count, dtype=scores.dtype)
+        found = tape.gradient(scores, sources, upstream)
+        connected[:] = [gradient is not None for gradient in found]
+        pairs = zip(found, sources)
+        return [tf.zeros((), x.dtype) if gradient is None else tf.convert_to_tensor(gradient) for gradient, x in pairs]
+
+    kinds = [source.dtype for source in sources]
+    found = tf.map_fn(of, tf.range(count), fn_output_signature=kinds, parallel_iterations=1)
+    pairs = zip(found, sources, connected)
+    return [_samples_first(gradient, source, count) if known else None for gradient, source, known in pairs]
+
+
+def _samples_first(gradient, source, count):
+    gradient = tf.ensure_shape(gradient, (count, *source.shape))
+    return tf.transpose(gradient, [1, 0, *range(2, len(gradient.shape))])
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ def value_and_grad(function, inputs):
     return *detached, tree.pack_sequence_as(inputs, flat)
 
 
-def value_and_grad_at(function, marks, inputs=()):
+def value_and_grad_at(function, marks, inputs=(), count=None):
     """Differentiates with respect to inner tensors, see `vis.backend.value_and_grad_at`."""
     marked, flat = {}, tree.flatten(inputs)
 
@@ -29,18 +29,31 @@ def value_and_grad_at(function, marks, inputs=()):
         inputs = tree.map_structure(_leaf, inputs)
         score, aux = function(mark, inputs)
         values = [marked[key][call] for key, call in marks]
-        gradients = torch_gradients(score, [*values, *tree.flatten(inputs)])
+        sources = [*values, *tree.flatten(inputs)]
+        gradients = torch_gradients(score, sources) if count is None else _gradients_of_several(score, sources)
     score, aux, values = tree.map_structure(_detach, (score, aux, values))
     at_inputs = tree.pack_sequence_as(inputs, gradients[len(values) :])
     return score, aux, values, gradients[: len(values)], at_inputs
 
 
-def torch_gradients(score, sources):
-    """Returns the gradients of the summed score, `None` where there is no path."""
+def _gradients_of_several(scores, sources):
+    """Returns the gradients of each column of scores, side by side on the second axis."""
+    found = [torch_gradients(column, sources, keeps=True) for column in scores.unbind(1)]
+    return [None if parts[0] is None else torch.stack(parts, 1) for parts in zip(*found)]
+
+
+def torch_gradients(score, sources, keeps=False):
+    """Returns the gradients of the summed score, `None` where there is no path.
+
+    Args:
+        score: The score.
+        sources: Tensors.
+        keeps: Whether another gradient will be asked for.
+    """
     if not score.requires_grad:
         return [None] * len(sources)
     try:
-        return list(torch.autograd.grad(score.sum(), sources, allow_unused=True))
+        return list(torch.autograd.grad(score.sum(), sources, allow_unused=True, retain_graph=keeps))
     except RuntimeError as error:
         if "modified by an inplace operation" not in str(error):
             raise

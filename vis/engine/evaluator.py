@@ -20,6 +20,7 @@ from vis.engine.memory import Memory
 from vis.engine.network import Network, mixed_rows
 from vis.engine.probabilities import activates_to_probabilities, probability_makers
 from vis.engine.requests import is_pair, site
+from vis.engine.rest import Rest, rest_after
 from vis.engine.surrogates import has_own_activation
 from vis.engine.survey import keeps_rows, survey
 from vis.engine.tasks import Task
@@ -152,9 +153,13 @@ class Evaluator:
         batch_size = check_count("batch_size", batch_size, 1)
         batch = self.ready(read_inputs(self.model, inputs))
         self._tell_of_bytes(batch)
+        return Task(self, batch, self.goal(batch, target), batch.layout.fixed_size or batch_size, verbose)
+
+    def goal(self, batch, target):
+        """Returns a target of the user's for inputs, checked, see `task`."""
         goal = read_goal(target, batch.count, lambda: self.units(batch), self._words_output())
         self._check_goal(batch, goal)
-        return Task(self, batch, goal, batch.layout.fixed_size or batch_size, verbose)
+        return goal
 
     def _tell_of_bytes(self, batch):
         """Says once that inputs look like pictures as files hold them, which nothing in the model scales."""
@@ -192,6 +197,22 @@ class Evaluator:
 
         key = (request, formula, layout.key)
         return self.memory.once("functions", lambda: backend.compile_rows(evaluate, self.model.variables), key)
+
+    def rest(self, at) -> Rest | None:
+        """Returns the rest of the network after a site whose output was read, or `None` where it cannot be run alone.
+
+        With backward rules it cannot: those of a layer may belong to the layer before.
+        """
+        return self.memory.once("rest", lambda: self._find_rest(at), at)
+
+    def _find_rest(self, at):
+        if at.part != "output" or self.network.calls.get(at.key) != 1 or self.composite is not None:
+            return None
+        if self.output is not None and (self.output.part != "output" or self.output.call != -1):
+            return None
+        wanted = self.left_out() + ([] if self.output is None else [self.output.layer(self.model)])
+        rest = rest_after(self.model, at.place)
+        return rest if rest is not None and rest.holds(wanted) else None
 
     def units(self, batch) -> int:
         """Returns the number of output units; a model without a graph is run on one sample."""

@@ -21,9 +21,18 @@ class _UnitsFormula:
     of_units = True
 
     @staticmethod
+    def count(arguments):
+        """Returns the number of targets of each sample, or `None` where there is one without an axis of its own."""
+        return arguments[0].shape[1] if len(arguments[0].shape) > 2 else None
+
+    @staticmethod
     def score(units, arguments):
-        """Returns `(score (B,), chosen weights (B, units))` of outputs `(B, units)`."""
+        """Returns `(score (B,), chosen weights (B, units))` of outputs `(B, units)`.
+
+        Of several targets, the weights are `(B, targets, units)`, and the scores `(B, targets)`.
+        """
         (chosen,) = arguments
+        units = units[:, None] if len(chosen.shape) > 2 else units
         known = backend.concrete(chosen)
         if known is None or not Units(known).is_settled:  # run step by step, a known target needs no search
             best = ops.one_hot(ops.argmax(units, axis=-1), units.shape[-1], dtype="float32")
@@ -66,7 +75,7 @@ class Units:
     """A weighted sum of output units for each sample; of no units: of the highest one.
 
     Args:
-        weights: `(N, units)`.
+        weights: `(N, units)`; of several targets for each sample, `(N, targets, units)`.
     """
 
     formula = _UnitsFormula()  # all such goals are served by one compiled function
@@ -76,9 +85,14 @@ class Units:
         self.weights = weights
 
     @property
+    def targets(self) -> int | None:
+        """The number of targets of each sample, or `None` where there is one, without an axis of its own."""
+        return self.formula.count([self.weights])
+
+    @property
     def is_settled(self) -> bool:
         """Tells whether the units of every sample are known."""
-        return bool(np.all(np.any(self.weights != 0, axis=1)))
+        return bool(np.all(np.any(self.weights != 0, axis=-1)))
 
     def rows(self, indices) -> list:
         """Returns the formula's arguments for some samples."""
@@ -107,7 +121,7 @@ class Custom:
         arrays: Its arrays, for the samples that are explained.
     """
 
-    is_settled = True
+    is_settled, targets = True, None
 
     def __init__(self, target, arrays=()):
         self._target, self._arrays = target, arrays
@@ -144,6 +158,12 @@ class Custom:
     def check_padding(self, kept):
         """Raises where the target asks for a position that is padding, as far as it can tell."""
         self._target.check_padding(kept)
+
+
+def together(goals):
+    """Returns several goals of the same samples as one, or `None` where they are not all of output units."""
+    are_units = all(isinstance(goal, Units) for goal in goals)
+    return Units(np.stack([goal.weights for goal in goals], axis=1)) if are_units else None
 
 
 def read_goal(target, count, units, what):

@@ -89,7 +89,8 @@ class Network:
         Returns:
             Dict of tensors: `score`, and `chosen` (the weights of the output units) if the formula is of units;
             `input_gradients`, a list for those inputs that are not whole numbers; `activations` and `gradients`,
-            or `summaries`, lists in the order of the sites.
+            or `summaries`, lists in the order of the sites. Of several targets, scores are `(B, targets)` and
+            gradients `(B, targets, ...)`.
 
         Raises:
             NoGradientError: The score does not depend on what the gradient is taken of.
@@ -111,10 +112,11 @@ class Network:
 
         marks = [(one.key, one.call) for one in request.sites] if request.gradients else []
         own = [inputs[i] for i in floats]
-        score, found, _, gradients, at_inputs = backend.value_and_grad_at(function, marks, own)
+        count = formula.count(arguments) if formula.of_units else None
+        score, found, _, gradients, at_inputs = backend.value_and_grad_at(function, marks, own, count)
         found = {"score": score, **found}
         if request.inputs:
-            found["input_gradients"] = _at_all(at_inputs, own)
+            found["input_gradients"] = _at_all(at_inputs, own, count)
         if request.summary is not None:
             found["summaries"] = self._summaries(request, found.pop("activations", []), gradients, inputs)
         elif request.gradients:
@@ -370,7 +372,9 @@ class Network:
             score, known = self._score_of_units(formula, self.units(outputs), own, found)
         else:
             score, known = formula.score(outputs, own), {}
-        return score if scale is None else score * scale, known
+        if scale is not None:
+            score = score * ops.reshape(scale, (-1, *[1] * (len(score.shape) - 1)))
+        return score, known
 
     def _score_of_units(self, formula, units, arguments, found):
         score, chosen = formula.score(units, arguments)
@@ -405,12 +409,17 @@ def _noted_in(outputs, output):
     return output
 
 
-def _at_all(gradients, inputs):
+def _at_all(gradients, inputs, count=None):
     """Returns gradients with zeros for inputs that do not matter, unless none does."""
     if all(gradient is None for gradient in gradients):
         raise NoGradientError(_no_gradient("the inputs"))
     pairs = zip(gradients, inputs)
-    return [_float32(ops.zeros_like(tensor) if gradient is None else gradient) for gradient, tensor in pairs]
+    return [_float32(_zeros(tensor, count) if gradient is None else gradient) for gradient, tensor in pairs]
+
+
+def _zeros(tensor, count):
+    zeros = ops.zeros_like(tensor)
+    return zeros if count is None else ops.repeat(zeros[:, None], count, axis=1)
 
 
 def _check_rows(layer, value, inputs):

@@ -6,6 +6,7 @@ A method of this family is a formula of the activations `A` and the gradients `G
 
 from __future__ import annotations
 
+import functools
 import itertools
 import warnings
 from typing import TYPE_CHECKING
@@ -97,7 +98,11 @@ class ClassActivationMap(Explainer):
     def _chunks(self, task):
         for at, images, results in self.evaluated(task):
             image, activations, gradients = self.grids(task, at, results)
-            yield images, [self.at_input(task, image, self.formula(activations, gradients))]
+            if gradients is None or gradients.ndim == activations.ndim:
+                maps = self.formula(activations, gradients)
+            else:
+                maps = np.stack([self.formula(activations, one) for one in np.moveaxis(gradients, 1, 0)], axis=1)
+            yield images, [self.at_input(task, image, maps)]
 
     def evaluated(self, task: Task) -> Iterator[tuple[Site, np.ndarray, dict]]:
         """Yields `(site, images, results)`: the samples evaluated at the feature map.
@@ -201,7 +206,9 @@ class ClassActivationMap(Explainer):
         """Tells whether the score goes on from the class token alone, or from one position of a row."""
         if "gradients" not in results:
             return False
-        image, _, gradients = self.grids(task, at, results)
+        image, activations, gradients = self.grids(task, at, results)
+        if gradients.ndim > activations.ndim:
+            gradients = gradients[:, 0]  # of several targets, the first
         if image.grid is None and gradients.ndim > 3:
             return False
         matters = np.any(gradients.reshape(len(gradients), -1, gradients.shape[-1]), axis=-1)
@@ -231,7 +238,8 @@ class ClassActivationMap(Explainer):
     def grids(self, task: Task, at: Site, results: dict) -> tuple[FeatureMap, list[np.ndarray]]:
         """Returns `(feature map, activations, gradients)` of a site, both as `(N, *spatial, K)`.
 
-        Without gradients among the results, the last is `None`.
+        Of several targets, gradients are `(N, targets, *spatial, K)`. Without gradients among the results, the last
+        is `None`.
         """
         layer = at.layer(self.model)
         arrays = check_finite([results[name][0] for name in ("activations", "gradients") if name in results])
@@ -240,7 +248,7 @@ class ClassActivationMap(Explainer):
         if self._reshape is not None and image.grid is None:
             sizes = [task.batch.spatial_shape(index) for index in sorted(image.sees)]
             raise ValueError(no_grid(layer, arrays[0].shape, sizes, self._tokens))
-        arrays = [image.restore(layer, array) for array in arrays]
+        arrays = [_of_rows(functools.partial(image.restore, layer), array, arrays[0].ndim) for array in arrays]
         return image, *arrays, *[None] * (2 - len(arrays))
 
     def _image(self, task, at, shape):
@@ -265,8 +273,20 @@ class ClassActivationMap(Explainer):
         return f"Choose one of: {', '.join(names)}." if names else "The model has no such layer: use vis.Saliency."
 
     def at_input(self, task: Task, image: FeatureMap, maps: np.ndarray) -> np.ndarray:
-        """Resizes maps to the input that they are of."""
-        return resize(maps, image.size_at_input(task.batch, maps.ndim - 1, self.layer)) if self._upsample else maps
+        """Resizes maps `(N, *spatial)` or `(N, targets, *spatial)` to the input that they are of."""
+        if not self._upsample:
+            return maps
+        rank = maps.ndim - (1 if task.goal.targets is None else 2)
+        sizes = image.size_at_input(task.batch, rank, self.layer)
+        return _of_rows(lambda rows: resize(rows, sizes), maps, rank + 1)
+
+
+def _of_rows(function, array, rank):
+    """Applies a function of `(N, ...)`, of some rank, to an array that may have an axis of targets behind the first."""
+    if array.ndim == rank:
+        return function(array)
+    rows = function(array.reshape(-1, *array.shape[2:]))
+    return rows.reshape(*array.shape[:2], *rows.shape[1:])
 
 
 def _total(array):
@@ -322,6 +342,8 @@ class GradCAM(ClassActivationMap):
         [0.0, 0.0625, 0.0, 0.0]
     """
 
+    takes_several_targets = True
+
     @staticmethod
     def formula(activations: np.ndarray, gradients: np.ndarray) -> np.ndarray:
         """Returns relu of the sum of w A, where w is the mean of G over the positions."""
@@ -363,6 +385,8 @@ class GradCAMPlusPlus(ClassActivationMap):
         >>> GradCAMPlusPlus.formula(ones, grads)[0].round(4).tolist()
         [[0.3333, 0.3333], [0.3333, 0.3333]]
     """
+
+    takes_several_targets = True
 
     @staticmethod
     def formula(activations: np.ndarray, gradients: np.ndarray) -> np.ndarray:
@@ -410,6 +434,8 @@ class LayerCAM(ClassActivationMap):
         [[[3.0]]]
     """
 
+    takes_several_targets = True
+
     @staticmethod
     def formula(activations: np.ndarray, gradients: np.ndarray) -> np.ndarray:
         """Returns relu of the sum over the channels of relu(G) A."""
@@ -451,6 +477,8 @@ class HiResCAM(ClassActivationMap):
         [[[1.0]]]
     """
 
+    takes_several_targets = True
+
     @staticmethod
     def formula(activations: np.ndarray, gradients: np.ndarray) -> np.ndarray:
         """Returns relu of the sum over the channels of G A."""
@@ -489,6 +517,8 @@ class XGradCAM(ClassActivationMap):
         >>> XGradCAM.formula(np.array([[[[1.0, 2.0]]]]), np.array([[[[3.0, -1.0]]]])).round(4).tolist()
         [[[1.0]]]
     """
+
+    takes_several_targets = True
 
     @staticmethod
     def formula(activations: np.ndarray, gradients: np.ndarray) -> np.ndarray:
@@ -619,6 +649,8 @@ class GuidedGradCAM(Explainer):
         (1, 8, 8, 3)
     """
 
+    takes_several_targets = True
+
     def __init__(
         self,
         model: keras.Layer,
@@ -639,8 +671,13 @@ class GuidedGradCAM(Explainer):
         """Returns the guided gradients times the resized Grad-CAM maps."""
         maps, batch = self._cam.explain(task.on(self._cam.evaluator)), task.batch
         gradients = self._guided.flat_within(task)
+        rank = maps.ndim - (0 if task.goal.targets is None else 1)
         for index, gradient in enumerate(gradients):
-            shape = batch.spatial_shape(index)
-            if len(shape) == maps.ndim - 1:
-                gradients[index] = gradient * batch.with_channels(index, resize(maps, shape))
+            if len(batch.spatial_shape(index)) == rank - 1:
+                large = functools.partial(_large, batch, index)
+                gradients[index] = gradient * _of_rows(large, maps, rank)
         return batch.pack(gradients)
+
+
+def _large(batch, index, maps):
+    return batch.with_channels(index, resize(maps, batch.spatial_shape(index)))

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vis.engine.masking import Masking, Masks, warn_of_far_zero
-from vis.engine.network import scaled
-from vis.engine.requests import SCORES, Change, Request
+from vis.engine.onward import Onward
+from vis.engine.requests import SCORES
 from vis.engine.tasks import gathered
 from vis.methods.cam import ClassActivationMap
+from vis.utils.formats import data_format
 from vis.utils.images import resize
 from vis.utils.validation import check_count
 
@@ -36,20 +37,29 @@ class ChannelCAM(ClassActivationMap):
     def _explain_group(self, task):
         ((at, _, results),) = self.evaluated(task)
         image, activations, _ = self.grids(task, at, results)
-        weights = self.weights(task, image, activations)
+        weights = self.weights(task, image, activations, results["activations"][0])
         weights = weights.reshape(len(weights), *[1] * (activations.ndim - 2), -1)
         return self.at_input(task, image, np.maximum((weights * activations).sum(axis=-1), 0))
 
-    def weights(self, task: Task, image: FeatureMap, activations: np.ndarray) -> np.ndarray:
-        """Returns the weights `(N, K)` of the channels of a feature map's activations `(N, *spatial, K)`."""
+    def weights(self, task: Task, image: FeatureMap, activations: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+        """Returns the weights `(N, K)` of the channels of a feature map.
+
+        Args:
+            task: The samples and their target.
+            image: The feature map.
+            activations: Its activations `(N, *spatial, K)`.
+            outputs: The same as the layer puts them out: with all tokens, and the channels where they are there.
+        """
         raise NotImplementedError(f"{type(self).__name__} must define `weights`.")
 
 
 class AblationCAM(ChannelCAM):
     """Channels weighted by how much of the score is lost without them.
 
-    Needs no gradient, so it also works where gradients are saturated; costs a forward pass for each
-    channel.
+    It asks what the score would be, not for its slope, so it also works where gradients are saturated. For each channel
+    it runs the layers behind the feature map; the whole network where another way leads around that, or where the
+    model is no graph. Where the layers behind make a sum of the feature map's values, such as a mean and a dense
+    layer, what a channel contributes is read from one gradient: the same.
 
     Source: Ramaswamy & Desai 2020, "Ablation-CAM", equations 3 and 4.
 
@@ -97,17 +107,38 @@ class AblationCAM(ChannelCAM):
             model, layer, None, upsample, output_layer=output_layer, logits=logits, reshape=reshape, tokens=tokens
         )
 
-    def weights(self, task: Task, image: FeatureMap, activations: np.ndarray) -> np.ndarray:
+    def weights(self, task: Task, image: FeatureMap, activations: np.ndarray, outputs: np.ndarray) -> np.ndarray:
         """Returns (S - S without the channel) / S."""
-        channels, task = activations.shape[-1], task.settled()
-        scores = task.scores()
+        onward = Onward(task, image.site, outputs)
+        scores = onward.scores()[:, None]
+        axis = _channel_axis(image.site.layer(self.model), outputs)
+        lost = _shares(onward, axis) if onward.is_affine else scores - _scores_without(onward, axis)
+        return np.divide(lost, scores, out=np.zeros_like(lost), where=scores != 0)
 
-        def without(images, numbers):
-            return [(np.arange(channels) != numbers[:, None]).astype("float32")]
 
-        request = Request(change=Change(image.site, scaled))
-        lost = scores[:, None] - task.scores_of(request, channels, data=without)
-        return np.divide(lost, scores[:, None], out=np.zeros_like(lost), where=scores[:, None] != 0)
+def _channel_axis(layer, outputs):
+    return 1 if data_format(layer) == "channels_first" and outputs.ndim > 2 else outputs.ndim - 1
+
+
+def _scores_without(onward, axis):
+    """Returns the scores `(N, K)` without one of the channels each."""
+
+    def without(images, numbers):
+        rows = onward.outputs[images]
+        np.moveaxis(rows, axis, 1)[np.arange(len(rows)), numbers] = 0
+        return rows
+
+    return onward.scores_of(onward.outputs.shape[axis], without)
+
+
+def _shares(onward, axis):
+    """Returns what the channels contribute, `(N, K)`, to a score that is a sum over what the layer puts out.
+
+    Such a score loses, without a channel, the sum over it of gradient times output.
+    """
+    positions = tuple(i for i in range(1, onward.outputs.ndim) if i != axis)
+    chunks = ((images, gradients * onward.outputs[images]) for images, _, _, gradients in onward.gradients())
+    return gathered(len(onward.outputs), ((images, [parts.sum(axis=positions)]) for images, parts in chunks))[0]
 
 
 class ScoreCAM(ChannelCAM):
@@ -166,7 +197,7 @@ class ScoreCAM(ChannelCAM):
             model, layer, None, upsample, output_layer=output_layer, logits=logits, reshape=reshape, tokens=tokens
         )
 
-    def weights(self, task: Task, image: FeatureMap, activations: np.ndarray) -> np.ndarray:
+    def weights(self, task: Task, image: FeatureMap, activations: np.ndarray, outputs: np.ndarray) -> np.ndarray:
         """Returns the softmax over the channels of f(x * mask); f(0), the same for all, cancels in it."""
         task = task.settled()
         index, sizes = image.input, image.size_at_input(task.batch, activations.ndim - 2, self.layer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,6 +10,7 @@ from keras import ops, tree
 
 from vis.backprop_modifiers import composite, name_of
 from vis.engine.evaluator import Evaluator
+from vis.engine.goals import together
 from vis.engine.graph import walk
 from vis.engine.inputs import read_inputs
 from vis.engine.streams import batches
@@ -16,7 +18,7 @@ from vis.targets import Target
 from vis.utils.validation import check_count, check_flag, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Self
 
     import keras
@@ -50,6 +52,9 @@ class Explainer:
 
     default_call = -1  # of a shared site layer: the last
     finds_tokens = False  # whether the site layer may be asked for as "tokens"
+    # Whether `explain` also takes a task of several targets, which share a call of the model, and gives maps
+    # `(N, targets, ...)`. A subclass must say so anew: what it overrides may not.
+    takes_several_targets = False
 
     def __init__(
         self,
@@ -118,8 +123,57 @@ class Explainer:
         """
         task = self.evaluator.task(inputs, target, batch_size, verbose)
         maps = self.explain(task)
-        _check_maps(self, maps, task.count)
+        _check_maps(self, maps, (task.count,))
         return check_finite(maps)
+
+    def targets(self, inputs: Inputs, targets: Sequence[TargetLike], batch_size: int = 32, verbose: int = 0) -> Maps:
+        """Explains several targets of the same inputs, such as the five highest classes of each image.
+
+        The maps are those of a call for each target. Methods of gradients run the model once for all classes, and
+        back for each: `Saliency`, `GradientTimesInput`, `LRP`, `SmoothGrad`, `IntegratedGradients`,
+        `ExpectedGradients`, `BlurIntegratedGradients`, `GuidedGradCAM` and the class activation maps with gradients,
+        which run no further back than to their layer. Other methods, and all where a target is a function or of
+        `vis.targets`, run as a whole for each.
+
+        Args:
+            inputs: See `__call__`.
+            targets: A list of targets; each is what `__call__` takes: a class for all samples, a class for each
+                sample, a function.
+            batch_size: How many evaluations of the model run at once. Memory grows with this and the number of
+                targets. Default 32.
+            verbose: 1 for a progress bar, or one for each target. Default 0.
+
+        Returns:
+            float32 array `(N, targets, ...)`: as of `__call__`, with an axis for the targets behind that of the
+            samples; in the structure of the inputs, such arrays.
+
+        Raises:
+            ValueError: An argument has a wrong value, or `targets` is empty.
+            TypeError: An argument is of the wrong kind.
+            FloatingPointError: See `__call__`.
+
+        Examples:
+            >>> import keras
+            >>> import vis
+            >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
+            >>> model.set_weights([np.array([[1, 2, 3], [4, 5, 6.0]]), np.zeros(3)])
+            >>> vis.Saliency(model).targets(np.ones((1, 2)), [0, 2]).tolist()
+            [[[1.0, 4.0], [3.0, 6.0]]]
+        """
+        first, *others = _listed(targets)
+        task = self.evaluator.task(inputs, first, batch_size, verbose)
+        goals = [task.goal, *(self.evaluator.goal(task.batch, target) for target in others)]
+        maps = self._explain_several(task, goals)
+        _check_maps(self, maps, (task.count, len(goals)))
+        return check_finite(maps)
+
+    def _explain_several(self, task, goals):
+        """Returns the maps of several goals."""
+        goal = together(goals) if "takes_several_targets" in vars(type(self)) else None
+        if goal is not None and self.takes_several_targets:
+            return self.explain(dataclasses.replace(task, goal=goal))
+        maps = [self.explain(dataclasses.replace(task, goal=goal)) for goal in goals]
+        return tree.map_structure(lambda *parts: np.stack(parts, axis=1), *maps)
 
     def stream(
         self,
@@ -221,13 +275,26 @@ def _word_of(rule, host):
     return name if host is None else f"{name} with {host.name}"
 
 
-def _check_maps(explainer, maps, count):
+def _listed(targets):
+    """Returns the user's list of targets."""
+    if isinstance(targets, (str, dict)) or not (hasattr(targets, "__iter__") and hasattr(targets, "__len__")):
+        raise TypeError(
+            "`targets` must be a list of targets, each as `target` of a call. Received: "
+            f"{shown(targets)} ({type(targets).__name__}). For one target, call the explainer itself."
+        )
+    if not len(targets):
+        raise ValueError("`targets` must hold at least one target. Received: an empty list.")
+    return list(targets)
+
+
+def _check_maps(explainer, maps, shape):
     """Raises unless a method returned float32 arrays with a row for each sample."""
     for array in tree.flatten(maps):
-        if not isinstance(array, np.ndarray) or array.dtype != "float32" or array.shape[:1] != (count,):
+        if not isinstance(array, np.ndarray) or array.dtype != "float32" or array.shape[: len(shape)] != shape:
+            of_targets = f" and, behind them, {shape[1]} targets" if len(shape) > 1 else ""
             raise TypeError(
                 f"`explain` of {type(explainer).__name__} must return float32 arrays of NumPy with a row for each of "
-                f"{count} samples. Received: {type(array).__name__} of shape {np.shape(array)}, "
+                f"{shape[0]} samples{of_targets}. Received: {type(array).__name__} of shape {np.shape(array)}, "
                 f"{getattr(array, 'dtype', 'no dtype')}."
             )
 

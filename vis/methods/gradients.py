@@ -154,9 +154,9 @@ class GradientExplainer(Explainer):
         """Returns the gradients for all values; inputs of whole numbers, which have none, get zeros."""
         if self.site is not None:
             return results["gradients"]
-        found, rows = iter(results["input_gradients"]), len(results["score"])
+        found, rows = iter(results["input_gradients"]), results["score"].shape
         return [
-            next(found) if task.batch.is_float(i) else np.zeros((rows, *array.shape[1:]), "float32")
+            next(found) if task.batch.is_float(i) else np.zeros((*rows, *array.shape[1:]), "float32")
             for i, array in enumerate(task.batch.arrays)
         ]
 
@@ -243,6 +243,8 @@ class Saliency(GradientExplainer):
         [[1.0, 2.0, 3.0]]
     """
 
+    takes_several_targets = True
+
     def attributions(self, task: Task) -> list[np.ndarray]:
         """Returns the gradients."""
         return gathered(task.count, ((images, gradients) for images, gradients, _ in self.gradients(task)))
@@ -282,6 +284,7 @@ class GradientTimesInput(GradientExplainer):
     """
 
     takes_first_layer_rules = True
+    takes_several_targets = True
 
     def attributions(self, task: Task) -> list[np.ndarray]:
         """Returns the gradients times the values."""
@@ -290,7 +293,7 @@ class GradientTimesInput(GradientExplainer):
             task = dataclasses.replace(task, goal=task.goal.for_relevance())
 
         def products(gradients, values):
-            return [_product(g, v, least) for g, v in zip(gradients, values)]
+            return [_product(g, for_targets(v, g), least) for g, v in zip(gradients, values)]
 
         found = self.gradients(task)
         return gathered(task.count, ((images, products(gradients, values)) for images, gradients, values in found))
@@ -370,6 +373,8 @@ class SmoothGrad(GradientExplainer):
         >>> SmoothGrad(model, num_samples=5, seed=0)(np.eye(3)[:1], target=1).tolist()
         [[4.0, 5.0, 6.0]]
     """
+
+    takes_several_targets = True
 
     def __init__(
         self,
@@ -480,6 +485,8 @@ class IntegratedGradients(GradientExplainer):
         [[9.0, 0.0]]
     """
 
+    takes_several_targets = True
+
     def __init__(
         self,
         model: keras.Layer,
@@ -574,6 +581,11 @@ def per_input(name: str, given: Any, task: Task, count: int) -> list:
     if len(flat) != count:
         raise ValueError(f"`{name}` must hold one entry for each of {count} inputs. Received: {len(flat)}.")
     return flat
+
+
+def for_targets(values: np.ndarray, gradients: np.ndarray) -> np.ndarray:
+    """Returns rows of values with an axis for the targets behind the first, if their gradients have one."""
+    return values if gradients.ndim == values.ndim else values[:, None]
 
 
 def straight(start: np.ndarray, value: np.ndarray, position: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from vis.methods.explainer import check_finite
-from vis.methods.gradients import GradientExplainer, IntegratedGradients, per_input, straight
+from vis.methods.gradients import GradientExplainer, IntegratedGradients, for_targets, per_input, straight
 from vis.methods.perturbation import is_image_without_channels
 from vis.utils.seeds import fresh_seed
 from vis.utils.validation import check_count, check_fraction, check_nonnegative, check_number, check_numeric
@@ -62,6 +62,8 @@ class ExpectedGradients(GradientExplainer):
         >>> ExpectedGradients(model, background, seed=0)(np.array([[3.0, 1.0]])).round(4).tolist()
         [[2.0, 0.0]]
     """
+
+    takes_several_targets = True
 
     def __init__(
         self,
@@ -129,7 +131,7 @@ class ExpectedGradients(GradientExplainer):
 
         def part(image, numbers, gradients):
             shares = [
-                gradient * (value[image] - starts[picked[numbers] % len(starts)])
+                gradient * for_targets(value[image] - starts[picked[numbers] % len(starts)], gradient)
                 for gradient, value, starts in zip(gradients, values, background)
             ]
             squares = [np.square(one, dtype="float64") for one in shares] if with_squares else []
@@ -228,6 +230,8 @@ class BlurIntegratedGradients(GradientExplainer):
         [[[-2.0], [4.0], [-2.0]]]
     """
 
+    takes_several_targets = True
+
     def __init__(
         self,
         model: keras.Layer,
@@ -263,7 +267,7 @@ class BlurIntegratedGradients(GradientExplainer):
             places = [latest[image, number] for number in numbers]
             found = []
             for blur, rows, gradient in zip(blurs, latest["rows"], gradients):
-                slopes = gradient * blur.slope(rows[places])
+                slopes = gradient * for_targets(blur.slope(rows[places]), gradient)
                 found.append(np.einsum("r,r...->...", weights[numbers] * self._variance(blur), slopes))
             return found
 

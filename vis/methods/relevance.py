@@ -83,6 +83,8 @@ class LRP(GradientTimesInput):
         [[3.0, -1.0]]
     """
 
+    takes_several_targets = True
+
     def __init__(
         self,
         model: keras.Layer,

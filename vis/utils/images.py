@@ -80,7 +80,7 @@ def resize(maps: ArrayLike, sizes: Sequence[int]) -> np.ndarray:
         New float32 array `(N, *sizes)`, with the channels if there were any.
     """
     maps = np.array(maps, "float32")
-    for axis, size in enumerate(sizes, start=1):
+    for axis, size in reversed(list(enumerate(sizes, start=1))):  # the last first: then whole rows are copied
         maps = read_between(maps, axis, (np.arange(size) + 0.5) * maps.shape[axis] / size - 0.5)
     return maps
 

@@ -82,12 +82,14 @@ def steps(tensors, given) -> list:
     return found
 
 
-def run(calls, values) -> dict:
+def run(calls, values, training=None) -> dict:
     """Computes what `steps` found.
 
     Args:
         calls: What `steps` returned.
         values: The values of what was given, under the `id` of its symbolic tensor.
+        training: What takes the place of `training=` where that was given when the graph was made, as a model's own
+            call does; `None` leaves it.
 
     Returns:
         `values` with those of all tensors on the way.
@@ -95,6 +97,8 @@ def run(calls, values) -> dict:
     values = dict(values)
     for node in calls:
         arguments, options = node.arguments.fill_in(values)
+        if training is not None and "training" in options:
+            options["training"] = training
         outputs = keras.tree.flatten(node.operation(*arguments, **options))
         values.update((id(symbol), value) for symbol, value in zip(node.outputs, outputs))
     return values
