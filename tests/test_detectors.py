@@ -484,3 +484,15 @@ def test_detectors_of_keras_hub(name, monkeypatch):
     around = pytest.warns(VisualizationWarning, match="by a way around it") if name == "d_fine" else nullcontext()
     with around:
         assert np.isfinite(vis.GradCAM(model)(images, target)).all()
+
+
+def test_logits_are_no_class_scores():
+    model, images = detector()
+
+    def logits(outputs):
+        boxes, _, objectness = decode(outputs)
+        return boxes, 50 * outputs["kind"], objectness
+
+    with pytest.raises(ValueError, match="class scores from 0 to 1") as error:
+        vis.Saliency(model)(images, Box([0.1, 0.1, 0.5, 0.5], 1, logits))
+    assert len(str(error.value)) < 400

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 
 _LARGEST = 2**31
+_ROUNDING = 1e-3  # beyond 0 and 1, of probabilities in half precision
 
 
 class Target:
@@ -415,9 +416,14 @@ class Box(_ForAll):
         super().__init__(self._detection, self._boxes, self._classes)
 
     def check(self, outputs: Any) -> None:
-        """Raises where `decode` does not fit the outputs, or there are not as many classes."""
+        """Raises where `decode` does not fit the outputs, gives logits, or there are not as many classes."""
         _, scores, _ = self._detection.decoded(outputs)
-        count = scores.shape[-1]
+        count, low, high = scores.shape[-1], float(ops.min(scores)), float(ops.max(scores))
+        if low < -_ROUNDING or high > 1 + _ROUNDING:
+            raise ValueError(
+                f"`decode` must return class scores from 0 to 1, as they are multiplied with overlaps. Received: from "
+                f"{low:.3g} to {high:.3g}. Of logits take `keras.ops.sigmoid` or `softmax` in it."
+            )
         if self._classes.ndim == 1:
             check_within("classes", self._classes, 0, count, "the classes that `decode` returns")
         elif self._classes.shape[-1] != count:
