@@ -264,6 +264,24 @@ def test_what_comes_before_runs_once(layer, rows, rng):
     assert sum(after) == rows
 
 
+@pytest.mark.parametrize(
+    "kind, options", [(vis.IntegratedGradients, {"steps": 6}), (vis.SmoothGrad, {"num_samples": 6})]
+)
+def test_attributions_at_a_layer_run_the_rest(kind, options, rng, monkeypatch):
+    model, images = small_cnn(), rng.random((2, 9, 7, 3), dtype="float32")
+    options = {**options, "input_layer": "conv1", **({"seed": 0} if kind is vis.SmoothGrad else {})}
+    explainer = kind(model, **options)
+    explainer(images, 1)
+    before = counted(model.get_layer("conv1"))
+    explainer(images, 1)  # learns of the changed layer
+    before.clear()
+    got = explainer(images, 1)
+    assert keras.backend.backend() != "torch" or sum(before) == 2
+    monkeypatch.setattr(Evaluator, "rest", lambda self, at: None)
+    expected = kind(model, **options)(images, 1)
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-6 * np.abs(expected).max())
+
+
 def test_changed_weights_give_new_numbers(rng):
     model = small_cnn()
     task = Evaluator(model).task(rng.random((2, 9, 7, 3), dtype="float32"), 1)
