@@ -120,6 +120,7 @@ def data_sets(model: keras.Model, images: np.ndarray, data: keras.utils.PyDatase
     for maps in explainer.stream([(images, [0, 1]), images], target=best_of):
         print(maps.shape)
     next(explainer.stream(data, target=3, batch_size=8))
+    explainer.targets(images, [0, [1, 2], None, "tabby", best_of], batch_size=8)
 
 
 def backward_rules(model: keras.Model, images: np.ndarray) -> None:
