@@ -21,6 +21,8 @@ PICTURES = {
     "brain_relevance.gif": ("brain/where_it_looks", "brain.gif"),
     "brain_relevance.jpg": ("brain/where_it_looks", "brain.png"),
     "characters_reads.png": ("characters/what_it_reads", "reads.png"),
+    "detection_faces.jpg": ("detection/where_it_looks", "faces.png"),
+    "detection_hidden.jpg": ("detection/where_it_looks", "hidden.png"),
     "features_activation_grid.jpg": ("features/activation_grid", "activation_grid.jpg"),
     "features_animation.gif": ("features/animation", "animation.gif"),
     "features_caricature.jpg": ("features/caricature", "caricature.jpg"),
@@ -47,6 +49,8 @@ PICTURES = {
     "mnist_saliency.png": ("mnist/attention", "saliency_ten_digits.png"),
     "mnist_training.gif": ("mnist/watch_training", "training/epochs.gif"),
     "mnist_tv_sweep.png": ("mnist/activation_maximization", "maximised_tv_sweep.png"),
+    "segmentation_edge.jpg": ("segmentation/what_decides_the_edge", "edge.png"),
+    "segmentation_reach.png": ("segmentation/what_decides_the_edge", "reach.png"),
     "steering_attribution.png": ("steering/steering", "steering_attribution.png"),
     "steering_cam.png": ("steering/steering", "steering_cam.png"),
     "steering_edits.png": ("steering/steering", "steering_edits.png"),
@@ -63,13 +67,13 @@ PICTURES = {
 }
 
 
-def make(example, made):
-    """Runs an example in full, if it has not run yet, and returns its folder."""
+def make(example, file, made):
+    """Returns what an example wrote; runs it in full, if it has not run yet. Two examples may have one name."""
     folder = made / pathlib.Path(example).name
-    if not folder.exists():
+    if not (folder / file).exists():
         command = [sys.executable, str(ROOT / "examples" / f"{example}.py"), "--output", str(folder)]
         subprocess.run(command, check=True)
-    return folder
+    return folder / file
 
 
 def publish(source, target):
@@ -99,7 +103,7 @@ def main(arguments=None):
     options.into.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as fresh:
         for name, (example, file) in chosen.items():
-            publish(make(example, options.made or pathlib.Path(fresh)) / file, options.into / name)
+            publish(make(example, file, options.made or pathlib.Path(fresh)), options.into / name)
             print(f"made {options.into / name}", flush=True)
 
 

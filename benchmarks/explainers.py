@@ -222,6 +222,34 @@ class Rows:
         explainer = vis.ScoreCAM(self.model, layer=LAYER, max_channels=self.channels)
         self._compare_samples("ScoreCAM", explainer, self._forward, self.channels or 1280)
 
+    def row_ablationcam(self):
+        """Compares Ablation-CAM with one forward pass a sample: by one gradient, and by each of the 1,280 channels.
+
+        The layers after `head_relu` are a mean and a dense layer, so that the score is a sum over its outputs. Of a
+        target that is a function this is not known: every channel is left out then, and the rest is run.
+        """
+        explainer, rounds = vis.AblationCAM(self.model, layer=LAYER), 3 if self.quick else 7
+        one = self.images[:1]
+        alone = functools.partial(self.bare.forward, one)
+        compare("AblationCAM, 1 image, one gradient", lambda i: explainer(one, target=i), alone, rounds=rounds)
+        self._compare_batch("AblationCAM, batch of 8, one gradient", explainer, self._forward)
+        run = functools.partial(explainer, one, batch_size=32)
+        name = "AblationCAM, 1 image, 1280 channels"
+        compare(name, lambda i: run(target=_first_class), alone, rounds=rounds, bare_calls=8)
+
+    def row_several_targets(self):
+        """Compares ten classes at once: Grad-CAM with one class, saliency with ten bare gradients."""
+        classes, rounds = list(range(0, 1000, 100)), 3 if self.quick else 11
+        for count in (1, BATCH):
+            images = self.images[:count]
+            explainer = vis.GradCAM(self.model, layer=LAYER)
+            several = functools.partial(explainer.targets, images, classes)
+            name = f"GradCAM, 10 classes of {count}; bare: ours, 1 class"
+            compare(name, lambda _, run=several: run(), functools.partial(explainer, images), calls=2, rounds=rounds)
+            several = functools.partial(vis.Saliency(self.model).targets, images, classes)
+            gradient, name = functools.partial(self.bare.gradient, images), f"Saliency, 10 classes of {count}"
+            compare(name, lambda _, run=several: run(), gradient, rounds=3 if self.quick else 5, bare_calls=5, scale=10)
+
     def row_rise(self):
         """Compares RISE of 500 masks; of few, if quick."""
         masks = 64 if self.quick else 500
@@ -255,6 +283,11 @@ class Rows:
                 first, second = (measure_elsewhere(__file__, "--measure", "peak_memory", name, n) for n in (few, many))
                 label = f"{name}, peak memory" if name == ours else f"  bare {name}, peak memory"
                 print(f"{label:44s} {few} samples {first:.0f} MiB   {many} samples {second:.0f} MiB", flush=True)
+
+
+def _first_class(outputs):
+    """A target: the score of the first class, as a function."""
+    return outputs[:, 0]
 
 
 def first_call(name):

@@ -32,6 +32,7 @@ FLOORS = {
     "vis.utils.formats": 1,
     "vis.utils.outputs": 1,
     "vis.losses": 1,
+    "vis.detectors": 1,
     "vis.targets": 1,
     "vis.feature_plots": 1,
     "vis.plotting": 1,
@@ -296,7 +297,16 @@ def test_the_contributors_table_names_every_room():
 
 # What users call. Of a module without `__all__`, what it defines itself under a public name.
 PUBLIC = [
-    *("vis", "vis.losses", "vis.regularizers", "vis.optimizer", "vis.callbacks", "vis.targets", "vis.plotting"),
+    *(
+        "vis",
+        "vis.losses",
+        "vis.regularizers",
+        "vis.optimizer",
+        "vis.callbacks",
+        "vis.targets",
+        "vis.detectors",
+        "vis.plotting",
+    ),
     *("vis.backprop_modifiers", "vis.grad_modifiers", "vis.input_modifiers", "vis.parameterizations", "vis.training"),
     "vis.report",
     *("vis.utils.utils", "vis.utils.heatmaps", "vis.utils.images", "vis.utils.tokens"),

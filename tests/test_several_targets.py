@@ -46,7 +46,8 @@ def test_several_targets_are_each_by_itself(name, model, images):
 
 def test_methods_of_gradients_share_the_forward_pass():
     others = {"guided_integrated_gradients", "deep_lift", "full_grad", "xrai", "eigen_cam", "occlusion", "rise"}
-    others |= {"score_cam", "score_cam_fast", "ablation_cam"}
+    others |= {"score_cam", "score_cam_fast", "ablation_cam", "occlusion_of_features", "rise_of_features", "lime"}
+    others |= {"shapley", "shapley_sampled", "shapley_of_background", "kernel_shap", "sobol", "hsic"}
     assert {name for name in METHODS if "takes_several_targets" not in vars(METHODS[name][0])} == others
 
 

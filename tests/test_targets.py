@@ -199,6 +199,22 @@ def test_next_token(log_probability):
         vis.Saliency(classifier)(x, NextToken(1))
 
 
+def test_the_score_that_is_explained_can_be_looked_at():
+    model, x = plain()
+    outputs, others = value_of(model(x)), zoo.draw(5, 4, seed=3)
+    expected = [a @ b / np.linalg.norm(a) / np.linalg.norm(b) for a, b in zip(outputs, others)]
+    for given in (outputs, model(x)):
+        got = Similarity(others).score(given)
+        assert isinstance(got, np.ndarray) and got.dtype == "float32"
+        np.testing.assert_allclose(got, expected, rtol=1e-5)
+    np.testing.assert_allclose(Target(weighted, others).score(outputs), (outputs * others).sum(axis=1), rtol=1e-4)
+    with pytest.raises(ValueError, match="one row for each of 4 samples"):
+        Similarity(others).score(outputs[:4])
+    dense, x = dense_output(3)
+    with pytest.raises(ValueError, match="must have the size"):
+        Region(np.ones((1, 5, 6)), 0).score(dense(x))
+
+
 def test_a_target_is_checked():
     with pytest.raises(TypeError, match="must be a function"):
         Target(3)

@@ -343,6 +343,15 @@ def test_resize_is_linear_and_reaches_the_borders():
     assert up.shape == (2, 30, 7) and up.min() >= 0 and up.max() <= 1
 
 
+def test_many_maps_are_resized_as_each_one_is(rng):
+    """Those that do not fit in the processor's cache together are resized in parts."""
+    maps = rng.random((9, 5, 3, 2)).astype("float32")
+    sizes = (300, 310)
+    got = resize(maps, sizes)
+    assert got.shape == (9, *sizes, 2) and got.dtype == "float32"
+    np.testing.assert_array_equal(got, np.concatenate([resize(one[None], sizes) for one in maps]))
+
+
 def test_penultimate_layer_is_the_nearest_one(shared_network):
     preds = shared_network.layers[-1]
     assert find_penultimate_layer(shared_network, preds).name.startswith("max_pooling2d")

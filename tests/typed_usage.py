@@ -14,6 +14,7 @@ import vis
 from vis import (
     backprop_modifiers,
     callbacks,
+    detectors,
     grad_modifiers,
     input_modifiers,
     losses,
@@ -63,6 +64,9 @@ def ways_to_name_a_target(model: keras.Model, images: np.ndarray, mask: np.ndarr
     explainer(images, targets.Contrast(2, [0, 1]))
     explainer(images, targets.Similarity([0.0, 5.0], output="embedding"))
     explainer(images, targets.Region(mask, channel=1))
+    decode = detectors.Anchors(np.ones((3, 4)), (64, 64), "center_xywh")
+    explainer(images, targets.Box([8, 8, 24, 24], [1, 2], decode, "xyxy", (64, 64), gradient_of="similarity"))
+    explainer(images, targets.Box([0.1, 0.1, 0.5, 0.5], np.eye(3)[:1], detectors.d_fine))
     explainer(images, targets.NextToken(7, position=-2, log_probability=True))
     explainer(images, targets.Target(lambda outputs, rows: keras.ops.sum(outputs * rows, axis=-1), np.zeros((4, 3))))
 
@@ -116,6 +120,7 @@ def data_sets(model: keras.Model, images: np.ndarray, data: keras.utils.PyDatase
     for maps in explainer.stream([(images, [0, 1]), images], target=best_of):
         print(maps.shape)
     next(explainer.stream(data, target=3, batch_size=8))
+    explainer.targets(images, [0, [1, 2], None, "tabby", best_of], batch_size=8)
 
 
 def backward_rules(model: keras.Model, images: np.ndarray) -> None:

@@ -12,9 +12,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from keras import ops
+from keras import ops, tree
 
-from vis.utils.validation import check_flag, check_numeric, is_integer, shown
+from vis.detectors import corners
+from vis.utils.validation import check_flag, check_numeric, is_integer, pick, shown
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 
 _LARGEST = 2**31
+_ROUNDING = 1e-3  # beyond 0 and 1, of probabilities in half precision
 
 
 class Target:
@@ -66,6 +68,20 @@ class Target:
                     f"{array.shape} in {type(self).__name__}. {self._one_row}"
                 )
         return self._rows(count)
+
+    def score(self, outputs: Any) -> np.ndarray:
+        """Returns the number that is explained of each sample, float32 `(N,)`: to look at before it is explained.
+
+        Args:
+            outputs: What the model returns for the N samples, tensors or arrays: `model(inputs)`.
+
+        Raises:
+            ValueError: There are rows for another number of samples, or they do not fit the outputs.
+        """
+        outputs = tree.map_structure(ops.convert_to_tensor, outputs)
+        self.check(outputs)
+        rows = map(ops.convert_to_tensor, self.arrays(len(tree.flatten(outputs)[0])))
+        return ops.convert_to_numpy(ops.cast(self.function(outputs, *rows), "float32"))
 
     def _rows(self, count):
         return self._arrays
@@ -259,6 +275,208 @@ class Region(_ForAll):
                 f"{array.shape}{', with negative values' if (array < 0).any() else ', or an empty mask'}."
             )
         super().__init__(_MeanInside(None if channel is None else int(channel)), array)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Detection:
+    """The best proposal's likeness to a box: `(B,)` of outputs, boxes `(B, 4)` and classes `(B,)` or `(B, classes)`."""
+
+    decode: Callable
+    is_place_constant: bool
+
+    def __call__(self, outputs, boxes, classes):
+        proposals, scores, objectness = self.decoded(outputs)
+        overlap = _overlap(ops.clip(proposals, 0.0, 1.0), boxes[:, None])
+        overlap = ops.stop_gradient(overlap) if self.is_place_constant else overlap
+        alike = overlap * _class_likeness(scores, classes) * objectness
+        best = ops.one_hot(ops.argmax(alike, axis=-1), alike.shape[-1], dtype="bool")
+        return ops.sum(ops.where(best, alike, 0.0), axis=-1)
+
+    def decoded(self, outputs):
+        """Returns boxes `(B, P, 4)`, class scores `(B, P, classes)` and objectness `(B, P)`, or 1.0 for that."""
+        parts = self._parts(outputs)
+        shapes = [tuple(part.shape) for part in parts] if _are_tensors(parts) else []
+        batch = tree.flatten(outputs)[0].shape[0]
+        boxes, scores, objectness = [*shapes, None, None, None][:3]
+        fits = len(shapes) in (2, 3) and len(boxes) == len(scores) == 3 and boxes == (batch, boxes[1], 4)
+        if not fits or scores[:2] != boxes[:2] or objectness not in (None, boxes[:2]):
+            raise ValueError(
+                "`decode` must return boxes (B, proposals, 4) and class scores (B, proposals, classes), and after them "
+                f"the objectness (B, proposals) if there is one, for B={batch} samples. Received: "
+                f"{', '.join(map(str, shapes)) or shown(type(parts).__name__)}."
+            )
+        parts = [ops.cast(part, "float32") for part in parts]
+        return parts if len(parts) == 3 else [*parts, 1.0]
+
+    def _parts(self, outputs):
+        try:
+            return self.decode(tree.map_structure(_as_float32, outputs))
+        except Exception as error:  # the user's code, it may raise anything
+            shapes = tree.map_structure(lambda tensor: tuple(tensor.shape), outputs)
+            error.add_note(f"It was raised by `decode`, called on the model's outputs, of shape {shapes}.")
+            raise
+
+
+def _are_tensors(parts):
+    return isinstance(parts, (tuple, list)) and all(hasattr(part, "shape") for part in parts)
+
+
+def _as_float32(tensor):
+    kind = str(getattr(tensor, "dtype", ""))
+    return ops.cast(tensor, "float32") if "float" in kind else tensor
+
+
+def _overlap(one, other):
+    """Returns the intersection over the union of boxes `(..., 4)`, 0 for boxes without a size."""
+    starts, ends = ops.maximum(one[..., :2], other[..., :2]), ops.minimum(one[..., 2:], other[..., 2:])
+    sides = ops.maximum(ends - starts, 0.0)
+    shared = sides[..., 0] * sides[..., 1]
+    return shared / ops.maximum(_area(one) + _area(other) - shared, 1e-12)
+
+
+def _area(boxes):
+    return ops.maximum(boxes[..., 2] - boxes[..., 0], 0.0) * ops.maximum(boxes[..., 3] - boxes[..., 1], 0.0)
+
+
+def _class_likeness(scores, classes):
+    """Returns the score of a class `(B,)`, or the cosine with probabilities `(B, classes)`, for all proposals."""
+    if len(classes.shape) == 1:
+        return ops.sum(scores * ops.one_hot(classes, scores.shape[-1], dtype="float32")[:, None], axis=-1)
+    lengths = ops.sqrt(ops.sum(scores**2, axis=-1) * ops.sum(classes**2, axis=-1)[:, None] + 1e-24)
+    return ops.sum(scores * classes[:, None], axis=-1) / lengths
+
+
+_GRADIENTS = {"score": True, "similarity": False}  # of what: is the place of a proposal a constant?
+
+
+class Box(_ForAll):
+    """How well a detector's best proposal fits a box and its class: why it detects this object here, or does not.
+
+    The likeness of a proposal is the product of three numbers, each 0 to 1: how well it overlaps with the box
+    (intersection over union), the score of the class, and the objectness, if the detector tells one. Of all proposals,
+    before any are suppressed, the one that is most like the box counts. What a box or a proposal has outside of the
+    image does not count. `vis.RISE` of this target is D-RISE. The box need not be one that the detector found: of an
+    object that it missed, the maps tell what there is for it.
+
+    Source: Petsiuk et al. 2021, "Black-box Explanation of Object Detectors via Saliency Maps", the similarity metric.
+    There the second number is a cosine of the probabilities of all classes: give these as `classes`. A cosine does not
+    tell a faint detection from a clear one, and with one class it is always 1; so a class stands for its score.
+
+    Gradients are those of the proposal that counts, a hard maximum: others, even if they mean the same object, get
+    none.
+
+    Args:
+        boxes: `(4,)` for all samples, or `(N, 4)`.
+        classes: A class for all samples, or one for each. Or probabilities `(1, classes)` or `(N, classes)`: then the
+            cosine with those of the proposal counts, in place of the class's score.
+        decode: Function of the model's outputs that returns boxes, class scores and, if there is one, the objectness of
+            all proposals: see `vis.detectors`, which has those of RetinaNet and D-FINE. Keep one: each new one is
+            compiled.
+        format: What the four numbers are: Keras's names `"xyxy"`, `"yxyx"`, `"xywh"`, `"center_xywh"` or
+            `"center_yxhw"` in pixels, or with `"rel_"` in front, in fractions of the image. Default `"rel_xyxy"`:
+            left, top, right and bottom, from 0 to 1. It is that of `boxes` alone; `decode` always returns the default.
+        image_size: Height and width in pixels of the image as the model sees it, for a format in pixels. Default
+            `None`.
+        gradient_of: What gradients follow. `"score"` (default): class score and objectness, with the overlap as a
+            constant weight. `"similarity"`: the place too, so that the shares of `vis.IntegratedGradients` sum to the
+            likeness. For a box that the detector itself found, that has no gradient: the overlap has its peak there.
+
+    Raises:
+        ValueError: A box is upside down or not on the image, its numbers do not fit the format, a class is negative;
+            or, once the outputs are known, `decode` returns something else, or there are fewer classes.
+        TypeError: `decode` is no function, or `classes` are no whole numbers.
+
+    Examples:
+        >>> import keras, vis
+        >>> def decode(outputs):  # two proposals, the left and the right half, and what the model says of each
+        ...     halves = keras.ops.convert_to_tensor([[0, 0, 0.5, 1], [0.5, 0, 1, 1]], "float32")
+        ...     return keras.ops.tile(halves[None], (outputs.shape[0], 1, 1)), outputs[..., None]
+        >>> model = keras.Sequential([keras.Input((1, 2, 1)), keras.layers.Flatten()])
+        >>> vis.Saliency(model)(np.array([[[[0.2], [0.9]]]]), Box([0.5, 0, 1, 1], 0, decode))[0, 0, :, 0].tolist()
+        [0.0, 1.0]
+    """
+
+    def __init__(
+        self,
+        boxes: ArrayLike,
+        classes: Indices | ArrayLike,
+        decode: Callable,
+        format: str = "rel_xyxy",
+        image_size: tuple[int, int] | None = None,
+        gradient_of: str = "score",
+    ) -> None:
+        if not callable(decode):
+            raise TypeError(
+                "`decode` must be a function of the model's outputs that returns boxes and class scores, such as "
+                f"vis.detectors.d_fine. Received: {shown(decode)}."
+            )
+        self._boxes = _read_boxes(boxes, format, image_size)
+        self._classes = _read_likeness(classes)
+        self._detection = _Detection(decode, pick("gradient_of", gradient_of, _GRADIENTS))
+        super().__init__(self._detection, self._boxes, self._classes)
+
+    def check(self, outputs: Any) -> None:
+        """Raises where `decode` does not fit the outputs, gives logits, or there are not as many classes."""
+        _, scores, _ = self._detection.decoded(outputs)
+        count, low, high = scores.shape[-1], float(ops.min(scores)), float(ops.max(scores))
+        if low < -_ROUNDING or high > 1 + _ROUNDING:
+            raise ValueError(
+                f"`decode` must return class scores from 0 to 1, as they are multiplied with overlaps. Received: from "
+                f"{low:.3g} to {high:.3g}. Of logits take `keras.ops.sigmoid` or `softmax` in it."
+            )
+        if self._classes.ndim == 1:
+            check_within("classes", self._classes, 0, count, "the classes that `decode` returns")
+        elif self._classes.shape[-1] != count:
+            raise ValueError(
+                f"`classes` must hold a probability for each of the {count} classes that `decode` returns. Received: "
+                f"shape {self._classes.shape}."
+            )
+
+
+def _read_boxes(boxes, format, image_size):
+    """Returns boxes as corners `(N, 4)` in fractions of the image, what lies outside of it cut off."""
+    whole = np.atleast_2d(corners("boxes", boxes, format, image_size))
+    if whole.ndim != 2 or not len(whole):
+        raise ValueError(f"`boxes` must be (4,), or (N, 4) for N samples: one box each. Received: {np.shape(boxes)}.")
+    given, inside = np.atleast_2d(check_numeric("boxes", boxes)), np.clip(whole, 0, 1)
+    for wrong, expected, mend in (
+        (np.abs(whole).max(axis=1) > 2 if image_size is None else [], "in fractions of the image", _IN_PIXELS),
+        (np.abs(given).max(axis=1) <= 1 if image_size is not None else [], "in pixels", _IN_FRACTIONS),
+        (
+            ~_have_size(whole),
+            "with a width and a height above 0",
+            "Are its ends before its starts, or x and y mixed up?",
+        ),
+        (~_have_size(inside), "on the image", "This one is outside of it: look at its format."),
+    ):
+        if np.any(wrong):
+            numbers = ", ".join(f"{number:g}" for number in given[wrong][0])
+            raise ValueError(f"`boxes` must be {expected}. Received: ({numbers}) in `format={format!r}`. {mend}")
+    return inside
+
+
+_IN_PIXELS = "For pixels give a format without 'rel_', and `image_size=(height, width)`."
+_IN_FRACTIONS = "For fractions of the image give a format with 'rel_', and no `image_size`."
+
+
+def _have_size(boxes):
+    return (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+
+
+def _read_likeness(classes):
+    """Returns classes `(N,)`, int32, or probabilities `(N, classes)`, float32."""
+    if np.ndim(classes) < 2:
+        several = np.atleast_1d(np.array(_read_classes("classes", classes), "int32"))
+        if (several < 0).any():
+            raise ValueError(f"`classes` must be at least 0. Received: {shown(classes)}.")
+        return several
+    array = check_numeric("classes", classes)
+    if array.ndim != 2 or (array < 0).any() or not array.any(axis=1).all():
+        raise ValueError(
+            "`classes` must be class indices, or probabilities (N, classes) of at least 0 that are not all 0. "
+            f"Received: shape {array.shape}{', with negative values' if (array < 0).any() else ''}."
+        )
+    return array
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,6 +25,11 @@ METHODS = {
     "score-cam": "ScoreCAM",
     "occlusion": "Occlusion",
     "rise": "RISE",
+    "shapley-values": "ShapleyValues",
+    "kernel-shap": "KernelSHAP",
+    "lime": "LIME",
+    "sobol": "Sobol",
+    "hsic": "HSIC",
 }
 
 # The metrics that need no more than a model and pictures, and the fills that have a name; those of `vis.metrics`.

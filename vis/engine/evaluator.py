@@ -203,6 +203,8 @@ class Evaluator:
 
         With backward rules it cannot: those of a layer may belong to the layer before.
         """
+        if "call" in vars(self.model):  # code of one's own, of which the memory does not know
+            return None
         return self.memory.once("rest", lambda: self._find_rest(at), at)
 
     def _find_rest(self, at):

@@ -66,14 +66,29 @@ class Onward:
             samples: How many rows there are for each sample.
             values: See `scores_of`. Default `None`: the outputs as they are.
         """
-        given = self._given(values or (lambda images, numbers: self.outputs[images]))
+        task, request, how = self.asked(values or (lambda images, numbers: self.outputs[images]))
+        for images, numbers, found in task.rows(request, samples, **how):
+            (gradients,) = gradients_of(found)
+            yield images, numbers, found["score"], gradients
+
+    def asked(self, values):
+        """Returns what asks for gradients: a task, the request, and further arguments of `rows` or `reduce` of it.
+
+        The results hold the gradients as `gradients_of` finds them.
+
+        Args:
+            values: See `scores_of`.
+        """
         request = Request(inputs=True)
         if self.rest is None:
             request = Request(sites=(self.site,), gradients=True, change=Change(self.site, replaced))
-        for images, numbers, found in self._task.rows(request, samples, **given):
-            (gradients,) = found["gradients" if self.rest is None else "input_gradients"]
-            yield images, numbers, found["score"], gradients
+        return self._task, request, self._given(values)
 
     def _given(self, values):
         """Returns what makes the rows, for `vis.engine.tasks.Task.rows`."""
         return {"data" if self.rest is None else "inputs": lambda images, numbers: [values(images, numbers)]}
+
+
+def gradients_of(results) -> list:
+    """Returns the gradients at a layer, a list of one array: the layer is where the rest begins, or on the way."""
+    return results["gradients"] if "gradients" in results else results["input_gradients"]

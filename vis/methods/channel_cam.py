@@ -56,8 +56,10 @@ class ChannelCAM(ClassActivationMap):
 class AblationCAM(ChannelCAM):
     """Channels weighted by how much of the score is lost without them.
 
-    Needs no gradient, so it also works where gradients are saturated; costs a forward pass for each
-    channel.
+    It asks what the score would be, not for its slope, so it also works where gradients are saturated. For each channel
+    it runs the layers behind the feature map; the whole network where another way leads around that, or where the
+    model is no graph. Where the layers behind make a sum of the feature map's values, such as a mean and a dense
+    layer, what a channel contributes is read from one gradient: the same.
 
     Source: Ramaswamy & Desai 2020, "Ablation-CAM", equations 3 and 4.
 

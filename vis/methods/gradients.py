@@ -10,8 +10,8 @@ import numpy as np
 
 from vis.backprop_modifiers import floor, require_gradient
 from vis.engine.masking import read_fill, warn_of_far_zero
-from vis.engine.network import replaced
-from vis.engine.requests import INPUT_GRADIENTS, Change, Request, gradients_at, outputs_at
+from vis.engine.onward import Onward, gradients_of
+from vis.engine.requests import INPUT_GRADIENTS, gradients_at, outputs_at
 from vis.engine.tasks import gathered
 from vis.engine.tokens import differentiable_inputs, no_token, plain_inputs
 from vis.methods.explainer import Explainer
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     import keras
 
+    from vis.engine.requests import Request
     from vis.engine.tasks import Task
     from vis.utils.types import Inputs, LayerLike, Maps, RuleLike
 
@@ -115,7 +116,15 @@ class GradientExplainer(Explainer):
             for images, _, results in task.rows(gradients_at(self.site)):
                 yield images, results["gradients"], results["activations"]
 
-    def sums(self, task: Task, samples: int, change: Callable, part: Callable, finish: Callable) -> list:
+    def sums(
+        self,
+        task: Task,
+        samples: int,
+        change: Callable,
+        part: Callable,
+        finish: Callable,
+        values: list[np.ndarray] | None = None,
+    ) -> list:
         """Returns sums over the gradients of changed values, a flat list of arrays.
 
         Args:
@@ -125,12 +134,14 @@ class GradientExplainer(Explainer):
             part: Function `(image, numbers, gradients) -> [array, ...]`: what the gradients of some versions of a
                 sample add to its totals.
             finish: Function `(image, totals) -> [array, ...]`: what becomes of a sample's totals.
+            values: What `values` gave, if it is at hand: then it is not evaluated again.
         """
 
         def added(image, numbers, results):
             return part(image, numbers, self._flat(task, results))
 
-        return task.reduce(self._request(), samples, added, finish, **self._changed(change))
+        asked, request, how = self.asked(task, change, values)
+        return asked.reduce(request, samples, added, finish, **how)
 
     def gradients_at(self, task: Task, values: list[np.ndarray]) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
         """Yields `(images, gradients)` for chunks of the samples with other values in place of their own."""
@@ -138,22 +149,29 @@ class GradientExplainer(Explainer):
         def given(images, numbers):
             return [value[images] for value in values]
 
-        for images, _, results in task.rows(self._request(), quiet=True, **self._changed(given)):
+        asked, request, how = self.asked(task, given, values)
+        for images, _, results in asked.rows(request, quiet=True, **how):
             yield images, self._flat(task, results)
 
-    def _request(self):
-        """Returns what is asked for where values are changed."""
-        if self.site is None:
-            return INPUT_GRADIENTS
-        return Request(sites=(self.site,), gradients=True, change=Change(self.site, replaced))
+    def asked(self, task: Task, change: Callable, values: list[np.ndarray] | None = None) -> tuple[Task, Request, dict]:
+        """Returns what asks for the gradients of changed values: a task, the request, and arguments of its `rows`.
 
-    def _changed(self, change):
-        return {"inputs" if self.site is None else "data": change}
+        At a layer, only the rest of the network runs where the graph allows it.
+
+        Args:
+            task: The task.
+            change: See `sums`.
+            values: See `sums`.
+        """
+        if self.site is None:
+            return task, INPUT_GRADIENTS, {"inputs": change}
+        onward = Onward(task, self.site, None if values is None else values[0])
+        return onward.asked(lambda images, numbers: change(images, numbers)[0])
 
     def _flat(self, task, results):
         """Returns the gradients for all values; inputs of whole numbers, which have none, get zeros."""
         if self.site is not None:
-            return results["gradients"]
+            return gradients_of(results)
         found, rows = iter(results["input_gradients"]), results["score"].shape
         return [
             next(found) if task.batch.is_float(i) else np.zeros((*rows, *array.shape[1:]), "float32")
@@ -420,7 +438,7 @@ class SmoothGrad(GradientExplainer):
             sums, squares = totals[: len(values)], totals[len(values) :] or [None] * len(values)
             return [_STATISTICS[self._statistic](samples, *pair) for pair in zip(sums, squares)]
 
-        return self.sums(task, samples, noisy, part, finish)
+        return self.sums(task, samples, noisy, part, finish, values)
 
 
 @functools.cache
@@ -522,7 +540,7 @@ class IntegratedGradients(GradientExplainer):
         def finish(image, totals):
             return [total * (value[image] - start[image]) for total, value, start in zip(totals, values, starts)]
 
-        return self.sums(task, self._steps, between, part, finish)
+        return self.sums(task, self._steps, between, part, finish, values)
 
     def baselines(self, task: Task, values: list[np.ndarray]) -> list[np.ndarray]:
         """Returns what the user's baseline is for each of the values, in their shapes."""

@@ -143,7 +143,7 @@ class ExpectedGradients(GradientExplainer):
             spreads = [np.maximum(squares / count - mean**2, 0) for squares, mean in pairs]
             return means + [np.sqrt(spread / (count - 1)) for spread in spreads]
 
-        return self.sums(task, count, between, part, finish)
+        return self.sums(task, count, between, part, finish, values)
 
     def _read_background(self, task, values):
         """Returns the background as a flat list of arrays `(M, ...)`; of what is not changed, one row of zeros."""
@@ -271,7 +271,7 @@ class BlurIntegratedGradients(GradientExplainer):
                 found.append(np.einsum("r,r...->...", weights[numbers] * self._variance(blur), slopes))
             return found
 
-        return self.sums(task, self._steps, blurred, part, lambda _, totals: [-total for total in totals])
+        return self.sums(task, self._steps, blurred, part, lambda _, totals: [-total for total in totals], values)
 
     def _variance(self, blur):
         return (self._max_sigma or blur.longest / 4) ** 2

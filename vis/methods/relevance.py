@@ -306,7 +306,8 @@ class DeepLIFT(GradientExplainer):
             first = [np.reshape(numbers == 0, (-1, *[1] * (value.ndim - 1))) for value in values]
             return [np.where(f, v[images], s[images]) for f, v, s in zip(first, values, starts)]
 
-        for images, _, results in task.rows(self._request(), 2, together=2, **self._changed(pair)):
+        asked, request, how = self.asked(task, pair, values)
+        for images, _, results in asked.rows(request, 2, together=2, **how):
             multipliers = [gradient[0::2] for gradient in self._flat(task, results)]
             yield images[0::2], multipliers, results["score"].reshape(-1, 2)
 

@@ -80,6 +80,17 @@ def resize(maps: ArrayLike, sizes: Sequence[int]) -> np.ndarray:
         New float32 array `(N, *sizes)`, with the channels if there were any.
     """
     maps = np.array(maps, "float32")
+    shape = len(maps), *sizes, *maps.shape[1 + len(sizes) :]
+    step = max(1, 2**19 // max(1, math.prod(shape[1:])))  # maps that stay in the processor's cache together
+    if len(maps) <= step:
+        return _resized(maps, sizes)
+    whole = np.empty(shape, "float32")
+    for start in range(0, len(maps), step):
+        whole[start : start + step] = _resized(maps[start : start + step], sizes)
+    return whole
+
+
+def _resized(maps, sizes):
     for axis, size in reversed(list(enumerate(sizes, start=1))):  # the last first: then whole rows are copied
         maps = read_between(maps, axis, (np.arange(size) + 0.5) * maps.shape[axis] / size - 0.5)
     return maps
