@@ -63,6 +63,10 @@ def test_a_swarm_has_every_sample_once(rng):
         offsets = axis.collections[row].get_offsets()
         np.testing.assert_allclose(offsets[:, 0], values[:, i])
         assert (np.abs(offsets[:, 1] - row) < 0.5).all()
+    rare = np.zeros((40, 1))
+    rare[:1] = 1
+    shades = plotting.beeswarm(values[:, :1], rare).axes[0].collections[0].get_facecolors()
+    assert len(np.unique(shades, axis=0)) == 2
     colours = axis.collections[1].get_facecolors()
     order = np.argsort(data[1:, 2])
     assert len(np.unique(axis.collections[2].get_facecolors(), axis=0)) == 1  # a constant column
@@ -121,6 +125,15 @@ def test_a_data_frame_names_its_columns(rng):
     assert set(names(figure.axes[0])) == {"age", "kind"}
     with pytest.raises(ValueError, match="'kind' must be numbers"):
         plotting.dependence(values, frame, "kind")
+
+
+def test_names_that_are_long_differ_still():
+    long = ["neighbourhood_group_cleansed_Manhattan", "neighbourhood_group_cleansed_Bronx"]
+    assert len(set(names(plotting.bar([1.0, 2.0], feature_names=long).axes[0]))) == 2
+
+
+def test_errors_that_are_not_known_are_not_drawn():
+    assert plotting.bar([1.0, 2.0, np.nan], [np.nan] * 3).axes[0].patches
 
 
 def test_pandas(rng):

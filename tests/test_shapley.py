@@ -214,12 +214,13 @@ def test_the_mean_over_seeds_is_exact():
     "make",
     [
         lambda seed: Permutations(WIDE, 20, seed),
+        lambda seed: Permutations(WIDE, 3, seed),
         lambda seed: Regression(WIDE, 100, seed),
         lambda seed: Regression(WIDE, 500, seed),
         lambda seed: Local(WIDE, 400, seed, 0.25, 0.0),
         lambda seed: Shown(WIDE, 300, 0.5, seed),
     ],
-    ids=["permutations", "regression", "long regression", "lime", "rise"],
+    ids=["permutations", "few permutations", "regression", "long regression", "lime", "rise"],
 )
 def test_standard_errors_are_honest(make):
     """95 % intervals of 200 seeds hold the exact value as often as they say."""
@@ -584,6 +585,52 @@ def test_arrays_of_the_user_stay_as_they_are(rng):
 def test_the_choice_of_zero_is_told_where_columns_are_not_scaled(linear):
     with pytest.warns(VisualizationWarning, match="column 1 with values from 40 to 60"):
         vis.ShapleyValues(linear)(np.array([[1.0, 40, 0, 0, 0, 0], [0, 60, 0, 0, 0, 0]]), 1)
+
+
+def test_whole_numbers_that_float32_cannot_hold_stay_whole():
+    ids = keras.Input((2,), dtype="int32")
+    model = keras.Model(ids, layers.Dense(1)(keras.ops.cast(keras.ops.mod(ids, 7), "float32")))
+    x = np.array([[100000001, 100000004], [100000002, 100000003]], "int32")
+    found = vis.ShapleyValues(model).by_feature(x, 1)
+    np.testing.assert_allclose(found.scores, value_of(model(x))[:, 0], atol=1e-5)
+    with pytest.raises(ValueError, match="16777216"):
+        vis.ShapleyValues(model, baseline=100000001)(x, 1)
+    with pytest.raises(ValueError, match="below 2147483648"):
+        vis.ShapleyValues(model)(x.astype("int64") * 100, 1)
+
+
+def test_columns_of_a_dict_are_named(rng):
+    inputs = {key: keras.Input((1,), name=key) for key in ("weight", "age")}
+    model = keras.Model(inputs, layers.Dense(1)(layers.Concatenate()([inputs["weight"], inputs["age"]])))
+    model.set_weights([np.array([[10.0], [1.0]]), np.zeros(1)])
+    one = np.ones((1, 1))
+    found = vis.ShapleyValues(model).by_feature({"weight": one, "age": one}, 1)
+    np.testing.assert_allclose([found.values[0][found.names.index(key)] for key in ("weight", "age")], [10, 1])
+
+
+def test_a_column_of_codes_is_a_column(rng):
+    code, age = keras.Input((1,), dtype="int32", name="code"), keras.Input((1,), name="age")
+    joined = layers.Concatenate()([layers.Flatten()(layers.Embedding(5, 2)(code)), age])
+    model = keras.Model({"code": code, "age": age}, layers.Dense(1)(joined))
+    x = {"code": np.array([[3], [1]]), "age": rng.normal(size=(2, 1)).astype("float32")}
+    found = vis.ShapleyValues(model).by_feature(x, 1)
+    assert sorted(found.names) == ["age", "code"] and found.values.all()
+
+
+def test_a_list_of_baselines_is_one_for_each_input(rng):
+    model = two_inputs()
+    x = [rng.normal(size=(2, 3)), rng.normal(size=(2, 2))]
+    named = dict(zip(("left", "right"), x))
+    rows = rng.normal(size=(4, 2))
+    listed = vis.ShapleyValues(model, {"right": None}, [0.0, rows])(named, 1)
+    np.testing.assert_allclose(listed, vis.ShapleyValues(model, {"right": None}, {"right": rows})(named, 1), atol=1e-6)
+
+
+def test_columns_of_several_types_are_numbers(linear):
+    table = np.array([[1, 2.5, True, 0, 1, 2]], dtype=object)
+    np.testing.assert_allclose(
+        vis.ShapleyValues(linear)(table, 1), vis.ShapleyValues(linear)(table.astype(float), 1), atol=1e-6
+    )
 
 
 # --- bad input

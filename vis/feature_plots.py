@@ -84,7 +84,7 @@ def bar(
     Args:
         values: `(F,)`, drawn with their signs; or `(N, F)` of many samples, of which the mean of the absolute values is
             drawn.
-        errors: Standard errors of one sample's values, `(F,)`, drawn as 95 % intervals. Default none.
+        errors: Standard errors of one sample's values, `(F,)`, drawn as 95 % intervals; NaN draws none. Default none.
         data: The sample's own values, `(F,)`, or `(N, F)`; of many samples only the names are read. Default none.
         feature_names: F names. Default: the columns of a data frame, or numbers.
         max_features: How many features there are at most, the strongest. Default 10.
@@ -126,7 +126,8 @@ def beeswarm(
     Args:
         values: `(N, F)`, such as `by_feature(...).values`.
         data: The samples' own values, `(N, F)`, which colour the dots from low to high, each feature between its 5th
-            and 95th percentile; a data frame will do. What is not a number is grey. Default none.
+            and 95th percentile (its ends where these are alike); a data frame will do. What is not a number, and a
+            column of one value, is grey. Default none.
         feature_names: F names. Default: the columns of a data frame, or numbers.
         max_features: How many features there are at most, the strongest. Default 10.
 
@@ -242,7 +243,7 @@ def dependence(
     axis.set_xlabel(names[index], parse_math=False)
     axis.set_ylabel(f"share of {names[index]} in the score", parse_math=False)
     if other is not None:
-        low, high = np.nanpercentile(table[:, other], [5, 95])
+        low, high = _range(table[:, other])
         _shade_bar(figure, axis, names[other], (f"{low:.3g}", f"{high:.3g}"))
     return figure
 
@@ -292,7 +293,8 @@ def _read_many(name, values):
 
 
 def _read_errors(errors, shape, several):
-    array = check_numeric("errors", errors)
+    given = np.asarray(errors, "float64") if _is_numeric(errors) else check_numeric("errors", errors)
+    array = np.nan_to_num(given[: shape[0]] if given.ndim == 1 else given)  # NaN says that there are none
     if several or array.shape != shape or (array < 0).any():
         raise ValueError(
             f"`errors` must be standard errors of one sample's values, shape {shape}, at least 0. Received: shape "
@@ -320,7 +322,9 @@ def _read_names(feature_names, data, count):
 
 
 def _short(name):
-    return printable(name if len(name) <= _LETTERS else f"{name[: _LETTERS - 3]}...")
+    """Returns a name that fits beside a bar: long ones often differ at their ends only."""
+    half = (_LETTERS - 3) // 2
+    return printable(name if len(name) <= _LETTERS else f"{name[:half]}...{name[-half:]}")
 
 
 def _plain(data):
@@ -344,6 +348,10 @@ def _is_number(value):
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
+def _as_float(value):
+    return float(value) if isinstance(value, (bool, int, float)) else np.nan
+
+
 def _read_table(data, shape):
     """Returns the data of many samples as floats; what is no number becomes NaN."""
     table = _plain(data)
@@ -352,7 +360,7 @@ def _read_table(data, shape):
         raise ValueError(f"`data` must have the shape of the values, {shape}. Received: shape {table.shape}.")
     if table.dtype.kind in "fiub":
         return table.astype("float64")
-    return np.array([[float(one) if _is_number(one) else np.nan for one in row] for row in table.tolist()])
+    return np.array([[_as_float(one) for one in row] for row in table.tolist()])
 
 
 def _check_column(name, column):
@@ -448,16 +456,22 @@ def _spread(values, span):
 
 
 def _shades(column):
-    """Returns colours of a feature's data, from low to high; grey for what is no number."""
+    """Returns colours of a feature's data, from low to high; grey for what is no number, and where all is alike."""
     import matplotlib
 
     known = np.isfinite(column)
     found = np.full((len(column), 4), matplotlib.colors.to_rgba(PLAIN))
     if known.any():
-        low, high = np.percentile(column[known], [5, 95])
-        part = np.full(known.sum(), 0.5) if high == low else np.clip((column[known] - low) / (high - low), 0, 1)
-        found[known] = matplotlib.colormaps[_VALUES](part)
+        low, high = _range(column[known])
+        if high > low:
+            found[known] = matplotlib.colormaps[_VALUES](np.clip((column[known] - low) / (high - low), 0, 1))
     return found
+
+
+def _range(column):
+    """Returns the 5th and the 95th percentile, or the ends where these are alike, as of rare values."""
+    low, high = np.percentile(column, [5, 95])
+    return (low, high) if high > low else (column.min(), column.max())
 
 
 def _shade_bar(figure, axis, label, ends):

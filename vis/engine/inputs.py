@@ -309,7 +309,20 @@ def _read(name, value, shape, dtype, form):
         return array
     if (array != np.round(array)).any():
         raise ValueError(f"`{name}` must hold whole numbers, as the model takes {dtype}. Received: fractions.")
-    return array.astype(dtype if dtype != "int64" else "int32")
+    return _exact(value, array).astype(dtype if dtype != "int64" else "int32")
+
+
+def _exact(value, array):
+    """Returns whole numbers as they came where float32 cannot hold them."""
+    if not array.size or np.abs(array).max() < 2**24:
+        return array
+    given = value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)
+    if np.abs(array).max() >= 2**31:
+        raise ValueError(
+            f"Whole numbers must be below 2147483648, as they are counted in 32 bits here. Received: up to "
+            f"{given.max()}. Number them anew, such as by `np.unique(values, return_inverse=True)`."
+        )
+    return given
 
 
 def _check_shape(name, value, given, shape, form):

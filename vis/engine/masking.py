@@ -335,7 +335,7 @@ def _fitting(baseline, dtype, name):
     """Raises unless an input of whole numbers can hold a baseline."""
     if dtype.kind == "f":
         return baseline
-    low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
+    low, high = max(np.iinfo(dtype).min, -(2**24)), min(np.iinfo(dtype).max, 2**24)  # which float32 holds exactly
     if (baseline != np.round(baseline)).any() or baseline.min() < low or baseline.max() > high:
         raise ValueError(
             f"`{name}` must hold whole numbers from {low} to {high}, as the model takes {dtype}. "
@@ -387,8 +387,8 @@ def warn_of_wide_columns(name, values):
         low, high = float(values[:, column].min()), float(values[:, column].max())
         warnings.warn(
             f"What is hidden becomes 0, also columns that are not scaled. Received: `{name}`, column {column} with "
-            f"values from {low:g} to {high:g}. The model probably never saw a 0 there. Give a `baseline=`: one row of "
-            "typical values, or `vis.Background(rows)` of training data, over which scores are averaged.",
+            f"values from {low:g} to {high:g}. The model probably never saw a 0 there. Give a `baseline=` where the "
+            "method takes one: typical values, or `vis.Background(rows)` of training data, which is averaged over.",
             VisualizationWarning,
             stacklevel=3,
         )

@@ -100,24 +100,54 @@ class Dependence:
 
     def values(self, scores, *_) -> np.ndarray:
         """Returns the criterion `(G, count)` of scores `(G, number)`, at least 0; 0 where the score is constant."""
-        return np.stack([_criterion(row, self.masks) for row in scores.astype("float64")])
+        return np.stack([self._parts(row, 1)[0] for row in scores.astype("float64")])
 
     def errors(self, scores, *_) -> np.ndarray:
-        """Returns standard errors, by leaving out twentieths of the masks in turn."""
-        part = np.arange(self.number) * _PARTS // self.number
-        kept = [part != one for one in np.unique(part)]
-        return np.stack(
-            [_jackknife([_criterion(row[keep], self.masks[keep]) for keep in kept]) for row in scores.astype("float64")]
-        )
+        """Returns standard errors, by leaving out twentieths of the masks in turn; the kernel's width stays."""
+        rows = [self._parts(row, min(_PARTS, self.number)) for row in scores.astype("float64")]
+        return np.stack([_jackknife(row[1:]) for row in rows])
+
+    def _parts(self, scores, number):
+        """Returns the criterion of all masks, and without each of some parts of them, `(1 + number, count)`.
+
+        -|x - x'| of values that are 0 or 1 is 2 x x', but for parts that centring takes away. Sums of kernel values
+        without a part are those of all, less what the part has in them.
+        """
+        kernel = _kernel(scores)
+        if kernel is None:
+            return np.zeros((number + 1, self.count))
+        shown = self.masks.astype("float64")
+        near, alone = kernel @ shown, kernel.sum(axis=1)
+        found = [_centred(_sums(shown, near), near.sum(axis=0), alone.sum(), shown)]
+        for part in np.array_split(np.arange(self.number), number) if number > 1 else []:
+            own, inside = shown[part], kernel[np.ix_(part, part)]
+            squares = _sums(shown, near) - 2 * _sums(own, near[part]) + _sums(own, inside @ own)
+            crossed = near.sum(axis=0) - near[part].sum(axis=0) - alone[part] @ own + inside.sum(axis=0) @ own
+            whole = alone.sum() - 2 * alone[part].sum() + inside.sum()
+            found.append(_centred(squares, crossed, whole, np.delete(shown, part, axis=0)))
+        return np.array(found)
 
 
-def _criterion(scores, masks):
+def _sums(one, other):
+    """Returns the sums of products, column by column."""
+    return np.einsum("ni,ni->i", one, other)
+
+
+def _centred(squares, crossed, whole, shown):
+    """Returns 2 / n^2 times sum c c' l of centred masks c, from the sums of masks that are not."""
+    means = shown.mean(axis=0)
+    return np.maximum(2 * (squares - 2 * means * crossed + means**2 * whole) / len(shown) ** 2, 0)
+
+
+def _kernel(scores):
+    """Returns the Gaussian kernel of scores `(n, n)`, or `None` where they are constant."""
+    ordered = np.sort(scores)
+    if ordered[0] == ordered[-1]:
+        return None
     distances = np.abs(scores[:, None] - scores)
-    width = np.median(distances[np.triu_indices(len(scores), 1)])
-    if distances.max() == 0:
-        return np.zeros(masks.shape[1])
+    upper = distances[np.tri(len(scores), k=-1, dtype=bool)]
+    middle = len(upper) // 2
+    around = np.partition(upper, [middle - 1, middle] if len(upper) > 1 else 0)
+    width = around[middle] if len(upper) % 2 else (around[middle - 1] + around[middle]) / 2
     width = width or distances.mean()  # where most scores are alike
-    kernel = np.exp(-((distances / width) ** 2) / 2)
-    # -|x - x'| of values that are 0 or 1 is 2 x x', but for parts that centring takes away.
-    centred = masks - masks.mean(axis=0)
-    return 2 * np.einsum("ni,ni->i", centred, kernel @ centred) / len(scores) ** 2
+    return np.exp(-((distances / width) ** 2) / 2)

@@ -50,6 +50,8 @@ class FeatureValues:
         scores: float32 `(N,)`: the scores of the samples as they are.
         labels: The feature of each position, the column of `values`, `(N, *spatial)`; -1 for padding. A structure like
             that of the inputs if several of them have features.
+        names: What each column of `values` is: the input, and the number of the feature in it, in the order of the
+            model's inputs (of a dict, that of its keys in the alphabet). For `feature_names=` of the pictures.
     """
 
     values: np.ndarray
@@ -57,6 +59,10 @@ class FeatureValues:
     base: np.ndarray
     scores: np.ndarray
     labels: Any
+    names: list[str]
+
+    def __repr__(self) -> str:
+        return f"FeatureValues(values={self.values.shape}, base={self.base.shape}, names={shown(self.names)})"
 
 
 class FeatureExplainer(PerturbationExplainer):
@@ -118,7 +124,8 @@ class FeatureExplainer(PerturbationExplainer):
 
         Returns:
             `(maps, errors)`: what a call returns, and the standard error of each value in the same form: 0 where all
-            coalitions were evaluated. About 95 % of values lie within 1.96 standard errors of the exact one.
+            coalitions were evaluated. About 95 % of values lie within 1.96 standard errors of the exact one; of few
+            draws (Sobol's designs, pairs of KernelSHAP) some fewer.
 
         Raises:
             ValueError: Too few samples are drawn to tell.
@@ -151,6 +158,7 @@ class FeatureExplainer(PerturbationExplainer):
             answer.base.astype("float32"),
             answer.scores,
             self._packed(task.batch, answer.players, labels),
+            _names(self.model, task.batch, answer.players),
         )
 
     def _answer(self, task, pairs=None):
@@ -230,10 +238,14 @@ class FeatureExplainer(PerturbationExplainer):
         if isinstance(given, list):
             return dict(enumerate(_one_each("features", given, batch)))
         plain = plain_inputs(self.model, batch) or range(len(batch.arrays))
-        are_columns = all(batch.arrays[i].ndim == 2 and not self.vocabulary(batch, i) for i in plain)
+        are_columns = all(batch.arrays[i].ndim == 2 and self._is_table(batch, i) for i in plain)
         if are_columns and len(plain) > 1 and (given is None or is_integer(given)):
             return dict.fromkeys(plain, given)
         return {self.perturbed(batch): given}
+
+    def _is_table(self, batch, index):
+        """Tells whether an input is columns, a single one of codes among them, and no text."""
+        return batch.arrays[index].shape[1] == 1 or not self.vocabulary(batch, index)
 
     def _part(self, batch, index, features, baseline):
         array, name = batch.arrays[index], batch.layout.names[index]
@@ -289,6 +301,18 @@ class FeatureExplainer(PerturbationExplainer):
         if vocabulary:
             check_ids(fill.samples if isinstance(fill, Background) else fill.array, vocabulary)
         return fill
+
+
+def _names(model, batch, players):
+    """Returns what each feature is called, by the sample that has most of them."""
+    packed = batch.pack(list(range(len(batch.arrays))))
+    own = {index: str(key) for key, index in packed.items()} if isinstance(packed, dict) else {}
+    tensors, found = getattr(model, "inputs", None) or [], []
+    for part in players.parts:
+        known = tensors[part.index].name if part.index < len(tensors) else "input"
+        name, count = own.get(part.index, known), int(part.counts.max())
+        found += [name] if count == 1 and len(players.parts) > 1 else [f"{name} {i}" for i in range(count)]
+    return found
 
 
 @dataclasses.dataclass(eq=False)
@@ -378,7 +402,7 @@ def _for_inputs(name, given, batch, model, indices):
         if missing:
             raise ValueError(f"`{name}` must have an entry for each input with features. Missing: {listed(missing)}.")
         return found
-    if len(indices) > 1 and isinstance(given, (list, tuple)):
+    if len(batch.arrays) > 1 and isinstance(given, (list, tuple)):
         return dict(enumerate(_one_each(name, given, batch)))
     if len(indices) > 1 and (np.ndim(given) if not isinstance(given, Background) else 1):
         raise ValueError(

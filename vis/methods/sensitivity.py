@@ -83,9 +83,9 @@ class Sobol(FeatureExplainer):
 class HSIC(FeatureExplainer):
     """How much the score depends on whether a feature is shown, by the Hilbert-Schmidt independence criterion.
 
-    Zero only where the score does not depend on the feature alone, whatever the form of the dependence. Cheaper than
-    Sobol indices for the same rank. Its limits: no sign, units that say little (compare features of one sample), and
-    blind to what features do only together.
+    Zero only where the score does not depend on the feature alone, whatever the form of the dependence. Its cost does
+    not grow with the number of features, but with the square of the masks. Its limits: no sign, units that
+    say little (compare features of one sample), and blind to what features do only together.
 
     Source: Novello et al. 2022, "Making Sense of Dependence: Efficient Black-box Explanations Using Dependence
     Measure", section 3, with the kernels named in `vis.engine.sensitivity.Dependence`; the authors' code takes the

@@ -240,6 +240,8 @@ def check_numeric(name: str, value) -> np.ndarray:
         raise ValueError(_no_array(name, value, error)) from error
     if first_text(array) is not None:  # of another library
         raise wrong_kind(name, array)
+    if array.dtype == object and array.ndim and all(isinstance(one, (int, float, np.number)) for one in array.flat):
+        array = array.astype("float64")  # columns of several types, as in a data frame
     if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
         raise ValueError(
             f"`{name}` must be numbers. Received: dtype {array.dtype}. Lists of arrays must have one common shape."
