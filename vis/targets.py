@@ -418,7 +418,8 @@ class Box(_ForAll):
     def check(self, outputs: Any) -> None:
         """Raises where `decode` does not fit the outputs, gives logits, or there are not as many classes."""
         _, scores, _ = self._detection.decoded(outputs)
-        count, low, high = scores.shape[-1], float(ops.min(scores)), float(ops.max(scores))
+        count, known = scores.shape[-1], ops.convert_to_numpy(scores)
+        low, high = float(known.min()), float(known.max())
         if low < -_ROUNDING or high > 1 + _ROUNDING:
             raise ValueError(
                 f"`decode` must return class scores from 0 to 1, as they are multiplied with overlaps. Received: from "

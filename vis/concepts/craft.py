@@ -117,9 +117,7 @@ class CRAFT:
         )
         found = solver.NMF(self.num_concepts, init="nndsvda", random_state=seed % 2**32, max_iter=_STEPS)
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", UserWarning
-            )  # it could be better: see `explained`
+            warnings.simplefilter("ignore", UserWarning)  # it could be better: see `explained`
             found.fit(means)
         self._keep(found.components_.astype("float64"), means, crops)
         return self
