@@ -126,7 +126,8 @@ def test_a_stream_takes_a_function_as_target():
     assert_stream_is_one_call(explainer, batched(images()), images(), target=lambda outputs: outputs[:, 0] ** 2)
 
 
-def test_a_stream_reads_no_further_than_asked():
+@pytest.mark.parametrize("prefetch", [0, 1, 3])
+def test_a_stream_reads_no_further_than_it_may(prefetch):
     read = []
 
     def endless():
@@ -134,16 +135,18 @@ def test_a_stream_reads_no_further_than_asked():
             read.append(number)
             yield images(2), number
 
-    stream = vis.Saliency(small_cnn()).stream(endless())
+    stream = vis.Saliency(small_cnn()).stream(endless(), prefetch=prefetch)
     assert read == []
     for number in range(3):
         next(stream)
-        assert read == list(range(number + 1))
+        assert number + 1 <= len(read) <= number + 1 + prefetch
+    stream.close()
+    assert read == list(range(len(read))) and len(read) <= 3 + prefetch
 
 
 def test_a_stream_asks_a_dataset_for_one_batch_at_a_time():
     dataset = Batches(batched(images()))
-    stream = vis.Saliency(small_cnn()).stream(dataset)
+    stream = vis.Saliency(small_cnn()).stream(dataset, prefetch=0)
     assert dataset.asked == []
     next(stream), next(stream)
     assert dataset.asked == [0, 1]
@@ -159,7 +162,7 @@ def test_a_stream_reads_an_iterable_torch_dataset_lazily():
                 read.append(number)
                 yield image
 
-    stream = vis.Saliency(small_cnn()).stream(data.DataLoader(Rows(), batch_size=2))
+    stream = vis.Saliency(small_cnn()).stream(data.DataLoader(Rows(), batch_size=2), prefetch=0)
     next(stream), next(stream)
     assert len(read) == 4
 
@@ -178,7 +181,7 @@ def test_a_stream_keeps_neither_batches_nor_maps():
         if number == 5:
             break
     gc.collect()
-    assert sum(reference() is not None for reference in alive) <= 4  # this batch and the last one
+    assert sum(reference() is not None for reference in alive) <= 6  # this batch, the last one, and two read ahead
 
 
 def test_an_endless_py_dataset():

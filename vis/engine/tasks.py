@@ -27,6 +27,8 @@ class Task:
         goal: The target, a `vis.engine.goals.Units` or `Custom`; `None` where no score is wanted.
         batch_size: Rows that are evaluated at once, at most.
         verbose: Whether a progress bar is shown.
+        known_scores: The scores of the samples as they are, if they are known.
+        is_one_of_many: Whether more batches follow, so that even the first is compiled: each is rounded the same.
     """
 
     evaluator: Any  # whose module builds on this one
@@ -35,6 +37,7 @@ class Task:
     batch_size: int = 32
     verbose: int = 0
     known_scores: np.ndarray | None = None
+    is_one_of_many: bool = False
 
     @property
     def count(self) -> int:
@@ -66,7 +69,7 @@ class Task:
             raise ValueError(f"`samples` must be a multiple of `together`. Received: {samples} and {together}.")
         total = self.count * samples
         size = self._chunk_size(total, together)
-        evaluate = self._evaluation(request, size, once=total <= size)
+        evaluate = self._evaluation(request, size, once=total <= size and not self.is_one_of_many)
         bar = keras.utils.Progbar(-(-total // size)) if self.verbose and not quiet else None
         for start in range(0, total, size):
             rows = np.minimum(np.arange(start, start + size), total - 1)  # the last chunk is filled up
