@@ -132,6 +132,7 @@ FLOORS = {
     "vis.metrics.pages": 6,
     "vis.metrics.evaluation": 6,
     "vis.training": 7,
+    "vis.scale": 7,
     "vis.visualization.maps": 7,
     "vis.visualization.saliency": 7,
     "vis.visualization.class_activation": 7,
@@ -301,7 +302,7 @@ def test_the_contributors_table_names_every_room():
 PUBLIC = [
     *("vis", "vis.losses", "vis.regularizers", "vis.optimizer", "vis.callbacks", "vis.targets", "vis.plotting"),
     *("vis.backprop_modifiers", "vis.grad_modifiers", "vis.input_modifiers", "vis.parameterizations", "vis.training"),
-    "vis.report",
+    *("vis.report", "vis.scale"),
     *("vis.utils.utils", "vis.utils.heatmaps", "vis.utils.images", "vis.utils.tokens"),
     *(module for module in MODULES if module.startswith(("vis.visualization", "vis.methods"))),
 ]
