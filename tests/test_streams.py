@@ -18,6 +18,7 @@ from keras import layers
 from test_scale import Batches, batched, images, two_arrays, two_inputs
 
 import vis
+from vis.engine.network import Network
 from vis.engine.runs import checksum, described, difference, run_of
 from vis.utils import recordings
 from vis.utils.ahead import Ahead
@@ -205,6 +206,23 @@ def test_the_number_of_batches_read_ahead_is_checked(prefetch, kind):
         vis.Saliency(small_cnn()).stream([images()], prefetch=prefetch)
 
 
+def test_the_last_smaller_batch_compiles_nothing_new(monkeypatch):
+    shapes, model = [], small_cnn()
+
+    def noting(network, request, formula, layout, inputs, arguments, data):
+        shapes.append(tuple(inputs[0].shape))
+        return whole(network, request, formula, layout, inputs, arguments, data)
+
+    whole = Network.evaluate
+    monkeypatch.setattr(Network, "evaluate", noting)
+    for explainer, size in ((vis.Saliency(model), 3), (vis.SmoothGrad(model, num_samples=5, seed=0), 5)):
+        explainer(images(3), 0, batch_size=5)
+        shapes.clear()
+        found = joined(explainer, target=0, batch_size=5)
+        assert set(shapes) <= {(size, 9, 7, 3)}
+        np.testing.assert_allclose(found, explainer(images(), 0), atol=1e-6)
+
+
 # Into a file.
 
 
@@ -223,8 +241,8 @@ def counting(model=None, **options):
     return Counting(model or small_cnn(), **options)
 
 
-def joined(explainer):
-    return np.concatenate(list(explainer.stream(batched(images()))))
+def joined(explainer, **arguments):
+    return np.concatenate(list(explainer.stream(batched(images()), **arguments)))
 
 
 def test_a_stream_into_a_file_is_the_stream(tmp_path):

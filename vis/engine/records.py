@@ -49,7 +49,8 @@ class Record:
         Args:
             dataset: See `vis.engine.streams.batches`.
             read: Function of a batch: `(arguments of explain, [array, ...])`; the arrays are what the maps are of.
-            explain: Function that returns the maps of a batch.
+            explain: Function that returns the maps of a batch; its `usual` is set to the size of the largest that is
+                there, so that it goes on as if it had made that itself.
             verbose: Whether a progress bar is shown.
             prefetch: How many batches are read ahead.
 
@@ -60,6 +61,7 @@ class Record:
             ValueError: A batch is wrong, or not what it was.
             OSError: There is no room, say.
         """
+        explain.usual = max((last - first for first, last in self._rows()), default=0)
         try:
             self._write(dataset, self._function(read, explain), verbose, prefetch)
         except Exception as error:
@@ -68,6 +70,9 @@ class Record:
         finally:
             self._recording.close()
         return self._kind.open(self._path)
+
+    def _rows(self):
+        return [batch["rows"] for batch in self._recording.batches]
 
     def _write(self, dataset, function, verbose, prefetch):
         passed = range(1, self._finished - 1) if is_indexed(dataset) else range(0)

@@ -120,9 +120,10 @@ class Explainer:
             VisualizationWarning: Once: the inputs are pictures of whole numbers up to 255, which the model's first
                 layer takes as they are.
         """
-        return self._explained(self.evaluator.task(inputs, target, batch_size, verbose))
+        return self._finished(self.evaluator.task(inputs, target, batch_size, verbose))
 
-    def _explained(self, task):
+    def _finished(self, task):
+        """Computes the maps of a checked batch, and checks them."""
         maps = self.explain(task)
         _check_maps(self, maps, task.count)
         return check_finite(maps)
@@ -215,7 +216,7 @@ class Explainer:
                 f"Received: {shown(target)}. For a class of its own for each sample, let the data set give labels."
             )
         read = _BatchReader(self.model, self._units, target)
-        explain = self._on(batch_size)
+        explain = _BatchExplainer(self, batch_size)
         if into is None:
             return batches(dataset, lambda _, item: explain(*read(item)), verbose, prefetch)
         if not self.model.built:
@@ -228,13 +229,6 @@ class Explainer:
     def _units(self):
         """Returns the number of output units, or `None` where it is not known beforehand."""
         return self.evaluator.network.known_units() if self.model.built else None
-
-    def _on(self, batch_size):
-        def explain(inputs, target):
-            task = self.evaluator.task(inputs, target, batch_size)
-            return self._explained(dataclasses.replace(task, is_one_of_many=True))
-
-        return explain
 
     def rules(self, inputs: Inputs) -> list[tuple[str, str, str]]:
         """Tells which backward rule each operation of the model gets.
@@ -294,6 +288,26 @@ class RuleTable(list):
     def __str__(self) -> str:
         widths = [max([len(row[i]) for row in self], default=0) for i in (0, 1)]
         return "\n".join(f"{path:<{widths[0]}}  {part:<{widths[1]}}  {name}" for path, part, name in self)
+
+
+class _BatchExplainer:
+    """Returns the maps of the batches of a data set, one after the other.
+
+    Args:
+        explainer: The explainer.
+        batch_size: How many evaluations of the model run at once.
+
+    Attributes:
+        usual: How many samples the largest batch has had so far.
+    """
+
+    def __init__(self, explainer, batch_size):
+        self._explainer, self._batch_size, self.usual = explainer, batch_size, 0
+
+    def __call__(self, inputs, target):
+        task = self._explainer.evaluator.task(inputs, target, self._batch_size)
+        self.usual = max(self.usual, task.count)
+        return self._explainer._finished(dataclasses.replace(task, usual=self.usual))
 
 
 class _BatchReader:
