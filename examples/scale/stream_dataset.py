@@ -92,6 +92,7 @@ def main(arguments=None):
     model = train(digits, options.output / "mnist.keras", quick=options.quick)
     images, labels = (array[: 200 if options.quick else None] for array in digits[1])
     dataset = DATASETS[options.data](images, labels, batch_size=64)
+    options.output.mkdir(parents=True, exist_ok=True)
     name = f"maps_{keras.config.backend()}{'_quick' if options.quick else ''}.npy"  # each is a run of its own
     maps = vis.Saliency(model).stream(dataset, "labels", verbose=1, into=options.output / name)
     print(f"{maps.filename} holds {maps.shape}")

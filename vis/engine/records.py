@@ -1,7 +1,9 @@
 """Streams into files: what is there is kept, compared with what comes, and gone on with."""
 
+import contextlib
 import os
 import pathlib
+from concurrent import futures
 
 import numpy as np
 
@@ -28,7 +30,7 @@ class Record:
 
     def __init__(self, path, run):
         self._path, self._kind = _checked(path)
-        self._run, self._seen = run, 0
+        self._run, self._seen, self._row = run, 0, None
         self._recording = _opened(self._path, self._kind)
         try:
             self._recording.check(checksum)
@@ -37,6 +39,8 @@ class Record:
             self._recording.close()
             raise
         self._finished = len(self._recording.batches)
+        if self._finished:
+            self._row = tuple(self._recording.head["row"])
 
     def _check_run(self, run):
         found = difference(self._recording.head["run"], run) if self._recording.head else None
@@ -65,7 +69,8 @@ class Record:
         try:
             self._write(dataset, self._function(read, explain), verbose, prefetch)
         except Exception as error:
-            error.add_note(self._words_kept())
+            if not isinstance(error, OSError):  # which says so itself
+                error.add_note(self._words_kept())
             raise
         finally:
             self._recording.close()
@@ -76,15 +81,20 @@ class Record:
 
     def _write(self, dataset, function, verbose, prefetch):
         passed = range(1, self._finished - 1) if is_indexed(dataset) else range(0)
-        for noted, maps in batches(dataset, function, verbose, prefetch, passed):
-            if maps is not None:
-                self._append(maps, {**noted, "checksum": checksum([maps])})
+        results, pending = batches(dataset, function, verbose, prefetch, passed), None
+        with contextlib.closing(results), futures.ThreadPoolExecutor(1, "vis-write") as pool:
+            for noted, maps in results:  # the network works on the next ones while the disk does on these
+                if pending is not None:
+                    pending.result()
+                pending = pool.submit(self._append, maps, noted) if maps is not None else None
+            if pending is not None:
+                pending.result()
         if self._seen < self._finished:
             raise ValueError(
                 f"`into` holds the maps of {self._finished} batches. Received: a data set of {self._seen}. Give that "
                 f"whose maps it holds. {_anew(self._path)}"
             )
-        if not self._finished:
+        if not self._seen:
             raise ValueError("`dataset` must hold at least one batch. Received: none.")
 
     def _function(self, read, explain):
@@ -112,20 +122,21 @@ class Record:
                 f"`into` takes one array of maps. Received: {type(maps).__name__} of {len(maps)}, one for each input "
                 "of the model. Write the batches of `explainer.stream(dataset)` yourself."
             )
-        head = self._recording.head
-        if head is not None and list(maps.shape[1:]) != list(head["row"]):
+        if self._row is not None and maps.shape[1:] != self._row:
             raise ValueError(
-                f"`into` takes maps of one shape. Received: {maps.shape[1:]} after {tuple(head['row'])}. Make the "
-                "inputs of one size, or write the batches of `explainer.stream(dataset)` yourself."
+                f"`into` takes maps of one shape. Received: {maps.shape[1:]} after {self._row}. Make the inputs of one "
+                "size, or write the batches of `explainer.stream(dataset)` yourself."
             )
+        self._row = maps.shape[1:]
 
     def _append(self, maps, noted):
         try:
-            self._recording.append({"run": self._run}, maps, noted)
+            self._recording.append({"run": self._run}, maps, {**noted, "checksum": checksum([maps])})
         except OSError as error:
-            words = f"Batch {self._finished} could not be written: {cut(error.strerror or str(error), 100)}"
+            words = (
+                f"Batch {len(self._recording.batches)} could not be written: {cut(error.strerror or str(error), 100)}"
+            )
             raise OSError(error.errno, f"{words}. {self._words_kept()}", str(self._path)) from error
-        self._finished += 1
 
     def _words_kept(self):
         if not self._recording.count:

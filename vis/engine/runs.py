@@ -62,6 +62,8 @@ def described(value, depth=0):
     """
     if value is None or isinstance(value, (bool, int, str)):
         return value
+    if isinstance(value, np.generic):
+        return described(value.item())
     if isinstance(value, (float, complex, bytes, range, type)):
         return repr(value)
     if depth > _DEEPEST:

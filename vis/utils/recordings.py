@@ -6,13 +6,11 @@ import json
 import os
 import pathlib
 import struct
-import time
 import zlib
 
 import numpy as np
 
 _HEADER = 256  # bytes: room for any number of rows, so that it is written over in place
-_SYNC = 1.0  # seconds between two requests that the disk itself holds what was written
 
 
 class ArrayFile:
@@ -151,7 +149,7 @@ class Recording:
         beside = pathlib.Path(f"{path}.journal")
         if path.exists() and not beside.exists():
             raise FileExistsError
-        self._journal, self._synced = Journal(beside), time.monotonic()
+        self._journal = Journal(beside)
 
     @property
     def head(self):
@@ -207,13 +205,7 @@ class Recording:
             self._open(rows.shape[1:])
         self._rows.write(first, rows)
         self._rows.keep(last)
-        is_due = time.monotonic() - self._synced > _SYNC
-        if is_due:
-            self._rows.sync()
         self._journal.append({"rows": [first, last], **noted})
-        if is_due:
-            self._journal.sync()
-            self._synced = time.monotonic()
 
     def close(self):
         """Closes the files; where no batch was written, they are taken away."""
