@@ -20,6 +20,7 @@ from vis import (
     parameterizations,
     plotting,
     regularizers,
+    scale,
     targets,
 )
 from vis.backprop_modifiers import Composite, Epsilon, Half, Identity
@@ -117,6 +118,9 @@ def data_sets(model: keras.Model, images: np.ndarray, data: keras.utils.PyDatase
         print(maps.shape)
     next(explainer.stream(data, target=3, batch_size=8, prefetch=0))
     print(explainer.stream(data, "labels", into="maps.npy").mean(axis=0).shape)
+    scale.start(workers=2)
+    scale.explain(explainer, images, "maps", target=best_of, num_gpus=1)
+    print(scale.read("maps", len(images))[0].shape)
 
 
 def backward_rules(model: keras.Model, images: np.ndarray) -> None:
