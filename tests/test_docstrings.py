@@ -29,6 +29,7 @@ DOCUMENTED = [
     "vis.optimizer",
     "vis.callbacks",
     "vis.training",
+    "vis.scale",
     "vis.grad_modifiers",
     "vis.backprop_modifiers",
     "vis.input_modifiers",

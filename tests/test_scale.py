@@ -5,6 +5,7 @@ import importlib.util
 import itertools
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import weakref
@@ -17,6 +18,7 @@ from keras import layers, tree
 from test_documents import blocks
 
 import vis
+from vis import scale
 
 BACKEND = keras.config.backend()
 SCALE = ROOT / "examples/scale"
@@ -126,7 +128,8 @@ def test_a_stream_takes_a_function_as_target():
     assert_stream_is_one_call(explainer, batched(images()), images(), target=lambda outputs: outputs[:, 0] ** 2)
 
 
-def test_a_stream_reads_no_further_than_asked():
+@pytest.mark.parametrize("prefetch", [0, 1, 3])
+def test_a_stream_reads_no_further_than_it_may(prefetch):
     read = []
 
     def endless():
@@ -134,16 +137,18 @@ def test_a_stream_reads_no_further_than_asked():
             read.append(number)
             yield images(2), number
 
-    stream = vis.Saliency(small_cnn()).stream(endless())
+    stream = vis.Saliency(small_cnn()).stream(endless(), prefetch=prefetch)
     assert read == []
     for number in range(3):
         next(stream)
-        assert read == list(range(number + 1))
+        assert number + 1 <= len(read) <= number + 1 + prefetch
+    stream.close()
+    assert read == list(range(len(read))) and len(read) <= 3 + prefetch
 
 
 def test_a_stream_asks_a_dataset_for_one_batch_at_a_time():
     dataset = Batches(batched(images()))
-    stream = vis.Saliency(small_cnn()).stream(dataset)
+    stream = vis.Saliency(small_cnn()).stream(dataset, prefetch=0)
     assert dataset.asked == []
     next(stream), next(stream)
     assert dataset.asked == [0, 1]
@@ -159,7 +164,7 @@ def test_a_stream_reads_an_iterable_torch_dataset_lazily():
                 read.append(number)
                 yield image
 
-    stream = vis.Saliency(small_cnn()).stream(data.DataLoader(Rows(), batch_size=2))
+    stream = vis.Saliency(small_cnn()).stream(data.DataLoader(Rows(), batch_size=2), prefetch=0)
     next(stream), next(stream)
     assert len(read) == 4
 
@@ -178,7 +183,7 @@ def test_a_stream_keeps_neither_batches_nor_maps():
         if number == 5:
             break
     gc.collect()
-    assert sum(reference() is not None for reference in alive) <= 4  # this batch and the last one
+    assert sum(reference() is not None for reference in alive) <= 6  # this batch, the last one, and two read ahead
 
 
 def test_an_endless_py_dataset():
@@ -268,10 +273,8 @@ def test_the_stream_example(kind, network, digits, tmp_path):
         vis.Saliency(network),
         (digits, np.arange(10)),
     )
-    files = example.write(explainer, example.DATASETS[kind](pixels, labels, 3), tmp_path / "maps")
-    maps = np.concatenate([np.load(file) for file in files])
-    assert len(files) == 4
-    np.testing.assert_allclose(maps, explainer(pixels), atol=1e-6)
+    maps = explainer.stream(example.DATASETS[kind](pixels, labels, 3), "labels", into=tmp_path / "maps.npy")
+    np.testing.assert_allclose(maps, explainer(pixels, labels), atol=1e-6)
     example.draw_some(pixels, maps).savefig(tmp_path / "maps.png")
 
 
@@ -432,19 +435,18 @@ def test_the_devices_of_the_readme():
 
 
 @pytest.fixture(scope="module")
-def ray_example():
-    pytest.importorskip("ray", reason="Ray is not installed: pip install 'ray[data]'")
-    pytest.importorskip("ray.data", reason="Ray Data is not installed: pip install 'ray[data]'")
+def workers():
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'keras-vis[scale]'")
+    pytest.importorskip("ray.data", reason="Ray Data is not installed: pip install 'keras-vis[scale]'")
     import ray
 
-    example = load_example("explain_dataset")
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.delenv("KERAS_BACKEND", raising=False)  # the workers must be told
-        example.start(workers=2)
-    yield example
+        scale.start(workers=2)
+    yield
     ray.shutdown()
     ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
 
@@ -457,18 +459,78 @@ class Telling(vis.SmoothGrad):
 
 
 @pytest.mark.slow
-def test_ray_gives_the_maps_of_one_process(ray_example, tmp_path):
+def test_ray_gives_the_maps_of_one_process(workers, tmp_path):
     explainer = Telling(small_cnn(), num_samples=3, seed=0)
     explainer.offset = {"tensorflow": 10, "jax": 20, "torch": 30}
     data = images(40)
-    ray_example.explain(explainer, data, tmp_path / "maps", workers=2, batch_size=3)
-    maps, processes = ray_example.read(tmp_path / "maps")
-    expected = explainer(data)
+    scale.explain(explainer, data, tmp_path / "maps", 1, workers=2, batch_size=3)
+    maps, processes = scale.read(tmp_path / "maps", 40)
+    expected = explainer(data, 1)
     np.testing.assert_allclose(maps, expected, atol=1e-5)
     assert len(processes) == 2 and os.getpid() not in processes
-    ray_example.check(maps, expected)
+    example = load_example("explain_dataset")
+    example.check(maps, expected)
     with pytest.raises(RuntimeError, match="other maps"):
-        ray_example.check(maps, expected + 1)
+        example.check(maps, expected + 1)
+
+
+class Deadly(vis.Saliency):
+    """Saliency whose process dies on one image, the first few times, of which it leaves traces in a folder."""
+
+    def explain(self, task):
+        deaths = len(os.listdir(self.folder))
+        if deaths < self.times and (task.batch.arrays[0] == self.image).all(axis=(1, 2, 3)).any():
+            pathlib.Path(self.folder, str(os.getpid())).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().explain(task)
+
+
+def deadly(folder, image, times):
+    explainer = Deadly(small_cnn())
+    explainer.folder, explainer.image, explainer.times = str(folder), image, times
+    folder.mkdir()
+    return explainer
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_loses_nothing_and_makes_nothing_twice(workers, tmp_path):
+    data = images(40)
+    explainer = deadly(tmp_path / "deaths", data[20], times=2)
+    scale.explain(explainer, data, tmp_path / "maps", workers=2, batch_size=3)
+    maps, processes = scale.read(tmp_path / "maps", 40)
+    dead = {int(name) for name in os.listdir(tmp_path / "deaths")}
+    assert len(dead) == 2 and processes - dead
+    np.testing.assert_allclose(maps, vis.Saliency(small_cnn())(data), atol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_batch_that_no_worker_survives_is_given_up(workers, tmp_path):
+    data = images(6)
+    with pytest.raises(RuntimeError, match="could not be explained.*1 times more") as caught:
+        scale.explain(deadly(tmp_path / "deaths", data[4], times=9), data, tmp_path / "maps", batch_size=3, retries=1)
+    assert len(str(caught.value)) < 400 and len(os.listdir(tmp_path / "deaths")) == 2
+
+
+@pytest.mark.slow
+def test_a_data_set_of_ray(workers, tmp_path):
+    import ray
+
+    rows = [{"index": 10 * index, "image": image} for index, image in reversed(list(enumerate(images(9))))]
+    dataset = ray.data.from_items(rows)
+    scale.explain(vis.Saliency(small_cnn()), dataset, tmp_path / "maps", batch_size=4)
+    maps, _ = scale.read(tmp_path / "maps")
+    np.testing.assert_allclose(maps, vis.Saliency(small_cnn())(images(9)), atol=1e-6)
+    with pytest.raises(ValueError, match="one map for each of 10 images. Received: 9 maps"):
+        scale.read(tmp_path / "maps", 10)
+    with pytest.raises(ValueError, match=r"columns 'index' and 'image'. Received: \['image'\]"):
+        scale.explain(vis.Saliency(small_cnn()), dataset.drop_columns(["index"]), tmp_path / "maps")
+
+
+def test_without_ray_it_says_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setattr("vis.scale.importlib.util.find_spec", lambda name: None)
+    for call in (scale.start, lambda: scale.explain(None, images(), tmp_path), lambda: scale.read(tmp_path)):
+        with pytest.raises(ImportError, match=r"keras-vis\[scale\]"):
+            call()
 
 
 def test_the_scale_folder_names_no_place_of_this_machine():

@@ -21,6 +21,7 @@ from vis import (
     parameterizations,
     plotting,
     regularizers,
+    scale,
     targets,
 )
 from vis.backprop_modifiers import Composite, Epsilon, Half, Identity
@@ -119,8 +120,12 @@ def data_sets(model: keras.Model, images: np.ndarray, data: keras.utils.PyDatase
     explainer = vis.Saliency(model)
     for maps in explainer.stream([(images, [0, 1]), images], target=best_of):
         print(maps.shape)
-    next(explainer.stream(data, target=3, batch_size=8))
+    next(explainer.stream(data, target=3, batch_size=8, prefetch=0))
     explainer.targets(images, [0, [1, 2], None, "tabby", best_of], batch_size=8)
+    print(explainer.stream(data, "labels", into="maps.npy").mean(axis=0).shape)
+    scale.start(workers=2)
+    scale.explain(explainer, images, "maps", target=best_of, num_gpus=1)
+    print(scale.read("maps", len(images))[0].shape)
 
 
 def backward_rules(model: keras.Model, images: np.ndarray) -> None:
@@ -262,7 +267,7 @@ def wrong_uses(model: keras.Model, images: np.ndarray) -> None:
     vis.Saliency(model)(None)  # type: ignore[arg-type]
     vis.Saliency(model, 3)  # type: ignore[arg-type]
     vis.Saliency(model)(images).no_such_method()  # type: ignore[union-attr]
-    vis.Saliency(model).stream(images, target=[0, 1])  # type: ignore[arg-type]
+    vis.Saliency(model).stream(images, target=[0, 1])  # type: ignore[call-overload]
     vis.heatmap(None)  # type: ignore[arg-type]
     vis.FeatureVisualization(model, "conv1")  # type: ignore[arg-type]
     ActivationMaximization("conv1", 0.5)  # type: ignore[arg-type]

@@ -1,8 +1,8 @@
 """Explains a data set batch by batch, in constant memory.
 
 `explainer.stream` takes a `tf.data.Dataset`, a `keras.utils.PyDataset`, a PyTorch `DataLoader` or any
-iterable of batches, reads one batch at a time and yields its maps. Writes one file of maps a
-batch and a picture of some of them into `output/`.
+iterable of batches, and reads the next batches while the network works. Writes the maps into a file
+and a picture of some of them into `output/`. Stop the script half way and start it again: it goes on.
 """
 
 import matplotlib
@@ -11,7 +11,6 @@ matplotlib.use("Agg")
 
 import argparse
 import pathlib
-import shutil
 import sys
 
 import keras
@@ -69,26 +68,9 @@ def make_torch(images, labels, batch_size):
 DATASETS = {"tensorflow": make_tensorflow, "keras": Digits, "torch": make_torch}
 
 
-def write(explainer, dataset, folder):
-    """Writes the maps of a data set, one file a batch, and returns the files.
-
-    Args:
-        explainer: Any explainer whose result for a batch is one array.
-        dataset: See `vis.methods.explainer.Explainer.stream`.
-        folder: Where the files go. What is there is replaced.
-    """
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    files = []
-    for number, maps in enumerate(explainer.stream(dataset, verbose=1)):
-        files.append(folder / f"maps_{number:05d}.npy")
-        np.save(files[-1], maps)
-    return files
-
-
 def draw_some(images, maps, count=10):
     """Draws the first images and their maps."""
-    rows = [[grey(image) for image in images[:count]], [heat(one) for one in vis.heatmap(maps[:count])]]
+    rows = [[grey(image) for image in images[:count]], [heat(one) for one in vis.heatmap(np.array(maps[:count]))]]
     return draw(rows, labels=["input", "saliency"], size=0.9)
 
 
@@ -110,9 +92,11 @@ def main(arguments=None):
     model = train(digits, options.output / "mnist.keras", quick=options.quick)
     images, labels = (array[: 200 if options.quick else None] for array in digits[1])
     dataset = DATASETS[options.data](images, labels, batch_size=64)
-    files = write(vis.Saliency(model), dataset, options.output / "stream")
-    print(f"wrote {len(files)} files, {files[0]} to {files[-1].name}")
-    save(draw_some(images, np.load(files[0])), options.output / "stream_maps.png")
+    options.output.mkdir(parents=True, exist_ok=True)
+    name = f"maps_{keras.config.backend()}{'_quick' if options.quick else ''}.npy"  # each is a run of its own
+    maps = vis.Saliency(model).stream(dataset, "labels", verbose=1, into=options.output / name)
+    print(f"{maps.filename} holds {maps.shape}")
+    save(draw_some(images, maps), options.output / "stream_maps.png")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from vis.engine.evaluator import Evaluator
 from vis.engine.inputs import read_inputs
 from vis.engine.onward import Onward
 from vis.engine.requests import outputs_at
-from vis.engine.streams import batches
+from vis.engine.streams import batches, split
 from vis.engine.tasks import Task
 from vis.methods.explainer import check_finite
 from vis.utils.formats import data_format
@@ -91,15 +91,11 @@ def each_batch(model: keras.Layer, data: Any) -> Iterator[Inputs]:
         yield data
         return
     number = len(getattr(model, "inputs", None) or [0])
-    yield from batches(data, number, 0, _same)
+    yield from batches(data, lambda _, item: split(item, number)[0])
 
 
 def _is_iterator(data):
     return hasattr(data, "__next__") or (hasattr(data, "__iter__") and not hasattr(data, "__len__"))
-
-
-def _same(inputs):
-    return inputs
 
 
 def _mean(values):

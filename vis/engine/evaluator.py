@@ -97,6 +97,12 @@ class Evaluator:
         return self._sites["site"]
 
     @property
+    def settings(self) -> dict:
+        """What was asked for: the layers, whether the softmax is left out, and the rules."""
+        site = "tokens" if self._finds_tokens else self.site
+        return {"output_layer": self.output, "layer": site, "logits": self._logits, "rules": self.composite}
+
+    @property
     def network(self) -> Network:
         """The model as tensors in, scores and gradients out."""
         return self.memory.once("network", lambda: Network(self.model, self.output, self._logits, self.composite))

@@ -27,6 +27,10 @@ class Task:
         goal: The target, a `vis.engine.goals.Units` or `Custom`; `None` where no score is wanted.
         batch_size: Rows that are evaluated at once, at most.
         verbose: Whether a progress bar is shown.
+        known_scores: The scores of the samples as they are, if they are known.
+        usual: How many samples the largest batch of a stream has had so far, this one included; 0 where it is no
+            stream. A smaller one is filled up to it, and even the first is compiled: no shape is compiled for the last
+            batch alone, and all are rounded the same.
     """
 
     evaluator: Any  # whose module builds on this one
@@ -35,6 +39,7 @@ class Task:
     batch_size: int = 32
     verbose: int = 0
     known_scores: np.ndarray | None = None
+    usual: int = 0
 
     @property
     def count(self) -> int:
@@ -65,8 +70,8 @@ class Task:
         if samples % together:
             raise ValueError(f"`samples` must be a multiple of `together`. Received: {samples} and {together}.")
         total = self.count * samples
-        size = self._chunk_size(total, together)
-        evaluate = self._evaluation(request, size, once=total <= size)
+        size = self._chunk_size(max(self.usual * samples, total), together)
+        evaluate = self._evaluation(request, size, once=total <= size and not self.usual)
         bar = keras.utils.Progbar(-(-total // size)) if self.verbose and not quiet else None
         for start in range(0, total, size):
             rows = np.minimum(np.arange(start, start + size), total - 1)  # the last chunk is filled up
@@ -194,7 +199,8 @@ class Task:
         """Returns the task for some of its samples."""
         batch = dataclasses.replace(self.batch, arrays=self.batch.rows(indices))
         known = None if self.known_scores is None else self.known_scores[indices]
-        return dataclasses.replace(self, batch=batch, goal=self.goal.part(indices), known_scores=known)
+        usual = min(self.usual, len(indices))
+        return dataclasses.replace(self, batch=batch, goal=self.goal.part(indices), known_scores=known, usual=usual)
 
     def scores(self) -> np.ndarray:
         """Returns the scores `(N,)` of the samples as they are."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 from keras import ops, tree
@@ -13,11 +13,14 @@ from vis.engine.evaluator import Evaluator
 from vis.engine.goals import together
 from vis.engine.graph import walk
 from vis.engine.inputs import read_inputs
-from vis.engine.streams import batches
+from vis.engine.records import Record
+from vis.engine.runs import run_of
+from vis.engine.streams import batches, check_dataset, class_indices, split
 from vis.targets import Target
 from vis.utils.validation import check_count, check_flag, shown
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterator, Sequence
     from typing import Self
 
@@ -121,7 +124,10 @@ class Explainer:
             VisualizationWarning: Once: the inputs are pictures of whole numbers up to 255, which the model's first
                 layer takes as they are.
         """
-        task = self.evaluator.task(inputs, target, batch_size, verbose)
+        return self._finished(self.evaluator.task(inputs, target, batch_size, verbose))
+
+    def _finished(self, task):
+        """Computes the maps of a checked batch, and checks them."""
         maps = self.explain(task)
         _check_maps(self, maps, (task.count,))
         return check_finite(maps)
@@ -175,40 +181,107 @@ class Explainer:
         maps = [self.explain(dataclasses.replace(task, goal=goal)) for goal in goals]
         return tree.map_structure(lambda *parts: np.stack(parts, axis=1), *maps)
 
+    @overload
     def stream(
         self,
         dataset: Dataset,
-        target: Index | Callable[..., Tensor] | None = None,
+        target: Index | str | Callable[..., Tensor] | None = None,
         batch_size: int = 32,
         verbose: int = 0,
-    ) -> Iterator[Maps]:
-        """Explains a data set batch by batch, in constant memory.
+        prefetch: int = 2,
+        into: None = None,
+    ) -> Iterator[Maps]: ...
+
+    @overload
+    def stream(
+        self,
+        dataset: Dataset,
+        target: Index | str | Callable[..., Tensor] | None = None,
+        batch_size: int = 32,
+        verbose: int = 0,
+        prefetch: int = 2,
+        *,
+        into: str | os.PathLike[str],
+    ) -> np.ndarray: ...
+
+    def stream(
+        self,
+        dataset: Dataset,
+        target: Index | str | Callable[..., Tensor] | None = None,
+        batch_size: int = 32,
+        verbose: int = 0,
+        prefetch: int = 2,
+        into: str | os.PathLike[str] | None = None,
+    ) -> Iterator[Maps] | np.ndarray:
+        """Explains a data set batch by batch, in constant memory; the next batches are read meanwhile.
+
+        With `into`, the maps go into a file as they come, beside a journal, `<into>.journal`, of what is done. If the
+        process ends, for whatever reason, **call again with the same arguments**: what is there is kept, and only the
+        rest is explained. Each batch has a checksum, so that what did not reach the disk whole is made again. The data
+        set must give the same batches again, in the same order; each that is read is compared. A `PyDataset` is asked
+        for the first and the last finished batch only, any other data set is read from its beginning.
 
         Args:
             dataset: A `tf.data.Dataset`, a `keras.utils.PyDataset`, a PyTorch `DataLoader`, or any
                 iterable of batches. A batch is the inputs, or a tuple whose first item is the
-                inputs (labels and weights are not used).
-            target: `None`, an int, a name or a function, see `__call__`.
+                inputs. Weights are not used.
+            target: `None`, an int, a name or a function, see `__call__`; or `"labels"`: the second item of each batch,
+                class indices `(N,)` or one-hot rows `(N, classes)`.
             batch_size: How many evaluations of the model run at once. Default 32.
             verbose: 1 for a progress bar. Default 0.
+            prefetch: How many batches are read ahead, in a thread of its own; each takes memory. The thread reads the
+                data set and calls no model. It ends with the stream; where the stream is left early, up to so many
+                batches of an iterator have been read and are lost. Default 2; 0: batches are read when they are asked
+                for, in the thread that asks, as a data set needs that draws from a seed of Keras.
+            into: A path that ends in `.npy`; or in `.zarr`, which needs Zarr (`pip install "zarr>=3"`). The folder
+                must be there. For explainers that return one array, with maps of one shape. Default `None`.
 
         Yields:
-            The maps of each batch, as `__call__` returns them.
+            The maps of each batch, as `__call__` returns them. With `into` nothing is yielded: when all are written,
+            the call returns the maps `(N, ...)` of the whole data set, a float32 memory map that is opened read-only
+            (for `.zarr` a Zarr array). `numpy.load(into, mmap_mode="r")` gives the same, during the run those that are
+            finished.
 
         Raises:
-            ValueError: A batch is wrong; the message names it. What was yielded stays valid.
+            ValueError: A batch is wrong; the message names it. What was yielded or written stays valid. Or `into`
+                holds the maps of another run: of other weights, settings, target, backend, or batches. The message
+                names what differs.
             TypeError: `dataset` cannot be read in batches, or `target` is of another kind.
+            OSError: `into` cannot be written, as the disk is full, say. What is finished is kept.
+            ImportError: `into` ends in `.zarr`, and Zarr is not installed.
+
+        Examples:
+            >>> import keras, os, tempfile, vis
+            >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+            >>> batches = [(np.ones((2, 4)), [0, 1]), (np.zeros((1, 4)), [2])]
+            >>> [maps.shape for maps in vis.Saliency(model).stream(batches, target="labels")]
+            [(2, 4), (1, 4)]
+            >>> path = os.path.join(tempfile.mkdtemp(), "maps.npy")
+            >>> vis.Saliency(model).stream(batches, into=path).shape
+            (3, 4)
         """
         check_count("batch_size", batch_size, 1)
+        check_dataset(dataset)
+        prefetch = check_count("prefetch", prefetch)
         if not (target is None or callable(target) or (np.ndim(target) == 0 and not isinstance(target, Target))):
             raise TypeError(
-                "`target` of a stream must be None, one class index or a function of the outputs. "
-                f"Received: {shown(target)}. For a class of its own for each sample, call the explainer on each batch."
+                '`target` of a stream must be None, one class index, "labels" or a function of the outputs. '
+                f"Received: {shown(target)}. For a class of its own for each sample, let the data set give labels."
             )
-        return batches(dataset, len(getattr(self.model, "inputs", None) or [0]), verbose, self._on(target, batch_size))
+        read = _BatchReader(self.model, self._units, target)
+        explain = _BatchExplainer(self, batch_size)
+        if into is None:
+            return batches(dataset, lambda _, item: explain(*read(item)), verbose, prefetch)
+        if not self.model.built:
+            raise ValueError(
+                f"`into` needs a model that has weights. Received: model {self.model.name!r}, which has never been "
+                "called. Call it on a batch first: `model(inputs)`."
+            )
+        return Record(into, run_of(self, target)).write(dataset, read.with_arrays, explain, verbose, prefetch)
 
-    def _on(self, target, batch_size):
-        return lambda inputs: self(inputs, target, batch_size)
+    def _units(self):
+        """Returns the number of output units, or `None` where it is not known beforehand."""
+        return self.evaluator.network.known_units() if self.model.built else None
 
     def rules(self, inputs: Inputs) -> list[tuple[str, str, str]]:
         """Tells which backward rule each operation of the model gets.
@@ -268,6 +341,51 @@ class RuleTable(list):
     def __str__(self) -> str:
         widths = [max([len(row[i]) for row in self], default=0) for i in (0, 1)]
         return "\n".join(f"{path:<{widths[0]}}  {part:<{widths[1]}}  {name}" for path, part, name in self)
+
+
+class _BatchExplainer:
+    """Returns the maps of the batches of a data set, one after the other.
+
+    Args:
+        explainer: The explainer.
+        batch_size: How many evaluations of the model run at once.
+
+    Attributes:
+        usual: How many samples the largest batch has had so far.
+    """
+
+    def __init__(self, explainer, batch_size):
+        self._explainer, self._batch_size, self.usual = explainer, batch_size, 0
+
+    def __call__(self, inputs, target):
+        task = self._explainer.evaluator.task(inputs, target, self._batch_size)
+        self.usual = max(self.usual, task.count)
+        return self._explainer._finished(dataclasses.replace(task, usual=self.usual))
+
+
+class _BatchReader:
+    """Returns the inputs and the target out of a batch of a data set.
+
+    Args:
+        model: The model.
+        known_units: Function that returns the number of output units, or `None`.
+        target: The target, as `stream` takes it.
+    """
+
+    def __init__(self, model, known_units, target):
+        self._model, self._known_units, self._target = model, known_units, target
+        self._count = len(getattr(model, "inputs", None) or [0])
+        self._takes_labels = isinstance(target, str) and target == "labels"
+
+    def __call__(self, item):
+        inputs, labels = split(item, self._count)
+        return inputs, class_indices(labels, self._known_units()) if self._takes_labels else self._target
+
+    def with_arrays(self, item):
+        """Returns `((inputs, target), arrays)`: with what the maps are of, as arrays."""
+        inputs, target = self(item)
+        arrays = read_inputs(self._model, inputs).arrays
+        return (inputs, target), [*arrays, target] if self._takes_labels else arrays
 
 
 def _word_of(rule, host):
