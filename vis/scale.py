@@ -112,10 +112,14 @@ def read(folder: str | os.PathLike[str], count: int | None = None) -> tuple[np.n
 
     Raises:
         ImportError: Ray Data is not installed.
+        TypeError: The folder is no path.
         ValueError: There are no files, a map is missing, or there twice.
     """
     _ray()
     import pandas
+
+    if not isinstance(folder, str | os.PathLike):
+        raise TypeError(f"`folder` must be a path, that which `explain` wrote to. Received: {shown(folder)}.")
 
     table = pandas.read_parquet(folder).sort_values("index")  # Ray taught pandas what an array in a column is
     index = table["index"].to_numpy()
