@@ -35,6 +35,7 @@ PICTURES = {
     "features_hero.jpg": ("features/hero", "hero.jpg"),
     "features_inversion.jpg": ("features/inversion", "inversion.jpg"),
     "features_rescue.jpg": ("features/rescue", "rescue.jpg"),
+    "imagenet_concepts.jpg": ("imagenet/what_it_knows", "concepts.png"),
     "imagenet_gallery.jpg": ("imagenet/gallery", "gallery.png"),
     "imagenet_measured.png": ("imagenet/measure_photos", "measured.png"),
     "imagenet_relevance.jpg": ("imagenet/gallery", "relevance.png"),

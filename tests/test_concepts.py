@@ -10,6 +10,7 @@ from keras import layers
 
 from vis.concepts import CRAFT, NearestExamples
 from vis.concepts.crops import Reservoir, piece_size, pieces
+from vis.plotting import overlay
 
 pytest.importorskip("sklearn")
 
@@ -137,6 +138,36 @@ def test_figures(craft):
     assert figure.axes[0].get_ylabel().startswith(f"concept {named(craft)[1][0]}")  # red matters most
     with pytest.raises(ValueError, match=r"importances.mean\(axis=0\)"):
         craft.figure(images, craft.importances(images, 0))
+
+
+def test_records_are_what_the_figure_shows(craft):
+    images = squares(2)
+    importances = craft.importances(images, 0).mean(axis=0)
+    records = craft.records(images, importances, count=4)
+    assert [one["importance"] for one in records] == sorted(importances.tolist(), reverse=True)
+    assert [len(records[0][key]) for key in ("pieces", "maps")] == [4, 2]
+    red = records[0]["pieces"][0]  # the best piece of it is all red
+    assert red.dtype == "uint8" and red[..., 0].mean() > 200 and red[..., 1:].mean() < 50
+    maps = craft.maps(images)
+    for record in records:
+        k = int(record["name"].split()[-1])
+        expected = overlay(images, maps[..., k] / maps.max(axis=(1, 2, 3)).reshape(-1, 1, 1), cmap="inferno")
+        np.testing.assert_array_equal(record["maps"], expected)
+    drawn = [axis.images[0].get_array() for axis in craft.figure(images, importances, count=4).axes[:6]]
+    for picture, one in zip(drawn, [*records[0]["pieces"], *records[0]["maps"]]):
+        np.testing.assert_array_equal(picture, one)
+
+
+def test_a_page_of_concepts(craft, tmp_path):
+    images = squares(2)
+    importances = craft.importances(images, 0).mean(axis=0)
+    craft.to_html(tmp_path / "concepts.html", images, importances, count=4, title="Colours")
+    text = (tmp_path / "concepts.html").read_text("utf-8")
+    assert "<h1>Colours</h1>" in text and text.count("<article") == 3 and text.count('<img src="data:') == 3 * 6
+    assert f'id="concept-1">concept {named(craft)[1][0]} <small>importance {importances.max():.2f}<' in text
+    with pytest.raises(ValueError, match="fit"):
+        CRAFT(craft.model, "conv").to_html(tmp_path / "none.html")
+    assert not (tmp_path / "none.html").exists()
 
 
 def test_a_concept_can_be_visualised(craft):

@@ -235,8 +235,11 @@ def test_files(explainers, images, tmp_path):
     found.inputs = found.inputs[..., :1]  # a picture has one or three
     found.to_html(tmp_path / "few.html", most_images=1)
     assert "the first 1 of 4 samples" in (tmp_path / "few.html").read_text("utf-8")
-    found.to_html(tmp_path / "found.html", "A title")
+    piece = np.zeros((4, 4, 3), "uint8")
+    concepts = [{"name": "stripes", "importance": 0.25, "pieces": [piece], "maps": []}]
+    found.to_html(tmp_path / "found.html", "A title", concepts=concepts)
     page = (tmp_path / "found.html").read_text("utf-8")
+    assert "stripes" in page and "importance 0.25" in page
     assert "A title" in page and "gradient" in page and "vis.GradCAM(model)" in page and "edge filter" in page
     figures = found.figure(), found.curve_figure()
     assert len(figures[0].axes) == 6 and len(figures[1].axes) == 6

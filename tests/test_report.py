@@ -53,6 +53,10 @@ def curve(method="a", metric="insertion", fill="mean", values=(0.0, 0.25, 1.0), 
     return {"method": method, "metric": metric, "fill": fill, "values": values, "low": low, "high": high}
 
 
+def concept(name="concept 0", importance=0.5, pieces=(), maps=()):
+    return {"name": name, "importance": importance, "pieces": pieces, "maps": maps}
+
+
 def make_page(**changes):
     """Returns a page of everything, with what is given in other words."""
     images = np.random.default_rng(1).integers(0, 256, (2, HEIGHT, WIDTH, 3)).astype("uint8")
@@ -68,6 +72,7 @@ def make_page(**changes):
         "classes": [("tabby", 0.91), ("espresso", -3.5)],
         "table": table,
         "curves": [curve(name, metric, **ends) for metric in ("insertion", "deletion") for name in METHODS],
+        "concepts": [concept("eyes", 0.8, list(images[:, :9, :9]), list(images)), concept("sky", None, [images[0]])],
     }
     return Page(**values | changes)
 
@@ -111,8 +116,8 @@ def test_the_page_is_whole_and_refers_to_nothing_outside(tmp_path):
     addresses = [attributes[key] for _, attributes in outline.elements for key in ("src", "href") if key in attributes]
     assert addresses and all(address.startswith(("data:", "#")) for address in addresses)
     parts = {attributes["href"][1:] for attributes in outline.all("a")}
-    assert parts == {"maps", "numbers", "curves", "made"} <= {a.get("id") for a in outline.all("section")}
-    assert len(outline.all("img")) == 2 * (1 + len(METHODS)) + 2
+    assert parts == {"maps", "concepts", "numbers", "curves", "made"} <= {a.get("id") for a in outline.all("section")}
+    assert len(outline.all("img")) == 2 * (1 + len(METHODS)) + 2 + 5  # bars of colours, pictures of concepts
     assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
 
 
@@ -143,6 +148,7 @@ def attacked_page():
         maps=dict(zip(names, draw_maps().values())),
         table=[record(name, ATTACK, ATTACK, verdict=ATTACK) for name in names],
         curves=[curve(name, ATTACK, ATTACK) for name in names],
+        concepts=[concept(ATTACK)],
     )
 
 
@@ -159,13 +165,14 @@ def test_the_page_says_what_it_was_given(tmp_path):
     for part in ("Three methods", "tabby", "0.910", "espresso", "\N{MINUS SIGN}3.50", "tensorflow", "Grad-CAM", "97 %"):
         assert part in words
     assert "better than chance and edges" in words and "0.2 to 0.8" in words and "no interval" in words
+    assert "eyes importance 0.80" in " ".join(words.split()) and "sky" in words
     assert "1 part in 65534 of each map's largest value" in words
 
 
 def test_a_page_without_images_has_its_numbers(tmp_path):
     outline = Outline(text_of(make_page(images=[], maps={}, classes=[]), tmp_path))
-    assert [a["id"] for a in outline.all("section")] == ["numbers", "curves", "made"]
-    outline = Outline(text_of(make_page(table=[], curves=[], maps={}), tmp_path))
+    assert [a["id"] for a in outline.all("section")] == ["concepts", "numbers", "curves", "made"]
+    outline = Outline(text_of(make_page(table=[], curves=[], maps={}, concepts=[]), tmp_path))
     assert [a["id"] for a in outline.all("section")] == ["maps", "made"]
 
 
@@ -233,6 +240,11 @@ IMAGE = np.zeros((HEIGHT, WIDTH, 3), "uint8")
         ({"curves": [curve(values=[[0, 1]])]}, ValueError, r"must be \(steps \+ 1,\), two numbers or more.*\(1, 2\)"),
         ({"curves": [curve(values=[0, np.inf])]}, ValueError, r"`curves\[0\]\['values'\]` must be finite"),
         ({"curves": [curve(low=[0, 1])]}, ValueError, r"of the shape of its curve, \(3,\), or None"),
+        ({"concepts": "eyes"}, TypeError, "`concepts` must be a list. Received: 'eyes'"),
+        ({"concepts": [{"name": "eyes"}]}, ValueError, r"`concepts\[0\]` must have the keys name, importance, pieces"),
+        ({"concepts": [concept(importance="much")]}, TypeError, r"`concepts\[0\]\['importance'\]` must be a number"),
+        ({"concepts": [concept(pieces=[GREY])]}, ValueError, r"`concepts\[0\]\['pieces'\]\[0\]`.*Repeat the grey"),
+        ({"concepts": [concept(maps=IMAGE / 1.0)]}, TypeError, r"`concepts\[0\]\['maps'\]\[0\]` must be a uint8"),
     ],
 )
 def test_bad_parts_are_a_sentence_each(changes, kind, words):

@@ -10,15 +10,17 @@ import numpy as np
 
 from vis.concepts.activations import LayerReader, check_fitted, each_batch
 from vis.concepts.crops import Reservoir, enlarged, piece_size, pieces
-from vis.concepts.figures import concept_figure
+from vis.concepts.figures import concept_figure, concept_records
 from vis.engine.sensitivity import TotalIndices
 from vis.losses import Direction
 from vis.methods.feature_visualization import FeatureVisualization
+from vis.utils.files import check_writable
 from vis.utils.images import resize
 from vis.utils.seeds import fresh_seed
 from vis.utils.validation import check_count, check_flag, check_numeric, shown
 
 if TYPE_CHECKING:
+    import os
     from typing import Self
 
     from matplotlib.figure import Figure
@@ -272,11 +274,63 @@ class CRAFT:
         Returns:
             A Matplotlib `Figure`.
         """
+        return concept_figure(self.records(images, importances, count))
+
+    def records(
+        self, images: Inputs | None = None, importances: np.ndarray | None = None, count: int = 6
+    ) -> list[dict[str, Any]]:
+        """Returns what `figure` shows, for `Evaluation.to_html(concepts=...)` and for pages of your own.
+
+        Args:
+            images: Images for the maps, `(N, H, W, C)`. Default `None`: no maps.
+            importances: `(concepts,)`, which order the concepts. Default none.
+            count: How many pieces are shown of each. Default 6.
+
+        Returns:
+            A dict for each concept: its `name`, its `importance` (or `None`), its `pieces` and its `maps` over the
+            images, lists of uint8 arrays `(h, w, 3)`.
+        """
         check_fitted(self.concepts.size, "CRAFT")
         maps = None if images is None else self.maps(images)
         pictures = None if images is None else self._pictures(images)
         best = [self.crops(k, count) for k in range(self.num_concepts)]
-        return concept_figure(best, pictures, maps, importances)
+        return concept_records(best, pictures, maps, importances)
+
+    def to_html(
+        self,
+        path: str | os.PathLike[str],
+        images: Inputs | None = None,
+        importances: np.ndarray | None = None,
+        count: int = 6,
+        title: str = "Concepts",
+    ) -> None:
+        """Writes what `figure` shows as one self-contained page.
+
+        Args:
+            path: Of the file; an existing one is replaced, once the new one is whole.
+            images: Images for the maps, `(N, H, W, C)`. Default `None`: no maps.
+            importances: `(concepts,)`, which order the concepts. Default none.
+            count: How many pieces are shown of each. Default 6.
+            title: Words at its top.
+
+        Raises:
+            OSError: The file cannot be written.
+            ValueError: Nothing was fitted, or the importances are not one for each concept.
+        """
+        from vis.report import Page, write_page
+
+        check_writable(path)
+        records = self.records(images, importances, count)
+        call = f"vis.concepts.CRAFT(model, {self._reader.layer.name!r}, num_concepts={self.num_concepts}).fit(images)"
+        write_page(path, Page(title, self._settings(), call, concepts=records))
+
+    def _settings(self):
+        return {
+            "layer": self._reader.layer.name,
+            "pieces": str(len(self._crops)),
+            "share of the activations explained": f"{self.explained:.3f}",
+            "seed": "drawn" if self._seed is None else str(self._seed),
+        }
 
 
 def coefficients(values: np.ndarray, concepts: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,44 +17,63 @@ if TYPE_CHECKING:
 _INCHES = 1.0
 
 
-def concept_figure(
+def concept_records(
     best: Sequence[np.ndarray],
     images: np.ndarray | None = None,
     maps: np.ndarray | None = None,
     importances: np.ndarray | None = None,
-) -> Figure:
-    """Returns a figure: a row a concept.
+) -> list[dict[str, Any]]:
+    """Returns what is shown of each concept, as `vis.report.Page` takes it: the most important first.
 
     Args:
         best: The best pieces of each concept, `(count, h, w, C)`.
         images: Images `(N, H, W, C)`, or `None`.
         maps: `(N, H, W, concepts)`, for the images.
-        importances: `(concepts,)`, which order the rows, or `None`.
+        importances: `(concepts,)`, which order the concepts, or `None`.
     """
-    order, words = list(range(len(best))), [f"concept {k}" for k in range(len(best))]
-    if importances is not None:
-        worth = check_numeric("importances", importances)
-        if worth.shape != (len(best),):
-            raise ValueError(
-                f"`importances` must be one for each of {len(best)} concepts. Received: shape {worth.shape}. Of "
-                "several images take the mean, `importances.mean(axis=0)`."
-            )
-        order = list(np.argsort(-worth, kind="stable"))
-        words = [f"{word}\n{value:.2f}" for word, value in zip(words, worth)]
-    rows = [[*_panels(best[k]), *_overlays(images, maps, k)] for k in order]
-    return _drawn(rows, [words[k] for k in order])
+    worth = [None] * len(best) if importances is None else _checked(importances, len(best))
+    order = range(len(best)) if importances is None else np.argsort(-np.asarray(worth), kind="stable").tolist()
+    return [
+        {
+            "name": f"concept {k}",
+            "importance": worth[k],
+            "pieces": _bytes(as_pictures(best[k])),
+            "maps": _overlays(images, maps, k),
+        }
+        for k in order
+    ]
 
 
-def _panels(crops):
-    return list(as_pictures(crops))
+def _checked(importances, count):
+    worth = check_numeric("importances", importances)
+    if worth.shape != (count,):
+        raise ValueError(
+            f"`importances` must be one for each of {count} concepts. Received: shape {worth.shape}. Of several "
+            "images take the mean, `importances.mean(axis=0)`."
+        )
+    return worth.tolist()
+
+
+def _bytes(pictures):
+    return list(np.round(255 * np.asarray(pictures)).astype("uint8"))
 
 
 def _overlays(images, maps, concept):
     if images is None or maps is None:
         return []
-    own = maps[..., concept]
     top = maps.max(axis=(1, 2, 3)).reshape(-1, 1, 1)  # concepts of one image are drawn on one scale
-    return list(overlay(images, own / np.where(top, top, 1), cmap="inferno"))
+    return list(overlay(images, maps[..., concept] / np.where(top, top, 1), cmap="inferno"))
+
+
+def concept_figure(records: Sequence[dict[str, Any]]) -> Figure:
+    """Returns a figure: a row a concept, of what `concept_records` returns."""
+    rows = [[*record["pieces"], *record["maps"]] for record in records]
+    return _drawn(rows, [_words(record) for record in records])
+
+
+def _words(record):
+    worth = record["importance"]
+    return record["name"] if worth is None else f"{record['name']}\n{worth:.2f}"
 
 
 def _drawn(rows, words):

@@ -127,7 +127,11 @@ class Evaluation:
             temporary.write_text(json.dumps(found, indent=1, allow_nan=False, default=float) + "\n", "utf-8")
 
     def to_html(
-        self, path: str | os.PathLike, title: str = "Which maps can be trusted?", most_images: int = 16
+        self,
+        path: str | os.PathLike,
+        title: str = "Which maps can be trusted?",
+        most_images: int = 16,
+        concepts: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         """Writes one self-contained page: images and maps, the table, curves, and the settings.
 
@@ -136,6 +140,7 @@ class Evaluation:
             title: Words at its top.
             most_images: How many images are shown with their maps, the first ones, at least 1; the numbers are always
                 of all. Default 16, for a page below 5 MB.
+            concepts: What `vis.concepts.CRAFT.records` returns, for a section of the page. Default none.
 
         Raises:
             OSError: The file cannot be written.
@@ -146,7 +151,7 @@ class Evaluation:
 
         check_writable(path)
         self._check_measured(self.table, "No method was measured")
-        write_page(path, page_of(self, title, check_count("most_images", most_images, 1)))
+        write_page(path, page_of(self, title, check_count("most_images", most_images, 1), concepts))
 
     def _check_measured(self, what, words):
         if not what:

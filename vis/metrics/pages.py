@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from vis.plotting import as_pictures
 from vis.report import Page
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
 _STRAIGHT = 1e-6
 
 
-def page_of(evaluation, title: str, most: int) -> Page:
+def page_of(evaluation, title: str, most: int, concepts: Sequence[Mapping[str, Any]] = ()) -> Page:
     """Returns what `vis.report.write_page` takes; of inputs that are no images, without pictures.
 
     Args:
         evaluation: A `vis.metrics.Evaluation`.
         title: Words at the top.
         most: How many images are shown.
+        concepts: What is shown of concepts.
     """
     images = _images(evaluation.inputs)[:most]
     maps = {name: values[:most] for name, values in evaluation.maps.items()} if images else {}
@@ -32,6 +38,7 @@ def page_of(evaluation, title: str, most: int) -> Page:
         evaluation.classes[:most] if images else (),
         evaluation.table,
         [curve for key, values in evaluation.curves.items() for curve in _curve(key, values, evaluation.fractions)],
+        concepts,
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from vis.utils.validation import check_number, check_numeric, listed, shown
 
 RECORD = ("method", "metric", "fill", "mean", "low", "high", "percentile", "verdict", "higher_is_better")
+CONCEPT = ("name", "importance", "pieces", "maps")
 CURVE = ("method", "metric", "fill", "values", "low", "high")
 
 
@@ -17,19 +18,7 @@ def check_images(images) -> tuple[int, int] | None:
     """Returns the rows and columns that all images have, or `None` without images; raises for what are no images."""
     size = None
     for i, image in enumerate(_rows("images", images)):
-        name, shape = f"images[{i}]", np.shape(image)
-        if getattr(getattr(image, "dtype", None), "name", "") != "uint8":
-            raise TypeError(
-                f"`{name}` must be a uint8 array (H, W, 3). Received: {_words(image)}. Bytes of any images are "
-                "`np.round(255 * vis.plotting.as_pictures(images)).astype('uint8')`."
-            )
-        if len(shape) != 3 or shape[-1] != 3 or not np.size(image):
-            grey = len(shape) == 2 or shape[-1:] == (1,)
-            mend = "Repeat the grey ones: `np.repeat(image.reshape(*image.shape[:2], 1), 3, axis=-1)`."
-            raise ValueError(
-                f"`{name}` must have the shape (H, W, 3). Received: shape {shape}. "
-                f"{mend if grey else 'Give one image of red, green and blue, channels last.'}"
-            )
+        name, shape = f"images[{i}]", _check_picture(f"images[{i}]", image)
         size = size or shape[:2]
         if shape[:2] != size:
             raise ValueError(
@@ -37,6 +26,24 @@ def check_images(images) -> tuple[int, int] | None:
                 "Resize them to what the model takes."
             )
     return size
+
+
+def _check_picture(name, image):
+    """Returns the shape of a picture, or raises where it is none."""
+    shape = np.shape(image)
+    if getattr(getattr(image, "dtype", None), "name", "") != "uint8":
+        raise TypeError(
+            f"`{name}` must be a uint8 array (H, W, 3). Received: {_words(image)}. Bytes of any images are "
+            "`np.round(255 * vis.plotting.as_pictures(images)).astype('uint8')`."
+        )
+    if len(shape) != 3 or shape[-1] != 3 or not np.size(image):
+        grey = len(shape) == 2 or shape[-1:] == (1,)
+        mend = "Repeat the grey ones: `np.repeat(image.reshape(*image.shape[:2], 1), 3, axis=-1)`."
+        raise ValueError(
+            f"`{name}` must have the shape (H, W, 3). Received: shape {shape}. "
+            f"{mend if grey else 'Give one image of red, green and blue, channels last.'}"
+        )
+    return shape
 
 
 def _words(image):
@@ -111,6 +118,17 @@ def check_curves(curves) -> None:
                     f"`curves[{i}][{key!r}]` must be of the shape of its curve, {values.shape}, or None. Received: "
                     f"shape {np.shape(end)}."
                 )
+
+
+def check_concepts(concepts) -> None:
+    """Raises unless all concepts have their keys, and pictures where those are due."""
+    for i, concept in enumerate(_rows("concepts", concepts)):
+        _check_keys(f"concepts[{i}]", concept, CONCEPT)
+        if concept["importance"] is not None:
+            check_number(f"concepts[{i}]['importance']", concept["importance"])
+        for key in ("pieces", "maps"):
+            for j, picture in enumerate(_rows(f"concepts[{i}][{key!r}]", concept[key])):
+                _check_picture(f"concepts[{i}][{key!r}][{j}]", picture)
 
 
 def _check_keys(name, record, keys):

@@ -36,6 +36,8 @@ class Page:
             `higher_is_better`. Numbers that are not known are `None` or NaN. Default none.
         curves: Dicts with the keys `method`, `metric`, `fill`, `values` `(steps + 1,)`, and `low` and `high`, of the
             same shape or `None`. Default none.
+        concepts: Dicts with the keys `name`, `importance` (a number or `None`), `pieces` and `maps`: lists of uint8
+            arrays `(h, w, 3)`, as `vis.concepts.CRAFT.records` returns them. Default none.
 
     Raises:
         ValueError: Shapes or counts do not fit, values are not finite, or a key is missing.
@@ -56,6 +58,7 @@ class Page:
     classes: Sequence[tuple[str, float]] = ()
     table: Sequence[Mapping[str, Any]] = ()
     curves: Sequence[Mapping[str, Any]] = ()
+    concepts: Sequence[Mapping[str, Any]] = ()
 
     def __post_init__(self):
         size = checks.check_images(self.images)
@@ -64,6 +67,7 @@ class Page:
         checks.check_settings(self.settings)
         checks.check_table(self.table)
         checks.check_curves(self.curves)
+        checks.check_concepts(self.concepts)
 
 
 def write_page(path: str | os.PathLike, page: Page) -> None:

@@ -97,6 +97,7 @@ def _values(page, maps):
         "in_a_row": int(np.clip(_ROW // (1 + len(maps)) - _GAP, *_SIZES)),
         "settings": [(str(name), str(value)) for name, value in page.settings.items()],
         "images": _images(page, maps, signed, ends, tables),
+        "concepts": [_concept(one) for one in page.concepts],
         "methods": methods,
         "charts": charts,
         "rows": _rows(page.table),
@@ -143,6 +144,17 @@ def _images(page, maps, signed, ends, tables):
             cells.append({"method": method, "address": still, "range": _range(value[i])})
         images.append({"name": str(name), "score": _number(score), "address": data_address(image), "cells": cells})
     return images
+
+
+def _concept(record):
+    """Returns what is shown of a concept."""
+    worth, pictures = record["importance"], [*record["pieces"], *record["maps"]]
+    return {
+        "name": str(record["name"]),
+        "importance": None if worth is None else f"{worth:.2f}",
+        "addresses": [data_address(picture, MOST_STILL) for picture in pictures],
+        "pieces": len(record["pieces"]),
+    }
 
 
 def _number(value):
