@@ -44,8 +44,8 @@ needs_layers_as_activations = pytest.mark.skipif(
 
 
 def slow(*values):
-    """Returns values for `parametrize` that a plain `pytest` leaves out."""
-    return [pytest.param(value, marks=pytest.mark.slow) for value in values]
+    """Returns values for `parametrize`, or tuples of values, that a plain `pytest` leaves out."""
+    return [pytest.param(*(value if isinstance(value, tuple) else [value]), marks=pytest.mark.slow) for value in values]
 
 
 def value_of(tensor):

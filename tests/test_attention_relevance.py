@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from conftest import ROOT, value_of
+from conftest import ROOT, slow, value_of
 from keras import layers, ops
 
 import vis
@@ -59,7 +59,7 @@ def sentences():
     return module
 
 
-@pytest.mark.parametrize("rules, tolerance", [(SHARP, 1e-3), ("attention", 3e-3)])
+@pytest.mark.parametrize("rules, tolerance", [(SHARP, 1e-3), *slow(("attention", 3e-3))])
 def test_relevance_of_a_real_sentence_encoder_is_that_of_lxt(rules, tolerance, sentences):
     """A real network of six layers, three sentences; relevance of each number of each word.
 

@@ -12,7 +12,7 @@ import zlib
 import keras
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, slow
 from PIL import Image
 
 import vis
@@ -586,24 +586,24 @@ def test_help_loads_no_framework(arguments):
     assert arguments[-1] != "--version" or done.stdout == f"keras-vis {vis.__version__}\n"
 
 
-def test_the_module_runs_without_noise(folder):
+@pytest.mark.parametrize("is_read", [True, *slow(False)])
+def test_the_module_runs_without_noise(folder, is_read):
     """All of it, and what reads its output ends before it, as `head` does."""
     environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
-    for is_read in (True, False):
-        done = subprocess.Popen(
-            [sys.executable, "-m", "vis", "layers", str(folder / "model.keras")],
-            cwd=ROOT,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        if not is_read:
-            done.stdout.close()
-            done.stdout = None
-        out, error = done.communicate()
-        assert error == "" and done.returncode == (0 if is_read else 1)
-        assert not is_read or out.startswith("layer ")
+    done = subprocess.Popen(
+        [sys.executable, "-m", "vis", "layers", str(folder / "model.keras")],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    if not is_read:
+        done.stdout.close()
+        done.stdout = None
+    out, error = done.communicate()
+    assert error == "" and done.returncode == (0 if is_read else 1)
+    assert not is_read or out.startswith("layer ")
 
 
 def test_the_script_is_the_module():

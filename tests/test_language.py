@@ -258,7 +258,7 @@ def test_gradients_are_slopes():
 # --- token ids as baselines
 
 
-@pytest.mark.parametrize("baseline", [7, [7] * 6, np.full((1, 6), 7), np.full((2, 6), 7, "int64")])
+@pytest.mark.parametrize("baseline", [7, np.full((2, 6), 7, "int64"), *slow([7] * 6, np.full((1, 6), 7))])
 def test_a_baseline_of_token_ids_is_embedded(baseline):
     model = classifier()
     explainer = vis.IntegratedGradients(model, 32, baseline=baseline, **TOKENS)
@@ -492,7 +492,7 @@ def makers():
 
 @pytest.mark.filterwarnings("ignore:These operations are not linear")
 @pytest.mark.parametrize("name", makers())
-@pytest.mark.parametrize("batch_size", [32, 2])
+@pytest.mark.parametrize("batch_size", [2, *slow(32)])
 def test_all_positions_at_once_are_each_by_itself(name, batch_size):
     model = language_model()
     explainer = makers()[name](model)

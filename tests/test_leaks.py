@@ -77,6 +77,7 @@ def test_no_optimizer_leaves_a_graph_behind(name):
     assert grown(make, 3, "FuncGraph") == [0]
 
 
+@pytest.mark.slow
 @WITH_GRAPHS
 def test_backward_rules_leave_no_graph_behind(rng):
     model, dead, x = small_cnn(), dead_unit(), rng.random((2, 9, 7, 3)).astype("float32")
@@ -106,7 +107,7 @@ def test_several_targets_leave_no_graph_behind(rule, rng):
     assert grown(explain, 5, "FuncGraph") == [0]
 
 
-@pytest.mark.parametrize("layer", ["conv1", "conv2"])
+@pytest.mark.parametrize("layer", ["conv1", *slow("conv2")])
 def test_the_rest_of_a_network_leaves_nothing_behind(layer, rng):
     model, x = small_cnn(), rng.random((2, 9, 7, 3)).astype("float32")
 

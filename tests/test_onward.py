@@ -77,7 +77,7 @@ def sites_of(model):
             yield path, site(model, operation)
 
 
-QUICK = ["nested in Sequential", "residual", "two inputs, dict", "transformer"]
+QUICK = ["nested in Sequential", "residual"]
 
 
 @pytest.mark.parametrize("name", [*QUICK, *slow(*(name for name in RESUMED if name not in QUICK))])

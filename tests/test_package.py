@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, slow
 
 import vis
 
@@ -27,11 +27,13 @@ def test_the_package_alone_loads_no_framework():
     "code",
     [
         "import vis; print(vis.GradCAM is vis.visualization.GradCAM)",
-        "import vis; print(callable(vis.utils.utils.draw_text) and callable(vis.plotting.overlay))",
-        "import vis, vis.losses; print(callable(vis.utils.utils.swap_softmax))",  # `vis.utils` is there by then
-        "import vis.engine.network; import vis; print(vis.heatmap is vis.utils.heatmaps.heatmap)",
         "from vis import *; import vis; print(all(globals()[name] is getattr(vis, name) for name in vis.__all__))",
-        "from vis import losses, plotting; print(losses.__name__ + plotting.__name__ == 'vis.lossesvis.plotting')",
+        *slow(
+            "import vis; print(callable(vis.utils.utils.draw_text) and callable(vis.plotting.overlay))",
+            "import vis, vis.losses; print(callable(vis.utils.utils.swap_softmax))",  # `vis.utils` is there by then
+            "import vis.engine.network; import vis; print(vis.heatmap is vis.utils.heatmaps.heatmap)",
+            "from vis import losses, plotting; print(losses.__name__ + plotting.__name__ == 'vis.lossesvis.plotting')",
+        ),
     ],
 )
 def test_everything_is_there_when_it_is_asked_for(code):

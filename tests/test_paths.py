@@ -80,6 +80,7 @@ def test_expected_gradients_are_complete_within_three_standard_errors(smooth, im
     assert (error < 0.1 * np.abs(scores(smooth, images) - usual).max()).all()
 
 
+@pytest.mark.slow
 def test_the_standard_error_is_that_of_many_runs(smooth, images, background):
     runs = [vis.ExpectedGradients(smooth, background, 20, seed)(images, 1) for seed in range(60)]
     _, error = vis.ExpectedGradients(smooth, background, 2000, 0).with_error(images, 1, batch_size=500)

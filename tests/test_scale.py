@@ -13,7 +13,7 @@ import weakref
 import keras
 import numpy as np
 import pytest
-from conftest import ROOT, small_cnn
+from conftest import ROOT, slow, small_cnn
 from keras import layers, tree
 from test_documents import blocks
 
@@ -111,7 +111,7 @@ def test_a_stream_is_one_call(kind, form):
 
 @pytest.mark.parametrize("kind", DATASETS)
 @pytest.mark.parametrize("with_labels", [False, True])
-@pytest.mark.parametrize("form", [dict, tuple])
+@pytest.mark.parametrize("form", [dict, *slow(tuple)])
 def test_a_stream_for_a_model_with_two_inputs(kind, with_labels, form):
     arrays = two_arrays()
     inputs = dict(zip("ab", arrays)) if form is dict else tuple(arrays)
@@ -420,6 +420,7 @@ def test_fewer_samples_than_devices(on_devices):
     np.testing.assert_allclose(on_devices["one sample"], on_devices["Saliency, one"][:1], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_devices_of_the_readme():
     jax_code, tensorflow_code, simulation = blocks(SCALE / "README.md", "python")
     environment = environment_of_devices()

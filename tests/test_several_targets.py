@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import zoo
-from conftest import small_cnn
+from conftest import slow, small_cnn
 from keras import layers
 from test_laws import METHODS, close, drawn_images, every_method_in_time, made
 from test_onward import counted
@@ -73,7 +73,9 @@ def test_every_kind_of_target_has_its_map(model, images):
     assert vis.Saliency(model).targets(images, np.arange(2)).shape == (3, 2, 9, 7, 3)
 
 
-@pytest.mark.parametrize("name", ["two inputs, dict", "two inputs, list", "one unit", "transformer", "mixed precision"])
+@pytest.mark.parametrize(
+    "name", ["two inputs, dict", "one unit", *slow("two inputs, list", "transformer", "mixed precision")]
+)
 def test_models_of_every_kind(name):
     model, inputs = zoo.make(name)
     tolerance = 2e-2 if name == "mixed precision" else 1e-5
@@ -81,6 +83,7 @@ def test_models_of_every_kind(name):
         compare(kind(model), inputs, [1, 0, None], tolerance)
 
 
+@pytest.mark.slow
 def test_loops_within_the_model_have_gradients_too(rng):
     """A recurrent layer is a loop of the framework, within the loop over the targets."""
     inputs = keras.Input((6, 3))

@@ -526,6 +526,7 @@ def test_errors_come_with_the_values(rng):
         single.with_error(x, 1)
 
 
+@pytest.mark.slow
 def test_rise_errors_are_honest(rng):
     model, x = small_cnn(), rng.random((1, 9, 7, 3), "float32")
     wide = vis.RISE(model, 20000, 3, seed=1)(x, 1, batch_size=1000)

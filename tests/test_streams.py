@@ -13,7 +13,7 @@ import threading
 import keras
 import numpy as np
 import pytest
-from conftest import ROOT, small_cnn
+from conftest import ROOT, slow, small_cnn
 from keras import layers
 from test_scale import Batches, batched, images, two_arrays, two_inputs
 
@@ -317,7 +317,7 @@ def torn(monkeypatch, number, part):
 
 
 @pytest.mark.parametrize("number", range(1, 11))
-@pytest.mark.parametrize("part", [0, 0.5, 1])
+@pytest.mark.parametrize("part", [0.5, *slow(0, 1)])
 def test_a_write_that_is_torn_anywhere_is_noticed(number, part, tmp_path, monkeypatch):
     path, whole = tmp_path / "maps.npy", joined(vis.Saliency(small_cnn()))
     with monkeypatch.context() as patch:
@@ -378,6 +378,7 @@ for path in sys.argv[3:]:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs signals")
 def test_a_process_that_is_killed_is_gone_on_with_bit_by_bit(network, tmp_path):
     network.save(tmp_path / "network.keras")

@@ -7,6 +7,7 @@ import warnings
 import keras
 import numpy as np
 import pytest
+from conftest import slow
 from keras import layers
 from PIL import Image
 
@@ -208,13 +209,15 @@ def test_without_a_writer_there_are_the_files(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "metric, made",
     [
-        ("srg", vis.metrics.SRG),
-        ("insertion", vis.metrics.Insertion),
-        ("deletion", vis.metrics.Deletion),
         ("road", vis.metrics.ROAD),
-        ("mu-fidelity", vis.metrics.MuFidelity),
-        (vis.metrics.SRG, vis.metrics.SRG),
         (lambda model: vis.metrics.SRG(model, fill=0.0), lambda model: vis.metrics.SRG(model, fill=0.0)),
+        *slow(
+            ("srg", vis.metrics.SRG),
+            ("insertion", vis.metrics.Insertion),
+            ("deletion", vis.metrics.Deletion),
+            ("mu-fidelity", vis.metrics.MuFidelity),
+            (vis.metrics.SRG, vis.metrics.SRG),
+        ),
     ],
 )
 def test_the_metric_is_that_of_the_maps_of_that_epoch(metric, made, tmp_path):
@@ -269,11 +272,13 @@ def test_training_is_the_same_with_a_metric(tmp_path):
 @pytest.mark.parametrize(
     "metric, words",
     [
-        (failing, "RuntimeError: no luck"),
-        (lambda model: failing, "TypeError"),
         (lambda model: lambda *inputs: np.zeros(3), r"`metric` must give 2 numbers.*shape \(3,\)"),
-        (lambda model: lambda *inputs: [0.0, np.nan], "`metric` must be finite numbers"),
-        (lambda model: lambda *inputs: None, "`metric` must be"),
+        *slow(
+            (failing, "RuntimeError: no luck"),
+            (lambda model: failing, "TypeError"),
+            (lambda model: lambda *inputs: [0.0, np.nan], "`metric` must be finite numbers"),
+            (lambda model: lambda *inputs: None, "`metric` must be"),
+        ),
     ],
 )
 def test_a_metric_that_fails_warns_and_the_pictures_are_there(metric, words, tmp_path):
