@@ -1,5 +1,6 @@
 """Large data sets: streams, several devices (simulated), several processes (Ray)."""
 
+import dataclasses
 import gc
 import importlib.util
 import itertools
@@ -525,6 +526,39 @@ def test_a_data_set_of_ray(workers, tmp_path):
         scale.read(tmp_path / "maps", 10)
     with pytest.raises(ValueError, match=r"columns 'index' and 'image'. Received: \['image'\]"):
         scale.explain(vis.Saliency(small_cnn()), dataset.drop_columns(["index"]), tmp_path / "maps")
+
+
+@pytest.fixture(scope="module")
+def planning():
+    return load_example("plan")
+
+
+def test_a_plan_by_hand(planning):
+    figures = planning.Figures(0.01, 0.002, 1e5, 4e5, read=1e9, write=1e9, life=1e12)
+    assert planning.plan(figures, 10**6, 1) == (pytest.approx(10_000, rel=1e-6), "the network")
+    assert planning.plan(figures, 10**9, 25)[1] == "the network"
+    assert planning.plan(figures, 10**9, 26) == (pytest.approx(4e5), "writing maps")  # 2,500 maps are a second's bytes
+    assert planning.plan(figures, 64, 1000) == (pytest.approx(0.32), "too few batches")
+    slow_files = dataclasses.replace(figures, decode=0.03)
+    assert planning.plan(slow_files, 10**6, 1) == (pytest.approx(30_000, rel=1e-6), "decoding")
+    alone = dataclasses.replace(figures, ahead=False)
+    assert planning.plan(alone, 10**6, 1) == (pytest.approx(12_000, rel=1e-6), "the network")
+
+
+@pytest.mark.parametrize("workers", [1, 7, 50])
+@pytest.mark.parametrize("life", [1e12, 200.0, 20.0])
+def test_a_plan_is_what_a_simulation_takes(planning, workers, life):
+    """Workers that die every 20 seconds, of which a restart takes 5, lose a fifth of their time and some batches."""
+    figures = planning.Figures(0.01, 0.002, 1e5, 1.0, life=life, restart=5.0)
+    images = workers * 800 * planning.BATCH
+    expected, _ = planning.plan(figures, images, workers)
+    times = [planning.simulate(figures, images, workers, seed) for seed in range(10)]
+    assert np.mean(times) == pytest.approx(expected, rel=0.03)
+
+
+def test_a_simulation_without_deaths_is_counted_in_rounds(planning):
+    figures = planning.Figures(0.01, 0.0, 1.0, 1.0, life=1e12)
+    assert planning.simulate(figures, 5 * planning.BATCH, 2) == pytest.approx(3 * planning.BATCH * 0.01)
 
 
 def test_without_ray_it_says_what_to_install(monkeypatch, tmp_path):
