@@ -125,6 +125,7 @@ FLOORS = {
     "vis.concepts.figures": 6,
     "vis.concepts.craft": 6,
     "vis.concepts.neighbours": 6,
+    "vis.concepts.tcav": 6,
     "vis.metrics": 6,
     "vis.metrics.base": 6,
     "vis.metrics.curves": 6,

@@ -2,5 +2,6 @@
 
 from vis.concepts.craft import CRAFT
 from vis.concepts.neighbours import NearestExamples
+from vis.concepts.tcav import TCAV
 
-__all__ = ["CRAFT", "NearestExamples"]
+__all__ = ["CRAFT", "TCAV", "NearestExamples"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from vis.engine.tasks import Task
 from vis.methods.explainer import check_finite
 from vis.utils.formats import data_format
 from vis.utils.hints import is_dataset
-from vis.utils.validation import check_count
+from vis.utils.validation import check_count, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,7 +66,15 @@ class LayerReader:
 
     def means(self, data: Any, batch_size: int = 32) -> np.ndarray:
         """Returns the means over the positions, `(N, channels)`, of an array or a data set."""
-        return np.concatenate([_mean(self.read(inputs, batch_size)) for inputs in each_batch(self.model, data)])
+        if isinstance(data, str | os.PathLike):
+            raise TypeError(
+                f"Examples must be an array of inputs, or a data set of them. Received: the path {shown(str(data))}. "
+                "Read it first, such as by `keras.utils.image_dataset_from_directory`."
+            )
+        means = [_mean(self.read(inputs, batch_size)) for inputs in each_batch(self.model, data)]
+        if not means:
+            raise ValueError("Examples must be at least one batch. Received: a data set without any.")
+        return np.concatenate(means)
 
     def onward(self, inputs: Inputs, target: TargetLike, batch_size: int) -> Onward:
         """Returns the network from the layer on, for some inputs and a target."""

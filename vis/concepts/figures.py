@@ -10,7 +10,7 @@ from vis.plotting import as_pictures, overlay
 from vis.utils.validation import check_numeric
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from matplotlib.figure import Figure
 
@@ -74,6 +74,27 @@ def concept_figure(records: Sequence[dict[str, Any]]) -> Figure:
 def _words(record):
     worth = record["importance"]
     return record["name"] if worth is None else f"{record['name']}\n{worth:.2f}"
+
+
+def rise_figure(records: Sequence[Mapping[str, Any]]) -> Figure:
+    """Returns a figure: a row for each record of `TCAV`, its rise among those of random sets."""
+    from vis.utils.figures import ShownFigure
+
+    figure = ShownFigure(figsize=(7, 0.5 * len(records) + 0.8), layout="constrained")
+    axis, places = figure.subplots(), range(len(records))
+    for place, record in zip(places, records):
+        chance, colour = record["random_rises"], "#0072b2"
+        axis.scatter(chance, [place] * len(chance), 160, color="0.6", marker="|", lw=0.8)
+        axis.scatter(
+            record["rise"], place, 70, color=colour if record["significant"] else "none", edgecolors=colour, marker="D"
+        )
+    axis.axvline(0, color="0.4", lw=0.8, ls=":")
+    axis.set_yticks(places, [str(record["concept"]) for record in records])
+    axis.set(xlabel="rise of the score, to first order", ylim=(len(records) - 0.5, -0.5))
+    words = axis.secondary_yaxis("right")
+    words.set_yticks(places, [f"share {record['score']:.2f}, p = {record['p']:.2g}" for record in records])
+    words.tick_params(length=0)
+    return figure
 
 
 def _drawn(rows, words):
