@@ -561,6 +561,26 @@ def test_a_simulation_without_deaths_is_counted_in_rounds(planning):
     assert planning.simulate(figures, 5 * planning.BATCH, 2) == pytest.approx(3 * planning.BATCH * 0.01)
 
 
+@pytest.mark.parametrize(
+    "folder, error, words",
+    [
+        ("no/such", ValueError, "must be one that `explain` wrote to. Received: 'no/such'"),
+        (3, TypeError, "must be a path"),
+        ("a\0b", ValueError, "must be one that"),
+    ],
+)
+def test_folders_that_are_none(folder, error, words):
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'keras-vis[scale]'")
+    with pytest.raises(error, match=words):
+        scale.read(folder)
+
+
+def test_an_address_that_is_none():
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'keras-vis[scale]'")
+    with pytest.raises(ValueError, match="`address` must be 'local', 'auto'.*Received: 'nowhere'"):
+        scale.start(address="nowhere")
+
+
 def test_without_ray_it_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setattr("vis.scale.importlib.util.find_spec", lambda name: None)
     for call in (scale.start, lambda: scale.explain(None, images(), tmp_path), lambda: scale.read(tmp_path)):

@@ -39,12 +39,19 @@ def start(workers: int = 2, address: str = "local") -> None:
 
     Raises:
         ImportError: Ray Data is not installed.
+        ValueError: There is no such address.
     """
     ray = _ray()
     workers = check_count("workers", workers, 1)
     options = {"num_cpus": workers + 1, "include_dashboard": False} if address == "local" else {}  # one to write files
     environment = {"env_vars": {"KERAS_BACKEND": keras.config.backend()}}  # maps of another backend differ a little
-    ray.init(address=address, runtime_env=environment, **options)
+    try:
+        ray.init(address=address, runtime_env=environment, **options)
+    except (ValueError, TypeError, ConnectionError) as error:
+        raise type(error)(
+            f"`address` must be 'local', 'auto' or that of a cluster's head. Received: {shown(address)}, of which Ray "
+            f"says: {words_error(error)}"
+        ) from error
     ray.data.DataContext.get_current().wait_for_min_actors_s = _PATIENCE
 
 
@@ -120,6 +127,10 @@ def read(folder: str | os.PathLike[str], count: int | None = None) -> tuple[np.n
 
     if not isinstance(folder, str | os.PathLike):
         raise TypeError(f"`folder` must be a path, that which `explain` wrote to. Received: {shown(folder)}.")
+    if "://" not in str(folder) and not _is_folder(folder):
+        raise ValueError(
+            f"`folder` must be one that `explain` wrote to. Received: {shown(str(folder))}, which is none."
+        )
 
     table = pandas.read_parquet(folder).sort_values("index")  # Ray taught pandas what an array in a column is
     index = table["index"].to_numpy()
@@ -129,6 +140,13 @@ def read(folder: str | os.PathLike[str], count: int | None = None) -> tuple[np.n
             f"{len(index)} maps of {len(np.unique(index))} images in {shown(str(folder))}. Explain them again."
         )
     return np.stack(table["map"].to_list()), set(table["process"].tolist())
+
+
+def _is_folder(path):
+    try:
+        return os.path.isdir(path)
+    except (OSError, ValueError):  # too long a name, or a null byte
+        return False
 
 
 class _Worker:
