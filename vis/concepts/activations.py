@@ -10,7 +10,7 @@ import numpy as np
 from vis.engine.evaluator import Evaluator
 from vis.engine.inputs import read_inputs
 from vis.engine.onward import Onward
-from vis.engine.requests import outputs_at
+from vis.engine.requests import gradients_at, outputs_at
 from vis.engine.streams import batches, split
 from vis.engine.tasks import Task
 from vis.methods.explainer import check_finite
@@ -59,10 +59,13 @@ class LayerReader:
 
     def read(self, inputs: Inputs, batch_size: int = 32) -> np.ndarray:
         """Returns what the layer puts out, float32 `(N, *spatial, channels)`."""
+        found = self._task(inputs, batch_size).map(outputs_at(self.evaluator.site))
+        return self.last(check_finite(found["activations"][0]))
+
+    def _task(self, inputs, batch_size):
         batch = self.evaluator.ready(read_inputs(self.model, inputs))
         self.evaluator.check_site(batch)
-        task = Task(self.evaluator, batch, None, check_count("batch_size", batch_size, 1))
-        return self.last(check_finite(task.map(outputs_at(self.evaluator.site))["activations"][0]))
+        return Task(self.evaluator, batch, None, check_count("batch_size", batch_size, 1))
 
     def means(self, data: Any, batch_size: int = 32) -> np.ndarray:
         """Returns the means over the positions, `(N, channels)`, of an array or a data set."""
@@ -71,10 +74,30 @@ class LayerReader:
                 f"Examples must be an array of inputs, or a data set of them. Received: the path {shown(str(data))}. "
                 "Read it first, such as by `keras.utils.image_dataset_from_directory`."
             )
-        means = [_mean(self.read(inputs, batch_size)) for inputs in each_batch(self.model, data)]
+        tasks = (self._task(inputs, batch_size) for inputs in each_batch(self.model, data))
+        means = [_pooled(self._with_channels(one), np.mean) for task in tasks for one in self._parts(task)]
         if not means:
             raise ValueError("Examples must be at least one batch. Received: a data set without any.")
         return np.concatenate(means)
+
+    def _parts(self, task):
+        """Yields what the layer puts out, chunk by chunk: only what is made of it is kept."""
+        for _, _, results in task.rows(outputs_at(self.evaluator.site)):
+            yield self.last(check_finite(results["activations"][0]))
+
+    def _with_channels(self, values):
+        if values.ndim < 2:
+            raise ValueError(
+                "`layer` must put out at least one axis beside the batch axis, its channels. Received: "
+                f"{self.layer.name!r}, which puts out one number for each input. Choose another layer."
+            )
+        return values
+
+    def gradients(self, inputs: Inputs, target: TargetLike, batch_size: int = 32) -> np.ndarray:
+        """Returns the score's gradients at the layer, summed over the positions, `(N, channels)`."""
+        task = self.evaluator.task(inputs, target, check_count("batch_size", batch_size, 1))
+        found = (results["gradients"][0] for _, _, results in task.rows(gradients_at(self.evaluator.site)))
+        return np.concatenate([_pooled(self.last(check_finite(one)), np.sum) for one in found])
 
     def onward(self, inputs: Inputs, target: TargetLike, batch_size: int) -> Onward:
         """Returns the network from the layer on, for some inputs and a target."""
@@ -99,16 +122,21 @@ def each_batch(model: keras.Layer, data: Any) -> Iterator[Inputs]:
     if not is_dataset(data) and not _is_iterator(data):
         yield data
         return
-    number = len(getattr(model, "inputs", None) or [0])
+    number = input_count(model)
     yield from batches(data, lambda _, item: split(item, number)[0])
+
+
+def input_count(model: keras.Layer) -> int:
+    """Returns how many inputs a model has."""
+    return len(getattr(model, "inputs", None) or [0])
 
 
 def _is_iterator(data):
     return hasattr(data, "__next__") or (hasattr(data, "__iter__") and not hasattr(data, "__len__"))
 
 
-def _mean(values):
-    return values.mean(axis=tuple(range(1, values.ndim - 1))) if values.ndim > 2 else values
+def _pooled(values, function):
+    return function(values, axis=tuple(range(1, values.ndim - 1)))
 
 
 def check_fitted(what: Any, name: str) -> None:

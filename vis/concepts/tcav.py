@@ -5,17 +5,19 @@ from __future__ import annotations
 import importlib.util
 import math
 import warnings
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vis.concepts.activations import LayerReader, check_fitted
+from vis.concepts.activations import LayerReader, check_fitted, input_count
 from vis.concepts.figures import rise_figure
+from vis.utils.hints import is_dataset
 from vis.utils.seeds import fresh_seed
-from vis.utils.validation import VisualizationWarning, check_count, listed, shown
+from vis.utils.validation import VisualizationWarning, check_count, cut, listed, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from typing import Self
 
     import keras
@@ -105,8 +107,12 @@ class TCAV:
         if self._found:
             return self
         _check_installed()
-        examples = {name: self._reader.means(data, batch_size) for name, data in self._concepts.items()}
-        pool = np.concatenate([self._reader.means(one, batch_size) for one in _as_list(self._random)])
+        check_count("batch_size", batch_size, 1)
+        examples = {
+            name: self._means(f"Concept {shown(name)}", data, batch_size) for name, data in self._concepts.items()
+        }
+        sets = _as_list(self._random, input_count(self._reader.model))
+        pool = np.concatenate([self._means("`random`", one, batch_size) for one in sets])
         order = np.random.default_rng(fresh_seed(self._seed)).permutation(len(pool))
         self._found = {name: _Found(name, own, pool[order]) for name, own in examples.items()}
         fewest = min(found.sets for found in self._found.values())
@@ -121,6 +127,13 @@ class TCAV:
             )
         self._concepts = self._random = None
         return self
+
+    def _means(self, words, data, batch_size):
+        try:
+            return self._reader.means(data, batch_size)
+        except (FloatingPointError, TypeError, ValueError) as error:
+            kind = next(kind for kind in (FloatingPointError, TypeError, ValueError) if isinstance(error, kind))
+            raise kind(cut(f"{words}: {error}", 399)) from error
 
     def vector(self, concept: str) -> np.ndarray:
         """Returns a concept's vector, float32 `(channels,)`, of length 1: the mean over the random sets."""
@@ -149,7 +162,7 @@ class TCAV:
             ValueError: It was not fitted, or an argument is wrong.
         """
         check_fitted(self._found, "TCAV")
-        gradients = self._gradients(inputs, target, check_count("batch_size", batch_size, 1))
+        gradients = self._reader.gradients(inputs, target, batch_size)
         level = _LEVEL / len(self._found)
         return Records({"concept": name, **found.record(gradients, level)} for name, found in self._found.items())
 
@@ -165,13 +178,6 @@ class TCAV:
             A Matplotlib `Figure`.
         """
         return rise_figure(records)
-
-    def _gradients(self, inputs, target, batch_size):
-        """Returns the score's gradients at the layer, summed over the positions, `(N, channels)`."""
-        onward = self._reader.onward(inputs, target, batch_size)
-        rows = [self._reader.last(gradients) for _, _, _, gradients in onward.gradients()]
-        whole = np.concatenate(rows)
-        return whole.reshape(len(whole), -1, whole.shape[-1]).sum(axis=1)
 
 
 class Records(list):
@@ -201,8 +207,14 @@ def _read_concepts(concepts):
     return dict(concepts)
 
 
-def _as_list(data):
-    return list(data) if isinstance(data, (list, tuple)) and np.ndim(data[0]) > 1 else [data]
+def _as_list(data, inputs):
+    """Returns the sets of random inputs as a list, for a model with a number of inputs."""
+    if not isinstance(data, (list, tuple)) or not data:
+        return [data]
+    if is_dataset(data[0]):
+        return list(data)
+    several = isinstance(data[0], (list, tuple, Mapping)) if inputs > 1 else np.ndim(data[0]) > 1
+    return list(data) if several else [data]
 
 
 class _Found:
