@@ -1,6 +1,7 @@
 """TCAV: shares and p values against slow second versions, chance and planted concepts, and what is refused."""
 
 import pickle
+import tracemalloc
 
 import keras
 import numpy as np
@@ -9,7 +10,8 @@ from conftest import small_cnn, value_of
 from keras import layers
 
 from vis.concepts import TCAV
-from vis.concepts.tcav import direction, rank_p
+from vis.concepts.activations import LayerReader
+from vis.concepts.tcav import direction, mean_scores, rank_p, shares
 from vis.utils.validation import VisualizationWarning
 
 pytest.importorskip("sklearn")
@@ -74,9 +76,68 @@ def test_a_layer_that_knows_a_concept_need_not_use_it(model):
     assert found["accuracy"] > 0.95 and found["rise"] == 0 and found["p"] == 1 and not found["significant"]
 
 
+def only_p(monkeypatch):
+    """Leaves out what p does not need, which takes most of the time."""
+    monkeypatch.setattr("vis.concepts.tcav.told_apart", lambda one, other: 0.5)
+    monkeypatch.setattr("vis.concepts.tcav.direction", lambda one, other: np.zeros(one.shape[1]))
+
+
+def curved(model):
+    """The same channels, with a layer of ReLUs before the scores."""
+    inputs = keras.Input((SIZE, SIZE, 3))
+    x = model.get_layer("pool")(model.get_layer("conv")(inputs))
+    built = keras.Model(inputs, layers.Dense(2)(layers.Dense(3, activation="relu")(x)))
+    hidden = np.array([[3.0, -1, 0], [0, 2, 0], [0, 0, 1], [0, 0, 1]]), np.array([-0.1, 0.2, 0])
+    built.set_weights([*model.get_weights()[:2], *hidden, np.array([[2.0, 0], [-1, 1], [0.2, 0.2]]), np.zeros(2)])
+    return built
+
+
+@pytest.mark.parametrize("names, sets", [(("red",), 20), (("red", "green"), 40), (("red", "green", "nothing"), 60)])
+def test_a_planted_concept_is_found_with_the_fewest_sets(model, monkeypatch, names, sets):
+    """With 20 random sets for each concept, p must be the least possible; also if half of the examples have it."""
+    only_p(monkeypatch)
+    built, colours = curved(model), {"red": 0, "green": 1}
+    for seed in range(5):
+        half = {
+            name: np.concatenate([patched(5, colours[name], seed), noise(5, seed + 60)])
+            if name in colours
+            else noise(10)
+            for name in names
+        }
+        found = by_name(TCAV(built, "conv", half, noise(10 * sets, 100 + seed)).fit()(patched(6, 0, 200 + seed), 0))
+        assert [found[name]["p"] for name in names if name in colours] == [1 / (sets + 1)] * len(
+            set(names) - {"nothing"}
+        )
+        assert all(found[name]["significant"] == (name in colours) for name in names)
+
+
+def by_ridge(one, other):
+    """The direction from one set of samples to another, by the normal equations."""
+    samples, sides = np.concatenate([one, other]), np.repeat([1.0, -1.0], [len(one), len(other)])
+    centred = samples - samples.mean(axis=0)
+    strength = 1e-2 * (centred**2).sum() / len(samples)
+    inner = centred.T @ centred + strength * np.eye(samples.shape[1])
+    found = np.linalg.solve(inner, centred.T @ (sides - sides.mean()))
+    return found / np.linalg.norm(found)
+
+
+def test_the_t_test_of_the_paper_is_not_uniform(rng):
+    """Kim et al. 2018, section 3.4: p of random concepts is far too often below 0.05; that by rank is not."""
+    gradients = rng.normal(0.3, 1, (30, 8))
+    by_t, by_rank = [], []
+    for _ in range(100):
+        concept, *sets = rng.normal(size=(41, 10, 8))
+        own = shares(gradients, np.stack([by_ridge(concept, one) for one in sets[:20]]))
+        other = shares(gradients, np.stack([by_ridge(one, two) for one, two in zip(sets[:20], sets[20:])]))
+        by_t.append(stats.ttest_ind(own, other).pvalue)
+        by_rank.append(rank_p(mean_scores(gradients, np.stack([one.mean(axis=0) for one in (concept, *sets)]))))
+    assert np.mean(np.array(by_t) < 0.05) > 0.25
+    assert np.mean(np.array(by_rank) < 0.05) < 0.12
+
+
 def test_p_is_uniform_for_random_concepts(model, monkeypatch):
     """Kolmogorov-Smirnov; p is one of 1/20 ... 20/20, and a number drawn below it makes it continuous."""
-    monkeypatch.setattr("vis.concepts.tcav.told_apart", lambda one, other: 0.5)  # which takes most of the time
+    only_p(monkeypatch)
     draw, values = np.random.default_rng(0), []
     for seed in range(40):
         concepts = {str(i): noise(8, 1000 + 5 * seed + i) for i in range(5)}
@@ -104,43 +165,35 @@ def test_shares_and_rises_by_finite_differences(rng):
         found = TCAV(network, "conv2", {"a": concept}, pool, seed=3).fit()
     (record,) = found(inputs, 1)
 
-    values = keras.Model(network.inputs, network.get_layer("conv2").output)
+    values = keras.Model(network.input, network.get_layer("conv2").output)
     rest_input = keras.Input(values.output_shape[1:])
     x, after = rest_input, False
     for layer in network.layers:
-        x = layer(x) if after and layer.name != "softmax" else x
+        x = layer(x) if after else x
         after = after or layer.name == "conv2"
     rest = keras.Model(rest_input, x)
-    logits = network.layers[-1].activation is keras.activations.linear
 
     def scores(at):
-        out = value_of(rest(at.astype("float32"))).astype("float64")[:, 1]
-        return out if logits else np.log(out)
+        return value_of(rest(at.astype("float32"))).astype("float64")[:, 1]
 
     def means(images):
         return value_of(values(images)).astype("float64").mean(axis=(1, 2))
 
     order = np.random.default_rng(3).permutation(len(pool))
     sets = np.split(means(pool)[order], 3)
-    at, step = value_of(values(inputs)), 1e-2
-    if logits:
-        expected = []
-        for one in sets:
-            vector = direction(means(concept), one)
-            expected.append(np.mean(scores(at + step * vector) > scores(at - step * vector)))
-        assert record["score"] == pytest.approx(np.mean(expected))
-        line = means(concept).mean(axis=0) - np.mean([one.mean(axis=0) for one in sets], axis=0)
-        rise = np.mean((scores(at + step * line) - scores(at - step * line)) / (2 * step))
-        assert record["rise"] == pytest.approx(rise, rel=0.02)
+    at, step, expected = value_of(values(inputs)), 1e-2, []
+    for one in sets:
+        vector = by_ridge(means(concept), one)
+        expected.append(np.mean(scores(at + step * vector) > scores(at - step * vector)))
+    assert record["score"] == pytest.approx(np.mean(expected))
+    line = means(concept).mean(axis=0) - np.mean([one.mean(axis=0) for one in sets], axis=0)
+    rise = np.mean((scores(at + step * line) - scores(at - step * line)) / (2 * step))
+    assert record["rise"] == pytest.approx(rise, rel=0.02)
 
 
 def test_directions_are_those_of_ridge_regression(rng):
     one, other = rng.normal(1, 1, (7, 3)), rng.normal(0, 1, (5, 3))
-    samples, sides = np.concatenate([one, other]), np.array([1.0] * 7 + [-1.0] * 5)
-    centred = samples - samples.mean(axis=0)
-    strength = 1e-2 * (centred**2).sum() / 12
-    expected = np.linalg.solve(centred.T @ centred + strength * np.eye(3), centred.T @ (sides - sides.mean()))
-    np.testing.assert_allclose(direction(one, other), expected / np.linalg.norm(expected), atol=1e-9)
+    np.testing.assert_allclose(direction(one, other), by_ridge(one, other), atol=1e-9)
     np.testing.assert_array_equal(direction(np.ones((3, 2)), np.ones((3, 2))), [0, 0])
 
 
@@ -178,13 +231,53 @@ def test_records_and_figure(tested):
     lines = str(records).splitlines()
     assert len(lines) == 4 and lines[0].split()[:2] == ["concept", "score"] and "yes" in lines[1]
     assert "random" not in lines[0]
-    axis = tested.figure(records).axes[0]
-    assert [label.get_text() for label in axis.get_yticklabels()] == ["red", "green", "nothing"]
+    shares_axis, axis = tested.figure(records).axes
+    assert [label.get_text() for label in shares_axis.get_yticklabels()] == ["red", "green", "nothing"]
+    np.testing.assert_allclose([bar.get_width() for bar in shares_axis.patches], [one["score"] for one in records])
+    np.testing.assert_allclose(shares_axis.lines[1].get_xdata(), [records[1]["low"], records[1]["high"]])
     points = [mark.get_offsets() for mark in axis.collections]
     np.testing.assert_allclose([one[0, 0] for one in points[1::2]], [record["rise"] for record in records])
     np.testing.assert_allclose(points[0][:, 0], records[0]["random_rises"])
     filled = [len(mark.get_facecolor()) > 0 for mark in axis.collections[1::2]]
-    assert filled == [record["significant"] for record in records] == [True, filled[1], False]
+    stars = [label.get_text().endswith("*") for label in axis.child_axes[0].get_yticklabels()]
+    assert stars == filled == [record["significant"] for record in records] == [True, filled[1], False]
+    for wrong in ("p", [], [{}]):
+        with pytest.raises(TypeError, match="must be what a call of a `TCAV` returned"):
+            tested.figure(wrong)
+
+
+def test_several_inputs_and_lists_of_data_sets(model, rng):
+    one, two = rng.random((60, 4)), rng.random((60, 3))
+    given = [keras.Input((4,)), keras.Input((3,))]
+    both = keras.Model(given, layers.Dense(2)(layers.Dense(5, name="mid")(layers.Concatenate()(given))))
+    sets = [[one[10:35], two[10:35]], [one[35:], two[35:]]]
+    records = []
+    for random in ([one[10:], two[10:]], sets, iter(sets)):
+        with pytest.warns(VisualizationWarning, match="5 random sets"):
+            found = TCAV(both, "mid", {"a": [one[:10], two[:10]]}, random).fit()
+        records.append(found([one[:3], two[:3]], 0)[0])
+    for record in records[1:]:
+        assert record["rise"] == pytest.approx(records[0]["rise"], rel=1e-4) and record["p"] == records[0]["p"]
+    pool = noise(200, 4)
+    parts = [iter([pool[:50], pool[50:100]]), iter([pool[100:]])]
+    whole, listed = (TCAV(model, "pool", {"a": noise(10)}, one).fit()(noise(2), 0)[0] for one in (pool, parts))
+    assert listed["rise"] == pytest.approx(whole["rise"], rel=1e-4, abs=1e-7) and listed["p"] == whole["p"]
+
+
+def test_memory_is_that_of_a_batch():
+    """Of 200 images, the layer puts out 65 MB, and its gradient is as large."""
+    inputs = keras.Input((64, 64, 1))
+    x = layers.Conv2D(20, 1, name="wide", data_format="channels_last")(inputs)
+    x = layers.GlobalAveragePooling2D(data_format="channels_last")(x)
+    reader = LayerReader(keras.Model(inputs, layers.Dense(2)(x)), "wide")
+    images = np.zeros((200, 64, 64, 1), "float32")
+    for work in (lambda: reader.means(images, 8), lambda: reader.gradients(images, 0, 8)):
+        work()
+        tracemalloc.start()
+        assert work().shape == (200, 20)
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert most < 2e7
 
 
 @pytest.mark.parametrize(
@@ -196,8 +289,12 @@ def test_records_and_figure(tested):
         ({"a": noise(10)}, noise(19), ValueError, "twice as many inputs, to make several sets.*19 random inputs"),
         ({"a": "photos/stripes"}, noise(40), TypeError, "Received: the path 'photos/stripes'. Read it first"),
         ({"a": iter([])}, noise(40), ValueError, "at least one batch. Received: a data set without any"),
-        ({"a": noise(0)}, noise(40), ValueError, "at least one"),
-        ({"a": noise(10)[..., :1]}, noise(40), ValueError, "shape"),
+        ({"a": noise(0)}, noise(40), ValueError, "Concept 'a': .*at least one"),
+        ({"a": noise(10)[..., :1]}, noise(40), ValueError, "Concept 'a': .*shape"),
+        ({"a": noise(10)}, noise(40)[:, 1:], ValueError, "`random`: .*shape"),
+        ({"a": noise(10)}, [noise(10)], ValueError, "several sets of that size"),
+        ({"a": noise(10)}, [], ValueError, "`random`: "),
+        ({"a": noise(10)}, None, ValueError, "`random`: .*None"),
     ],
 )
 def test_bad_examples(model, concepts, random, error, words):

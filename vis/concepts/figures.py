@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-_INCHES = 1.0
+_INCHES, _BLUE = 1.0, "#0072b2"
 
 
 def concept_records(
@@ -77,24 +77,35 @@ def _words(record):
 
 
 def rise_figure(records: Sequence[Mapping[str, Any]]) -> Figure:
-    """Returns a figure: a row for each record of `TCAV`, its rise among those of random sets."""
+    """Returns a figure: a row for each record of `TCAV`, its score, and its rise among those of random sets."""
     from vis.utils.figures import ShownFigure
 
-    figure = ShownFigure(figsize=(7, 0.5 * len(records) + 0.8), layout="constrained")
-    axis, places = figure.subplots(), range(len(records))
-    for place, record in zip(places, records):
-        chance, colour = record["random_rises"], "#0072b2"
-        axis.scatter(chance, [place] * len(chance), 160, color="0.6", marker="|", lw=0.8)
-        axis.scatter(
-            record["rise"], place, 70, color=colour if record["significant"] else "none", edgecolors=colour, marker="D"
-        )
-    axis.axvline(0, color="0.4", lw=0.8, ls=":")
-    axis.set_yticks(places, [str(record["concept"]) for record in records])
-    axis.set(xlabel="rise of the score, to first order", ylim=(len(records) - 0.5, -0.5))
-    words = axis.secondary_yaxis("right")
-    words.set_yticks(places, [f"share {record['score']:.2f}, p = {record['p']:.2g}" for record in records])
+    figure = ShownFigure(figsize=(8, 0.5 * len(records) + 0.9), layout="constrained")
+    shares, rises = figure.subplots(1, 2, sharey=True, width_ratios=(1, 2))
+    for place, record in enumerate(records):
+        _draw_share(shares, place, record)
+        _draw_rise(rises, place, record)
+    places = range(len(records))
+    shares.axvline(0.5, color="0.4", lw=0.8, ls=":")
+    shares.set_yticks(places, [str(record["concept"]) for record in records])
+    shares.set(xlabel="share of inputs", xlim=(0, 1), ylim=(len(records) - 0.5, -0.5))
+    rises.axvline(0, color="0.4", lw=0.8, ls=":")
+    rises.set(xlabel="rise of the score, to first order; grey: random sets")
+    words = rises.secondary_yaxis("right")
+    words.set_yticks(places, [f"p = {record['p']:.2g}{' *' * record['significant']}" for record in records])
     words.tick_params(length=0)
     return figure
+
+
+def _draw_share(axis, place, record):
+    axis.barh(place, record["score"], 0.5, color=_BLUE, alpha=0.5)
+    axis.plot([record["low"], record["high"]], [place, place], color="0.2", marker="|", lw=1)
+
+
+def _draw_rise(axis, place, record):
+    chance, colour = record["random_rises"], _BLUE if record["significant"] else "none"
+    axis.scatter(chance, [place] * len(chance), 160, color="0.6", marker="|", lw=0.8)
+    axis.scatter(record["rise"], place, 70, color=colour, edgecolors=_BLUE, marker="D")
 
 
 def _drawn(rows, words):
