@@ -53,6 +53,7 @@ FLOORS = {
     "vis.engine.memory": 3,
     "vis.engine.masking": 3,
     "vis.engine.imputation": 3,
+    "vis.engine.quadrature": 3,
     "vis.engine.players": 3,
     "vis.engine.designs": 3,
     "vis.engine.sensitivity": 3,
