@@ -404,7 +404,7 @@ class GuidedIntegratedGradients(IntegratedGradients):
     ) -> None:
         super().__init__(
             model,
-            steps,
+            check_count("steps", steps, 1),
             baseline,
             backprop_modifier=backprop_modifier,
             input_layer=input_layer,
@@ -421,8 +421,9 @@ class GuidedIntegratedGradients(IntegratedGradients):
         here = [np.array(start) for start in starts]  # not the user's own
         totals = [np.zeros(value.shape, "float64") for value in values]
         ends = [i for i in range(len(values)) if self.is_changeable(task, i)]
-        bar = keras.utils.Progbar(self._steps) if task.verbose else None
-        for step in range(self._steps):
+        steps = int(self._steps)
+        bar = keras.utils.Progbar(steps) if task.verbose else None
+        for step in range(steps):
             for images, gradients in self.gradients_at(task, here):
                 check_finite(gradients)
                 for i in ends:
