@@ -44,6 +44,7 @@ FLOORS = {
     "vis.input_modifiers": 1,
     "vis.parameterizations": 1,
     "vis.backend": 2,
+    "vis.backend.patience": 2,
     "vis.backend._tensorflow": 2,
     "vis.backend._jax": 2,
     "vis.backend._torch": 2,

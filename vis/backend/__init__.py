@@ -85,13 +85,18 @@ def update(optimizer, gradients, variables) -> None:
 
 
 def compile(function, variables, eager_first=True):
-    """Returns a compiled `function(*tensors)` that sees changed weights.
+    """Returns a `function(*tensors)` that is compiled when that pays, and sees changed weights.
+
+    JAX compiles sooner than it runs step by step, PyTorch never does; on TensorFlow see `vis.backend.patience`.
 
     Args:
         function: Pure function of structures of tensors.
         variables: The Keras variables it reads.
-        eager_first: Whether the first call of each signature runs eagerly, where that saves
-            time.
+        eager_first: Whether the first calls of each signature run eagerly, where that saves time.
+
+    Returns:
+        The function. `coming=` tells it how many calls of this signature are known to come, this one included;
+        `math.inf` for a compiled one in any case.
     """
     return _framework.compile(function, variables, eager_first)
 
@@ -118,7 +123,7 @@ def compile_loop(step, variables, written):
 
 
 def compile_rows(function, variables):
-    """Returns a compiled `function(*tensors)` whose rows are spread over the devices in use.
+    """Returns a `function(*tensors)`, compiled when that pays, whose rows are spread over the devices in use.
 
     Args:
         function: Pure function from structures of tensors to structures of tensors, all with
@@ -126,8 +131,7 @@ def compile_rows(function, variables):
         variables: The Keras variables it reads.
 
     Returns:
-        The function. With `once=True` it expects no second call soon, and runs the first one of
-        each signature eagerly where that saves time.
+        The function; `coming=` as of `compile`.
     """
     return _framework.compile_rows(function, list(variables))
 

@@ -100,7 +100,7 @@ def compile(function, variables, eager_first=True):
         with Again(scope), scope:
             return function(*args)
 
-    def call(*args):
+    def call(*args, coming=1):
         return pure([v.value for v in variables], args)
 
     call.graph = pure
@@ -144,7 +144,7 @@ def compile_rows(function, variables):
     """
     compiled = compile(function, variables)
 
-    def call(*args, once=False):
+    def call(*args, coming=1):
         distribution = keras.distribution.distribution()
         if distribution is not None:
             args = tree.map_structure(lambda rows: _laid_out(distribution, rows), args)

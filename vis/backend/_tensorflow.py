@@ -3,11 +3,14 @@
 import contextlib
 import functools
 import importlib.util
+import math
 import threading
 
 import keras
 import tensorflow as tf
 from keras import ops, tree
+
+from vis.backend.patience import Meter
 
 # What the custom gradients of the score that is being differentiated refer to, by thread.
 _referred = threading.local()
@@ -129,22 +132,20 @@ def update(optimizer, gradients, variables):
 def compile(function, variables, eager_first=True):
     """Compiles a function, see `vis.backend.compile`.
 
-    Graphs read the variables when they run, so changed weights are seen. Tracing for a
-    single short call costs more than it saves, hence `eager_first`.
+    Graphs read the variables when they run, so changed weights are seen. Tracing costs as much as some eager calls:
+    how many are waited for, `vis.backend.patience` says.
     """
     # TensorFlow warns of retraces by code object, which all our functions share; of a
     # partial it takes the object itself.
     graph = tf.function(functools.partial(function), autograph=False)
-    seen = set()
+    meter = Meter()
 
-    def call(*args, once=eager_first):
+    def call(*args, coming=1 if eager_first else math.inf):
         args = tree.map_structure(ops.convert_to_tensor, args)
         signature = tuple((tuple(t.shape), t.dtype) for t in tree.flatten(args))
-        if signature in seen or not once:
-            return graph(*args)
-        result = function(*args)
-        seen.add(signature)
-        return result
+        if meter.compiles(signature, coming):
+            return meter.compiled(signature, lambda: graph(*args))
+        return meter.eagerly(signature, lambda: function(*args))
 
     call.graph = graph
     return call
@@ -186,10 +187,10 @@ def compile_rows(function, variables):
 
     on_replicas = tf.function(functools.partial(on_replicas), autograph=False)  # see `compile`
 
-    def call(*args, once=False):
+    def call(*args, coming=1):
         strategy = _strategy(variables)
         if strategy.num_replicas_in_sync == 1:
-            return compiled(*args, once=once)
+            return compiled(*args, coming=coming)
         results = on_replicas(_shares(strategy, tree.map_structure(ops.convert_to_tensor, args)))
         return tree.map_structure(lambda parts: tf.concat(strategy.experimental_local_results(parts), axis=0), results)
 

@@ -100,7 +100,7 @@ def compile(function, variables, eager_first=True):
     See `vis.backend.compile`.
     """
 
-    def call(*args):
+    def call(*args, coming=1):
         # Gradients are taken inside, where they are wanted, whatever mode the caller is in.
         with torch.inference_mode(False), torch.no_grad():
             return function(*tree.map_structure(ops.convert_to_tensor, args))
@@ -129,7 +129,7 @@ def compile_rows(function, variables):
     """See `vis.backend.compile_rows`."""
     compiled = compile(function, variables)
 
-    def call(*args, once=False):
+    def call(*args, coming=1):
         return compiled(*args)
 
     call.graph = None

@@ -190,7 +190,7 @@ class _Descent:
         for i in range(steps):
             for modifier in modifiers:
                 x = np.asarray(_before(modifier, x, self._energy.input_format), "float32")
-            terms, grads, value = self._energy.evaluate(self._losses, self._weights, x)
+            terms, grads, value = self._energy.evaluate(self._losses, self._weights, x, steps - i)
             grads = np.asarray(ops.convert_to_numpy(grad_modifiers.apply(modify, grads)))
             loss = terms.sum()
             self._report(i, terms.sum(axis=1), grads, value)

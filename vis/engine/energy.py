@@ -104,13 +104,14 @@ class Energy:
     def _read(self, x):
         return [channels_last(ops.cast(t, "float32"), f) for t, f in zip(self.reader.read(x), self.reader.formats)]
 
-    def evaluate(self, losses, weights, x):
+    def evaluate(self, losses, weights, x, coming=1):
         """Evaluates the losses once.
 
         Args:
             losses: Losses of this energy's structure.
             weights: One number for each loss.
             x: Input batch `(N, ...)`, an array.
+            coming: How many evaluations are known to come, this one included.
 
         Returns:
             Arrays `(terms, gradient, value)`: the weighted losses `(K, N)`, the gradient of
@@ -120,7 +121,7 @@ class Energy:
             ValueError: The losses do not depend on what the gradient is taken of.
         """
         call = self.compiled("evaluate", lambda: self.terms_and_gradient)
-        results = call(self.arguments(losses, x), np.asarray(weights, "float32"), x)
+        results = call(self.arguments(losses, x), np.asarray(weights, "float32"), x, coming=coming)
         return tuple(ops.convert_to_numpy(result) for result in results)
 
     def compiled(self, key, make, eager_first=True):

@@ -5,6 +5,7 @@ another, so they are cut into chunks of any size, the last one is filled up, and
 """
 
 import dataclasses
+import math
 from typing import Any
 
 import keras
@@ -71,8 +72,8 @@ class Task:
             raise ValueError(f"`samples` must be a multiple of `together`. Received: {samples} and {together}.")
         total = self.count * samples
         size = self._chunk_size(max(self.usual * samples, total), together)
-        evaluate = self._evaluation(request, size, once=total <= size and not self.usual)
-        bar = keras.utils.Progbar(-(-total // size)) if self.verbose and not quiet else None
+        evaluate, chunks = self._evaluation(request, size), -(-total // size)
+        bar = keras.utils.Progbar(chunks) if self.verbose and not quiet else None
         for start in range(0, total, size):
             rows = np.minimum(np.arange(start, start + size), total - 1)  # the last chunk is filled up
             images, numbers = rows // samples, rows % samples
@@ -81,7 +82,8 @@ class Task:
             _check_rows("inputs", given, size)
             _check_rows("data", more, size)
             kept = min(size, total - start)
-            results = evaluate(images, given, more, kept)
+            coming = math.inf if self.usual else chunks - start // size
+            results = evaluate(images, given, more, kept, coming)
             self.evaluator.tell(results)
             yield images[:kept], numbers[:kept], results
             if bar is not None:
@@ -96,13 +98,13 @@ class Task:
             )
         return fixed or _chunk_size(total, self.batch_size, devices * together)
 
-    def _evaluation(self, request, size, once):
+    def _evaluation(self, request, size):
         formula = self.goal.formula if request.score else None
         function = self.evaluator.function(request, formula, self.batch.layout)
 
-        def evaluate(images, inputs, data, kept):
+        def evaluate(images, inputs, data, kept, coming):
             def run(arguments):
-                results = function(inputs, arguments, data, once=once)
+                results = function(inputs, arguments, data, coming=coming)
                 return tree.map_structure(lambda tensor: ops.convert_to_numpy(tensor)[:kept], results)
 
             return self._in_range(run, self.goal.rows(images), size) if request.score else run([])
