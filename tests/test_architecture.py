@@ -126,8 +126,6 @@ FLOORS = {
     "vis.concepts.crops": 6,
     "vis.concepts.figures": 6,
     "vis.concepts.craft": 6,
-    "vis.concepts.atlas": 6,
-    "vis.concepts.atlas_pages": 6,
     "vis.concepts.neighbours": 6,
     "vis.concepts.tcav": 6,
     "vis.metrics": 6,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vis.plotting import as_pictures, overlay
-from vis.utils.validation import check_numeric, cut
+from vis.utils.validation import check_numeric
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _INCHES, _BLUE = 1.0, "#0072b2"
-_BEHIND = {"facecolor": "0", "alpha": 0.55, "pad": 1, "lw": 0}  # what is behind the name of a class
 
 
 def concept_records(
@@ -107,32 +106,6 @@ def _draw_rise(axis, place, record):
     chance, colour = record["random_rises"], _BLUE if record["significant"] else "none"
     axis.scatter(chance, [place] * len(chance), 160, color="0.6", marker="|", lw=0.8)
     axis.scatter(record["rise"], place, 70, color=colour, edgecolors=_BLUE, marker="D")
-
-
-def atlas_figure(
-    images: np.ndarray, cells: Sequence[Any], grid: int, classes: Sequence[Sequence[tuple[str, float]]]
-) -> Figure:
-    """Returns a figure of an atlas: each cell's image in its place, with the name of its first class."""
-    from vis.utils.figures import ShownFigure
-
-    pictures = np.asarray(as_pictures(images))
-    height, width = pictures.shape[1:3]
-    sheet = np.ones((grid * height, grid * width, 3))
-    for cell, picture in zip(cells, pictures):
-        sheet[cell.row * height : (cell.row + 1) * height, cell.column * width : (cell.column + 1) * width] = picture
-    inches = max(4.0, 1.1 * grid)
-    figure = ShownFigure(figsize=(inches, inches * height / width), layout="constrained")
-    axis = figure.subplots()
-    axis.imshow(sheet)
-    axis.set_axis_off()
-    for cell, own in zip(cells, classes):
-        place = (cell.column + 0.5) * width, (cell.row + 0.97) * height
-        axis.text(*place, _short(own[0][0]), ha="center", va="bottom", fontsize=6, color="w", bbox=_BEHIND)
-    return figure
-
-
-def _short(name):
-    return cut(name.split(",")[0], 18)
 
 
 def _drawn(rows, words):

@@ -6,8 +6,6 @@ outputs in the place of the layer's own: the numbers are the same.
 
 import dataclasses
 
-import numpy as np
-
 from vis.engine.inputs import plain_batch
 from vis.engine.network import replaced
 from vis.engine.requests import Change, Request, outputs_at
@@ -39,11 +37,6 @@ class Onward:
             batch = plain_batch(outputs, data_format(site.layer(task.evaluator.model)))
             task = dataclasses.replace(task, batch=dataclasses.replace(batch, layout=rest), known_scores=None)
         self._task = task.settled()
-
-    @property
-    def classes(self) -> np.ndarray:
-        """The output units that are explained, ints `(N,)`: of several, the one with the largest weight."""
-        return np.abs(self._task.goal.weights).argmax(axis=-1)
 
     @property
     def is_affine(self) -> bool:
