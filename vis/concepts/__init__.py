@@ -1,6 +1,7 @@
 """Concepts: what a layer knows, found in data, and how much it matters for a score."""
 
+from vis.concepts.atlas import ActivationAtlas
 from vis.concepts.craft import CRAFT
 from vis.concepts.neighbours import NearestExamples
 
-__all__ = ["CRAFT", "NearestExamples"]
+__all__ = ["CRAFT", "ActivationAtlas", "NearestExamples"]

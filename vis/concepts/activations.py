@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vis.engine.evaluator import Evaluator
+from vis.engine.goals import EveryUnit
 from vis.engine.inputs import read_inputs
 from vis.engine.onward import Onward
 from vis.engine.requests import outputs_at
@@ -72,6 +74,12 @@ class LayerReader:
         task = self.evaluator.task(inputs, target, batch_size)
         self.evaluator.check_site(task.batch)
         return Onward(task, self.evaluator.site)
+
+    def onward_to_all(self, inputs: Inputs, batch_size: int) -> Iterator[Onward]:
+        """Yields the network from the layer on, for groups of inputs; its scores are those of every output unit."""
+        task = dataclasses.replace(self.evaluator.task(inputs, 0, batch_size), goal=EveryUnit())
+        for _, part in task.groups():
+            yield Onward(part, self.evaluator.site)
 
     def last(self, array: np.ndarray) -> np.ndarray:
         """Returns an output of the layer, or a gradient at it, with its channels last."""
