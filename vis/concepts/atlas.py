@@ -204,9 +204,7 @@ class ActivationAtlas:
         check_fitted(self.cells.size, "ActivationAtlas")
         known = class_names(names, self.contributions.shape[1])
         order = np.argsort(-self.contributions, axis=1, kind="stable")[:, :count]
-        return [
-            [(known[k], float(row[k])) for k in best if row[k] > 0] for row, best in zip(self.contributions, order)
-        ]
+        return [[(known[k], float(row[k])) for k in best if row[k] > 0] for row, best in zip(self.contributions, order)]
 
     def visualize(self, steps: int = 256, seed: int = 0, batch_size: int = 16, **options: Any) -> np.ndarray:
         """Makes an image for each cell, by `vis.FeatureVisualization` of its direction.

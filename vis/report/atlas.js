@@ -9,6 +9,7 @@ const within = (value, low, high) => Math.min(Math.max(value, low), high);
 const view = one("#window"), grid = one(".grid"), zoom = one("#zoom"), buttons = all(".cell");
 const READABLE = 64; // CSS pixels of a cell: below, words are left out
 const STEP = 1.25;
+const [PADDING, GAP] = [4, 3]; // of the map, as its style has them
 let chosen = -1;
 
 // ---- Zoom ----
@@ -25,9 +26,13 @@ function resize(size, x = view.clientWidth / 2, y = view.clientHeight / 2) {
   view.scrollTop = (down * cell) / before - y;
 }
 
+// Makes the whole map fit into its window: first into its width, then, if that is too high, into its height.
 function fit() {
-  const columns = Number(getComputedStyle(grid).getPropertyValue("--columns"));
-  resize(Math.floor((view.clientWidth - 8 + 3) / columns) - 3); // without its padding and gaps
+  const [rows, columns, high] = ["--rows", "--columns", "--high"].map((name) => Number(grid.style.getPropertyValue(name)));
+  resize(Math.floor((view.clientWidth - 2 * PADDING + GAP) / columns) - GAP);
+  const beside = (grid.offsetHeight - rows * size() * high) / rows; // words, gaps and padding
+  const room = parseFloat(getComputedStyle(view).maxHeight) / rows - beside;
+  if (room < size() * high) resize(Math.floor(room / high));
   view.scrollTo(0, 0);
 }
 
