@@ -184,6 +184,13 @@ def test_labels_are_the_classes_with_the_most(fitted):
     assert {name for names in fitted.labels() for name in names} <= {"class 0", "class 1"}
 
 
+def test_two_classes_of_one_name_are_told_once(fitted):
+    both = fitted.labels(["missile", "missile"])
+    assert all(names == ["missile"] * (row.max() > 0) for names, row in zip(both, fitted.contributions))
+    best = fitted._best(["missile", "missile"], 5)
+    assert all(pairs[0][1] == row.max() for pairs, row in zip(best, fitted.contributions))
+
+
 def test_a_data_set_is_read_as_an_array_is(model, fitted):
     images = squares(20)
     parts = ActivationAtlas(model, "conv", 4, min_count=3, seed=0).fit(iter([images[:7], images[7:]]), per_image=12)

@@ -71,7 +71,7 @@ def main(arguments=None):
         optimizer=keras.optimizers.Adam(0.05),
         input_range=RANGE,
     )
-    atlas.figure().savefig(options.output / "atlas.png", dpi=110)
+    atlas.figure().savefig(options.output / "atlas.png", dpi=80)
     atlas.to_html(options.output / "atlas.html", title="What EfficientNet-Lite0 knows of four photographs")
     print(f"wrote {options.output / 'atlas.html'}")
 

@@ -38,8 +38,8 @@ _MOST_NAMES = 5  # classes that the page tells of each cell
 class ActivationAtlas:
     """What a layer knows, as a map: what it puts out for many images, laid out so that like is beside like.
 
-    The activations of random places in the images are put on a plane and averaged in the cells of a grid. Each
-    cell gets an image that is made for its average, and the classes that it speaks for. `fit` finds the cells, `visualize`
+    The activations of random places in the images are put on a plane and averaged in the cells of a grid. Each cell
+    gets an image that is made for its average, and the classes that it speaks for. `fit` finds the cells, `visualize`
     makes their images, `figure` and `to_html` show them.
 
     Its limits: a layout is one of many, and what is far apart in it may be alike. An average hides what differs within
@@ -48,15 +48,15 @@ class ActivationAtlas:
 
     Memory is bounded, however many images there are. The layout by UMAP needs umap-learn (the extra `umap`).
 
-    Source: Carter et al. 2019, "Activation Atlas". Unlike there, the standard layout is by PCA, of activations scaled to
-    length 1; and what an activation contributes to a class is how much its score falls when the activation is set to 0
-    at its place. Where the rest of the network is affine, such as a mean and a dense layer, that is the gradient times
-    the activation, as in the paper.
+    Source: Carter et al. 2019, "Activation Atlas". Unlike there, the standard layout is by PCA, of activations scaled
+    to length 1; and what an activation contributes to a class is how much its score falls when the activation is set to
+    0 at its place. Where the rest of the network is affine, such as a mean and a dense layer, that is the gradient
+    times the activation, as in the paper.
 
     Args:
         model: Any built or callable Keras model with one input. Not changed.
-        layer: Its name, path, index, the layer itself, or a pair of one of these and the number of the call. With spatial
-            axes or tokens, each place has an activation; without, as of a dense layer, each image has one.
+        layer: Its name, path, index, the layer itself, or a pair of one of these and the number of the call. With
+            spatial axes or tokens, each place has an activation; without, as of a dense layer, each image has one.
         grid: Rows and columns of the map, at least 1. It reaches from the 1st to the 99th percentile of each axis;
             activations beyond are counted to the cells at the edge. Default 10.
         layout: `"pca"`, the two principal axes, always the same; or `"umap"`, which keeps neighbours together.
@@ -146,8 +146,8 @@ class ActivationAtlas:
         if not len(enough):
             raise ValueError(
                 f"`images` must give some cell at least {self.min_count} activations. Received: {len(activations)} "
-                f"activations, at most {counts.max()} in a cell. Give more images, more `per_image`, a smaller `grid` or "
-                "`min_count`."
+                f"activations, at most {counts.max()} in a cell. Give more images, more `per_image`, a smaller "
+                "`grid` or `min_count`."
             )
         self.activations, self.coordinates, self.images = activations, coordinates, None
         self.counts, self.cells = counts.reshape(self.grid, self.grid), np.stack(divmod(enough, self.grid), axis=1)
@@ -167,8 +167,8 @@ class ActivationAtlas:
                     kept.add(row)
         if len(kept.kept) < _LEAST:
             raise ValueError(
-                f"`images` must give at least {_LEAST} activations that are not 0. Received: {len(kept.kept)}. Give more "
-                "images, or more places of each, `per_image=`."
+                f"`images` must give at least {_LEAST} activations that are not 0. Received: {len(kept.kept)}. Give "
+                "more images, or more places of each, `per_image=`."
             )
         return np.split(np.stack(kept.kept), [channels], axis=1)
 
@@ -200,11 +200,16 @@ class ActivationAtlas:
         return [[name for name, _ in pairs] for pairs in self._best(names, check_count("count", count, 1))]
 
     def _best(self, names, count):
-        """Returns pairs of names and contributions for each cell."""
+        """Returns pairs of names and contributions for each cell; of classes with one name, as ImageNet has, the best."""
         check_fitted(self.cells.size, "ActivationAtlas")
-        known = class_names(names, self.contributions.shape[1])
-        order = np.argsort(-self.contributions, axis=1, kind="stable")[:, :count]
-        return [[(known[k], float(row[k])) for k in best if row[k] > 0] for row, best in zip(self.contributions, order)]
+        known, found = class_names(names, self.contributions.shape[1]), []
+        for row in self.contributions:
+            best = {}
+            for k in np.argsort(-row, kind="stable"):
+                if row[k] > 0 and len(best) < count:
+                    best.setdefault(known[k], float(row[k]))
+            found.append(list(best.items()))
+        return found
 
     def visualize(self, steps: int = 256, seed: int = 0, batch_size: int = 16, **options: Any) -> np.ndarray:
         """Makes an image for each cell, by `vis.FeatureVisualization` of its direction.
