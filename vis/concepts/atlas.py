@@ -112,7 +112,8 @@ class ActivationAtlas:
         self.activations = self.coordinates = self.directions = self.contributions = np.zeros((0, 0), "float32")
         self.counts = self.cells = np.zeros((0, 0), "int64")
         self.images: np.ndarray | None = None
-        self._range, self._settings = (0.0, 1.0), {}
+        self._range = 0.0, 1.0
+        self._settings: dict[str, Any] = {}
 
     @property
     def model(self) -> keras.Layer:
@@ -200,9 +201,9 @@ class ActivationAtlas:
         return [[name for name, _ in pairs] for pairs in self._best(names, check_count("count", count, 1))]
 
     def _best(self, names, count):
-        """Returns pairs of names and contributions for each cell; of classes with one name, as ImageNet has, the best."""
+        """Returns pairs of names and contributions for each cell; of classes with one name, the best of them."""
         check_fitted(self.cells.size, "ActivationAtlas")
-        known, found = class_names(names, self.contributions.shape[1]), []
+        known, found = class_names(names, self.contributions.shape[1]), []  # ImageNet has two missiles
         for row in self.contributions:
             best = {}
             for k in np.argsort(-row, kind="stable"):

@@ -42,7 +42,7 @@ def write_atlas(
     """
     check_writable(path)
     share = (_PIXELS / (pictures.size / 3)) ** 0.5
-    found = [
+    found: list[dict[str, Any]] = [
         {
             **{"row": int(row), "column": int(column), "count": int(counts[row, column])},
             "address": data_address(shrunk(picture, share), MOST_STILL),
