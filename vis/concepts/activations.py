@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vis.engine.evaluator import Evaluator
+from vis.engine.goals import EveryUnit
 from vis.engine.inputs import read_inputs
 from vis.engine.onward import Onward
 from vis.engine.requests import gradients_at, outputs_at
@@ -104,6 +106,12 @@ class LayerReader:
         task = self.evaluator.task(inputs, target, batch_size)
         self.evaluator.check_site(task.batch)
         return Onward(task, self.evaluator.site)
+
+    def onward_to_all(self, inputs: Inputs, batch_size: int) -> Iterator[Onward]:
+        """Yields the network from the layer on, for groups of inputs; its scores are those of every output unit."""
+        task = dataclasses.replace(self.evaluator.task(inputs, 0, batch_size), goal=EveryUnit())
+        for _, part in task.groups():
+            yield Onward(part, self.evaluator.site)
 
     def last(self, array: np.ndarray) -> np.ndarray:
         """Returns an output of the layer, or a gradient at it, with its channels last."""

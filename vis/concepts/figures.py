@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vis.plotting import as_pictures, overlay
-from vis.utils.validation import check_numeric
+from vis.utils.validation import check_numeric, cut
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _INCHES, _BLUE = 1.0, "#0072b2"
+_CELL, _LINES, _GAP = 1.1, 0.24, 0.03  # of an atlas, in inches: its cells, the words below them, and around pictures
+_LETTERS = 21  # of the words below a cell
 
 
 def concept_records(
@@ -121,4 +123,30 @@ def _drawn(rows, words):
         for axis, panel in zip(line, panels):
             axis.imshow(panel)
         line[0].set_ylabel(word, rotation=0, ha="right", va="center", fontsize=9)
+    return figure
+
+
+def atlas_figure(pictures: np.ndarray, cells: np.ndarray, grid: int, words: Sequence[Sequence[str]]) -> Figure:
+    """Returns a figure of a map: pictures in the cells of a grid, with words below them.
+
+    Args:
+        pictures: uint8 `(n, H, W, 3)`.
+        cells: Their rows and columns, `(n, 2)`.
+        grid: Rows and columns of the map.
+        words: At most two words for each; the first is darker.
+    """
+    from vis.utils.figures import ShownFigure
+
+    high = pictures.shape[1] / pictures.shape[2]
+    figure = ShownFigure(figsize=(grid * _CELL, grid * (_CELL * high + _LINES)))
+    axis = figure.add_axes((0, 0, 1, 1))
+    for picture, (row, column), names in zip(pictures, cells, words):
+        left, top = column * _CELL, row * (_CELL * high + _LINES)
+        ends = (left + _GAP, left + _CELL - _GAP, top + _CELL * high, top + 2 * _GAP)
+        axis.imshow(picture, extent=ends)
+        for line, (name, grey) in enumerate(zip(names, ("black", "0.45"))):
+            spot = left + _CELL / 2, ends[2] + _LINES * (0.05 + 0.42 * line)
+            axis.text(*spot, cut(name, _LETTERS), size=6.5, color=grey, ha="center", va="top")
+    axis.set(xlim=(0, grid * _CELL), ylim=(grid * (_CELL * high + _LINES), 0))
+    axis.set_axis_off()
     return figure

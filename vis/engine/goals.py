@@ -113,6 +113,32 @@ class Units:
         """Does nothing: classes have no position."""
 
 
+class _EveryUnitFormula:
+    """All output units, each by itself."""
+
+    of_units = True
+
+    @staticmethod
+    def score(units, arguments):
+        """Returns `(scores (B, units), chosen weights (B, units))`."""
+        return units, ops.ones_like(units)
+
+
+class EveryUnit:
+    """The scores of all output units, `(N, units)`, of one evaluation. Not for gradients."""
+
+    formula = _EveryUnitFormula()
+    is_settled, targets, looks_at_outputs = True, None, False
+
+    def rows(self, indices) -> list:
+        """Returns the formula's arguments for some samples: none."""
+        return []
+
+    def part(self, indices):
+        """Returns the goal of some samples: itself."""
+        return self
+
+
 class Custom:
     """A function of the outputs, and arrays with a row for each sample.
 

@@ -162,9 +162,12 @@ class Task:
         return whole
 
     def scores_of(self, request, samples, **how) -> np.ndarray:
-        """Evaluates rows and keeps their scores, `(N, samples)`; the arguments are those of `rows`."""
-        found = [results["score"] for _, _, results in self.rows(request, samples, **how)]
-        return np.concatenate(found).reshape(self.count, samples)
+        """Evaluates rows and keeps their scores, `(N, samples)`; the arguments are those of `rows`.
+
+        Scores of every unit are `(N, samples, units)`.
+        """
+        found = np.concatenate([results["score"] for _, _, results in self.rows(request, samples, **how)])
+        return found.reshape(self.count, samples, *found.shape[1:])
 
     def reduce(self, request, samples, part, finish, **how) -> list:
         """Evaluates rows and adds them up, sample by sample, in double precision.

@@ -14,7 +14,7 @@ from vis.methods.explainer import Explainer
 from vis.metrics import studies, tables, verdicts
 from vis.metrics.base import read_reduction
 from vis.utils.files import check_writable, whole_file
-from vis.utils.labels import imagenet_labels
+from vis.utils.labels import class_names
 from vis.utils.validation import check_count, shown
 
 if TYPE_CHECKING:
@@ -315,14 +315,10 @@ def _names(samples, classes, labels):
     """Returns words for what is explained of each sample."""
     if classes is None:
         return ["target"] * samples.count
-    units = samples.task.goal.weights.shape[1]
-    if labels is None:
-        labels = imagenet_labels() if units == len(imagenet_labels()) else None
-    elif isinstance(labels, str) or len(labels) < units:
-        raise ValueError(
-            f"`labels` must be a list with a name for each of {units} output units. Received: {shown(labels)}."
-        )
-    return [f"class {number}" if labels is None else str(labels[number]) for number in classes]
+    names = class_names(
+        labels, max(samples.task.goal.weights.shape[1], 2)
+    )  # one unit is class 1, or its negative class 0
+    return [names[number] for number in classes]
 
 
 def _settings(samples, wanted, baselines, seed, reduce):

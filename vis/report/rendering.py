@@ -51,7 +51,26 @@ def _filled(values, packed):
     data = values["data"] | {"maps": [_as_json(one, ends) for one, ends in zip(packed, values["ends"])]}
     levels = [round(most / one.step) for one, most in zip(packed, values["largest"]) if one.step]
     fineness = min(levels, default=FINEST)
-    return _template().render(values | {"data": data, "fineness": fineness})
+    return filled("page", values | {"data": data, "fineness": fineness}, ("page.css",))
+
+
+def filled(name: str, values: dict, styles: tuple) -> str:
+    """Returns the template of a page with values, its styles and its script filled in.
+
+    Args:
+        name: Of the template and of the script.
+        values: What the template names.
+        styles: Files of styles, one after the other.
+    """
+    import markupsafe
+
+    script = _file(f"{name}.js")
+    own = {
+        "style": markupsafe.Markup("\n".join(map(_file, styles))),
+        "script": markupsafe.Markup(script),
+        "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    }
+    return _template(f"{name}.html.jinja").render(values | own)
 
 
 def _as_json(packed, ends):
@@ -64,7 +83,7 @@ def _as_json(packed, ends):
     }
 
 
-def _template():
+def _template(name):
     """Returns the template; whatever is filled in is escaped."""
     import jinja2  # only where a page is written
 
@@ -74,7 +93,7 @@ def _template():
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-    ).get_template("page.html.jinja")
+    ).get_template(name)
 
 
 def _file(name):
@@ -83,9 +102,7 @@ def _file(name):
 
 def _values(page, maps):
     """Returns everything that the template names, but for the packed maps."""
-    import markupsafe
-
-    script, kinds = _file("page.js"), {"strength": STRENGTH_COLOURS, "sign": SIGN_COLOURS}
+    kinds = {"strength": STRENGTH_COLOURS, "sign": SIGN_COLOURS}
     tables = {name: colour_table(name) for names in kinds.values() for name in names}
     names = [str(one["method"]) for one in (*page.curves, *page.table)]
     methods = list(dict.fromkeys([*maps, *names]))
@@ -107,9 +124,6 @@ def _values(page, maps):
         "bars": {kind: data_address(tables[names[0]][None]) for kind, names in kinds.items()},
         "kinds": {"strength": not all(signed.values()), "sign": any(signed.values())},
         "data": _data(page, signed, charts, tables),
-        "style": markupsafe.Markup(_file("page.css")),
-        "script": markupsafe.Markup(script),
-        "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     }
 
 
@@ -142,7 +156,7 @@ def _images(page, maps, signed, ends, tables):
             over = blended(image, coloured(value[i], ends[j * count + i], table), OPACITY)
             still = data_address(shrunk(over, share), MOST_STILL)
             cells.append({"method": method, "address": still, "range": _range(value[i])})
-        images.append({"name": str(name), "score": _number(score), "address": data_address(image), "cells": cells})
+        images.append({"name": str(name), "score": worded(score), "address": data_address(image), "cells": cells})
     return images
 
 
@@ -157,7 +171,7 @@ def _concept(record):
     }
 
 
-def _number(value):
+def worded(value):
     """Words a number with three digits; what is no number becomes a dash."""
     if not is_number(value):
         return "\N{EN DASH}"
@@ -167,7 +181,7 @@ def _number(value):
 
 def _range(values):
     """Words the lowest and the highest value of a map."""
-    low, high = _number(values.min()), _number(values.max())
+    low, high = worded(values.min()), worded(values.max())
     return f"flat: {low} everywhere" if values.min() == values.max() else f"{low} to {high}"
 
 
@@ -196,7 +210,7 @@ def _score(value, ends):
     """Words a number of the table with as many decimals as all of its metric, so that they stand below each other."""
     largest = max(map(abs, ends))
     if not is_number(value) or not 1e-4 <= largest < 1e5:
-        return _number(value)
+        return worded(value)
     decimals = max(0, 2 - math.floor(math.log10(largest)))
     return f"{value:.{decimals}f}".replace("-", "\N{MINUS SIGN}")
 

@@ -12,6 +12,26 @@ def imagenet_labels() -> tuple:
     return tuple((pathlib.Path(__file__).parent / "imagenet_labels.txt").read_text("utf-8").splitlines())
 
 
+def class_names(labels, units: int) -> list:
+    """Returns a name for each output unit.
+
+    Args:
+        labels: The names, or `None`: those of ImageNet where there are 1,000 units, else "class 0" and so on.
+        units: How many there are.
+
+    Raises:
+        ValueError: There are fewer names.
+    """
+    if labels is None:
+        known = imagenet_labels()
+        return list(known) if units == len(known) else [f"class {number}" for number in range(units)]
+    if isinstance(labels, str) or len(labels) < units:
+        raise ValueError(
+            f"`labels` must be a list with a name for each of {units} output units. Received: {shown(labels)}."
+        )
+    return [str(label) for label in labels]
+
+
 def class_index(name: str, classes: int, what: str) -> int:
     """Returns the index of a class that is given by its name.
 
