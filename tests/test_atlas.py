@@ -186,7 +186,7 @@ def test_labels_are_the_classes_with_the_most(fitted):
 
 def test_two_classes_of_one_name_are_told_once(fitted):
     both = fitted.labels(["missile", "missile"])
-    assert all(names == ["missile"] * (row.max() > 0) for names, row in zip(both, fitted.contributions))
+    assert all(names == ["missile"] * int(row.max() > 0) for names, row in zip(both, fitted.contributions))
     best = fitted._best(["missile", "missile"], 5)
     assert all(pairs[0][1] == row.max() for pairs, row in zip(best, fitted.contributions))
 
