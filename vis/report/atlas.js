@@ -26,13 +26,16 @@ function resize(size, x = view.clientWidth / 2, y = view.clientHeight / 2) {
   view.scrollTop = (down * cell) / before - y;
 }
 
-// Makes the whole map fit into its window: first into its width, then, if that is too high, into its height.
+// Makes the whole map fit into its window: into its width, and, if that is too high, into its height, without words if
+// these make it so small that they are left out anyway.
 function fit() {
   const [rows, columns, high] = ["--rows", "--columns", "--high"].map((name) => Number(grid.style.getPropertyValue(name)));
-  resize(Math.floor((view.clientWidth - 2 * PADDING + GAP) / columns) - GAP);
-  const beside = (grid.offsetHeight - rows * size() * high) / rows; // words, gaps and padding
-  const room = parseFloat(getComputedStyle(view).maxHeight) / rows - beside;
-  if (room < size() * high) resize(Math.floor(room / high));
+  const wide = Math.floor((view.clientWidth - 2 * PADDING + GAP) / columns) - GAP;
+  const room = (parseFloat(getComputedStyle(view).maxHeight) - 2 * PADDING) / rows - GAP - 1;
+  const words = () => Math.max(...buttons.map((button) => button.offsetHeight)) - size() * high;
+  resize(wide);
+  if (room < wide * high + words()) resize(Math.floor((room - words()) / high));
+  if (size() < READABLE) resize(Math.min(wide, READABLE - 1, Math.floor(room / high)));
   view.scrollTo(0, 0);
 }
 
