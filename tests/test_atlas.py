@@ -291,7 +291,7 @@ def test_the_figure_has_pictures_in_their_cells_and_white_between(atlas):
     "make, words",
     [
         (lambda m: ActivationAtlas(m, "conv").fit(squares(3)), "at least 10 activations"),
-        (lambda m: ActivationAtlas(m, "conv", 10, min_count=99).fit(squares(9), 9), "some cell at least 99"),
+        (lambda m: ActivationAtlas(m, "conv", 10, min_count=99, seed=0).fit(squares(20), 12), "some cell at least 99"),
         (lambda m: ActivationAtlas(m, "conv", 0), "`grid`"),
         (lambda m: ActivationAtlas(m, "conv", (3, 4)), "`grid`"),
         (lambda m: ActivationAtlas(m, "conv", layout="tsne"), "Unknown layout"),
