@@ -185,3 +185,20 @@ def test_set_random_seed_makes_draws_repeatable():
     backend.set_random_seed(3)
     np.testing.assert_array_equal(first, random_array((4,)))
     assert not np.array_equal(first, random_array((4,)))
+
+
+def test_weighted_rows_and_their_gradient(rng):
+    lines, weights = rng.random((2, 5, 3)).astype("float32"), rng.random((2, 4)).astype("float32")
+    indices = np.array([[4, 0, 0, 2], [1, 0, 3, 2]], "int32")
+
+    def function(x):
+        found = backend.weighted_rows(x, *(list(map(ops.convert_to_tensor, parts)) for parts in (indices, weights)))
+        return ops.sum(ops.square(found), axis=(1, 2)), found
+
+    _, found, gradient = backend.value_and_grad(function, ops.convert_to_tensor(lines))
+    matrix = np.zeros((4, 5))
+    for some, own in zip(indices, weights):
+        for row, (index, weight) in enumerate(zip(some, own)):
+            matrix[row, index] += weight
+    np.testing.assert_allclose(value_of(found), matrix @ lines, atol=1e-6)
+    np.testing.assert_allclose(value_of(gradient), 2 * matrix.T @ matrix @ lines, atol=1e-5)

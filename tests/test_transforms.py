@@ -20,6 +20,7 @@ from vis.input_modifiers import (
     Jitter,
     Noise,
     Pad,
+    Resize,
     Rotate,
     Scale,
     Transform,
@@ -27,6 +28,7 @@ from vis.input_modifiers import (
 )
 from vis.losses import ActivationMaximization
 from vis.optimizer import Optimizer
+from vis.utils.images import resize
 
 
 def applied(transform, images, numbers=()):
@@ -171,10 +173,89 @@ def test_rotate_turns_each_slice_of_a_volume(rng):
     np.testing.assert_allclose(applied(Rotate(), volume, angle), expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("shape, sizes", [((1, 9, 2), [5]), ((2, 7, 9, 2), [9, 4]), ((1, 5, 4, 6, 1), [5, 6, 3])])
+def test_resize_is_that_of_the_library_and_of_numpy(shape, sizes, rng):
+    images = rng.random(shape).astype("float32")
+    np.testing.assert_allclose(applied(Resize(sizes), images), resize(images, sizes), atol=1e-6)
+    axes = [(np.arange(n) + 0.5) * given / n - 0.5 for n, given in zip(sizes, shape[1:-1])]
+    places = np.meshgrid(*axes, indexing="ij")
+    expected = scipy.ndimage.map_coordinates(images[0, ..., 0], places, order=1, mode="nearest")
+    np.testing.assert_allclose(applied(Resize(sizes), images)[0, ..., 0], expected, atol=1e-5)
+
+
+def test_resize_of_another_number_of_axes():
+    with pytest.raises(ValueError, match=r"`sizes` must hold one number for each of the 2 spatial axes.*\[4\]"):
+        Resize(4).spatial([8, 8])
+
+
+def back(transform, place, numbers, sizes):
+    """Tells where the value at a place comes from, in double precision: a second implementation."""
+    middle = (np.array(sizes) - 1) / 2
+    if isinstance(transform, Jitter):
+        return (place - np.array(numbers)) % sizes
+    if isinstance(transform, Scale):
+        return np.clip((place - middle) / numbers[0] + middle, 0, 2 * middle)
+    if isinstance(transform, Rotate):
+        turned = np.exp(1j * numbers[0]) * complex(*(place - middle))
+        return np.clip([turned.real, turned.imag] + middle, 0, 2 * middle)
+    return np.clip((place + 0.5) * sizes / transform.spatial(sizes) - 0.5, 0, 2 * middle)
+
+
+def test_moves_that_follow_one_another_read_once(rng):
+    moves = [Jitter(3), Scale(0.8, 1.2), Rotate(30), Jitter(2), Resize([6, 8])]
+    images = rng.random((2, 7, 9, 3))
+    numbers = Compose(moves).draw(rng, images.shape)
+    got = applied(Compose(moves), images, numbers)
+    assert got.shape == (2, 6, 8, 3)
+    for y, x in np.ndindex(6, 8):
+        place = np.array([y, x], "float64")
+        for move, own in reversed(list(zip(moves, numbers))):
+            place = back(move, place, np.array(own, "float64"), [7, 9])
+        (low_y, low_x), (part_y, part_x) = np.floor(place).astype(int), place % 1
+        high_y, high_x = min(low_y + 1, 6), min(low_x + 1, 8)
+        above = (1 - part_x) * images[:, low_y, low_x] + part_x * images[:, low_y, high_x]
+        below = (1 - part_x) * images[:, high_y, low_x] + part_x * images[:, high_y, high_x]
+        np.testing.assert_allclose(got[:, y, x], (1 - part_y) * above + part_y * below, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "moves", [[Rotate(20), Pad(1), Jitter(2)], [Jitter(2), Jitter(1)], [Jitter(2), Flip(), Scale()]]
+)
+def test_what_blurs_at_most_once_is_as_one_after_the_other(moves, rng):
+    images, both = rng.random((2, 7, 9, 2)), Compose(moves)
+    numbers = both.draw(rng, images.shape)
+    expected = images
+    for move, own in zip(moves, numbers):
+        expected = applied(move, expected, own)
+    np.testing.assert_array_equal(applied(both, images, numbers), expected)
+
+
+@pytest.mark.parametrize("moves", [[Jitter(2), Rotate(20)], [Jitter(1), Scale(), Jitter(1)]])
+def test_rolling_beside_a_single_reading_changes_nothing_within(moves, rng):
+    images, both = rng.random((1, 20, 22, 2)), Compose(moves)
+    numbers = both.draw(rng, images.shape)
+    expected = images
+    for move, own in zip(moves, numbers):
+        expected = applied(move, expected, own)
+    within = np.abs(applied(both, images, numbers) - expected) < 1e-4
+    assert within.mean() > 0.8  # elsewhere is the seam of the roll, where neighbours were none
+
+
+def test_a_transform_of_ones_own_is_asked(rng):
+    class Still(Scale):
+        def apply(self, images, numbers):
+            return images
+
+    images, both = rng.random((1, 5, 6, 1)).astype("float32"), Compose([Compose([Jitter(0)]), Still(), Rotate(0)])
+    np.testing.assert_array_equal(applied(both, images, both.draw(rng, images.shape)), images)
+
+
 ALL = {
     "Jitter": lambda: Jitter(2),
     "Scale": lambda: Scale(0.7, 1.4),
     "Rotate": lambda: Rotate(30),
+    "Resize": lambda: Resize([5, 9]),
+    "moves": lambda: Compose([Jitter(2), Scale(0.7, 1.4), Rotate(30), Resize([5, 9])]),
     "Blur": lambda: Blur(0.8),
     "Flip": lambda: Flip(),
     "Pad": lambda: Pad(2),
@@ -277,7 +358,7 @@ def test_the_same_seed_draws_the_same_numbers(name):
     first, again, other = (drawn(transform, seed, 5, (1, 9, 8, 2)) for seed in (1, 1, 2))
     flat = [np.concatenate([np.ravel(x) for x in keras.tree.flatten(d) or [0]]) for d in (first, again, other)]
     np.testing.assert_array_equal(flat[0], flat[1])
-    if name not in ("Blur", "Pad", "Pad, filled"):
+    if name not in ("Blur", "Pad", "Pad, filled", "Resize"):
         assert (flat[0] != flat[2]).any()
 
 
@@ -432,6 +513,8 @@ def test_a_crop_that_leaves_nothing_or_too_much(size, sizes, rng):
         (lambda: Noise("loud"), TypeError, "`std` must be a number"),
         (lambda: Noise(seed=1.5), TypeError, "`seed` must be an integer"),
         (lambda: Noise(seed=-1), ValueError, "`seed` must be at least 0"),
+        (lambda: Resize([4, 0]), ValueError, "`sizes` must be at least 1"),
+        (lambda: Resize(2.5), TypeError, "`sizes` must be an integer"),
         (lambda: Compose([Jitter, Pad()]), TypeError, "must hold transforms.*Jitter"),
         (lambda: Compose(["jitter"]), TypeError, "must hold transforms.*'jitter'"),
         (lambda: Compose([InputModifier()]), TypeError, "only `pre` and `post` is for `Optimizer.minimize`"),

@@ -13,7 +13,8 @@ import keras
 import numpy as np
 from keras import ops, tree
 
-from vis.utils.formats import along_axis
+from vis import backend
+from vis.utils.formats import along_axis, resized
 from vis.utils.images import generator
 from vis.utils.validation import check_count, check_nonnegative, check_number, is_integer, listify, shown
 
@@ -177,6 +178,12 @@ class Jitter(Transform):
             images = ops.roll(images, offset, axis=axis)
         return images
 
+    def sources(self, places: list[Tensor], numbers: Sequence[Tensor], sizes: Sequence[int]) -> list[Tensor]:
+        """Returns where in the image the values at some places come from, see `Compose`."""
+        return [
+            ops.mod(place - ops.cast(offset, "float32"), size) for place, offset, size in zip(places, numbers, sizes)
+        ]
+
     def changed(self, inp: np.ndarray, form: str) -> np.ndarray:
         """Returns an input, rolled.
 
@@ -238,11 +245,17 @@ class Scale(Transform):
         low, high = np.log(self._range)
         return [np.float32(np.exp(generator.uniform(low, high)))]
 
+    def sources(self, places: list[Tensor], numbers: Sequence[Tensor], sizes: Sequence[int]) -> list[Tensor]:
+        """Returns where in the image the values at some places come from, see `Compose`."""
+        centres = [(size - 1) / 2 for size in sizes]
+        return [
+            ops.clip((place - centre) / numbers[0] + centre, 0, 2 * centre) for place, centre in zip(places, centres)
+        ]
+
     def apply(self, images: Tensor, numbers: Sequence[Tensor]) -> Tensor:
         """Resizes images about their centre."""
         for axis, size in enumerate(images.shape[1:-1], start=1):
-            centre = (size - 1) / 2
-            places = ops.clip((ops.arange(size, dtype="float32") - centre) / numbers[0] + centre, 0, size - 1)
+            (places,) = self.sources([ops.arange(size, dtype="float32")], numbers, [size])
             distances = ops.absolute(places[:, None] - ops.arange(size, dtype="float32"))
             images = along_axis(ops.maximum(1 - distances, 0), images, axis)
         return images
@@ -278,34 +291,90 @@ class Rotate(Transform):
             raise ValueError(f"Rotate needs two spatial axes. Received: images of shape {tuple(shape)}. Leave it out.")
         return [np.float32(math.radians(generator.uniform(-self._degrees, self._degrees)))]
 
+    def sources(self, places: list[Tensor], numbers: Sequence[Tensor], sizes: Sequence[int]) -> list[Tensor]:
+        """Returns where in the image the values at some places come from, see `Compose`."""
+        angle = ops.cast(numbers[0], "float32")
+        middle_y, middle_x = ((size - 1) / 2 for size in sizes)
+        y, x = places[0] - middle_y, places[1] - middle_x
+        from_y = ops.cos(angle) * y - ops.sin(angle) * x + middle_y
+        from_x = ops.sin(angle) * y + ops.cos(angle) * x + middle_x
+        return [ops.clip(from_y, 0, 2 * middle_y), ops.clip(from_x, 0, 2 * middle_x)]
+
     def apply(self, images: Tensor, numbers: Sequence[Tensor]) -> Tensor:
         """Turns images, linearly between the pixels."""
-        height, width = images.shape[-3:-1]
-        angle = ops.cast(numbers[0], "float32")
-        y = (ops.arange(height, dtype="float32") - (height - 1) / 2)[:, None]
-        x = (ops.arange(width, dtype="float32") - (width - 1) / 2)[None]
-        from_y = ops.cos(angle) * y - ops.sin(angle) * x + (height - 1) / 2
-        from_x = ops.sin(angle) * y + ops.cos(angle) * x + (width - 1) / 2
-        return _read_at(images, ops.clip(from_y, 0, height - 1), ops.clip(from_x, 0, width - 1))
+        slices = ops.reshape(images, (-1, *images.shape[-3:]))
+        return ops.reshape(_moved(slices, [self], [numbers]), images.shape)
+
+
+class Resize(Transform):
+    """Resizes the image linearly, pixel centres on pixel centres. For any number of spatial axes.
+
+    Args:
+        sizes: The new length of each spatial axis, at least 1.
+        seed: Not used; here so that all transforms take one.
+
+    Raises:
+        ValueError: A length is below 1; or, once an image is seen, there are more or fewer than it has spatial axes.
+        TypeError: A length is no integer.
+
+    Examples:
+        >>> import keras
+        >>> image = np.array([1.0, 2.0, 3.0, 4.0], "float32").reshape(1, 4, 1)
+        >>> keras.ops.convert_to_numpy(Resize([2]).apply(image, [])).ravel().tolist()
+        [1.5, 3.5]
+    """
+
+    def __init__(self, sizes: Sequence[int], seed: int | None = None) -> None:
+        super().__init__(seed)
+        self._sizes = [check_count("sizes", size, 1) for size in listify(sizes)]
+
+    def spatial(self, sizes: Sequence[int]) -> list[int]:
+        """Returns the new sizes."""
+        if len(sizes) != len(self._sizes):
+            raise ValueError(
+                f"`sizes` must hold one number for each of the {len(sizes)} spatial axes. Received: {self._sizes}."
+            )
+        return list(self._sizes)
+
+    def sources(self, places: list[Tensor], numbers: Sequence[Tensor], sizes: Sequence[int]) -> list[Tensor]:
+        """Returns where in the image the values at some places come from, see `Compose`."""
+        ratios = [given / size for given, size in zip(sizes, self._sizes)]
+        return [ops.clip((place + 0.5) * ratio - 0.5, 0, size - 1) for place, ratio, size in zip(places, ratios, sizes)]
+
+    def apply(self, images: Tensor, numbers: Sequence[Tensor]) -> Tensor:
+        """Resizes images."""
+        return resized(images, self.spatial(images.shape[1:-1]))
+
+
+def _moved(images, transforms, numbers):
+    """Moves what is in images `(N, H, W, C)` by several transforms, reading between the pixels only once."""
+    sizes = [list(images.shape[1:-1])]
+    for transform in transforms:
+        sizes.append(transform.spatial(sizes[-1]))
+    height, width = sizes[-1]
+    places = [ops.arange(height, dtype="float32")[:, None], ops.arange(width, dtype="float32")[None]]
+    for transform, own, before in reversed(list(zip(transforms, numbers, sizes))):
+        places = transform.sources(places, own, before)
+    y, x = (ops.reshape(ops.broadcast_to(place, (height, width)), (-1,)) for place in places)
+    return ops.reshape(_read_at(images, y, x), (-1, height, width, images.shape[-1]))
 
 
 def _read_at(images, y, x):
-    """Reads images `(..., H, W, C)` at places `(H, W)` between their pixels."""
-    *rest, height, width, channels = images.shape
-    lines = ops.reshape(images, (-1, height * width, channels))
-    result = 0.0
-    for row, part_y in _neighbours(y, height):
-        for column, part_x in _neighbours(x, width):
-            found = ops.take(lines, ops.reshape(row * width + column, (-1,)), axis=1)
-            result = result + found * ops.reshape(part_y * part_x, (1, -1, 1))
-    return ops.reshape(result, (-1, *rest[1:], height, width, channels))
+    """Reads images `(N, H, W, C)` at places `(Q,)` between their pixels."""
+    height, width, channels = images.shape[1:]
+    corners = [
+        (row * width + column, part_y * part_x)
+        for row, part_y in _neighbours(y, height)
+        for column, part_x in _neighbours(x, width)
+    ]
+    return backend.weighted_rows(ops.reshape(images, (-1, height * width, channels)), *zip(*corners))
 
 
 def _neighbours(places, size):
     below = ops.floor(places)
     index = ops.cast(below, "int32")
     part = places - below
-    return [(index, 1 - part), (ops.minimum(index + 1, size - 1), part)]
+    return [(ops.minimum(index, size - 1), 1 - part), (ops.minimum(index + 1, size - 1), part)]
 
 
 class Blur(Transform):
@@ -494,6 +563,10 @@ class Noise(Transform):
 class Compose(Transform):
     """Several transforms, one after the other.
 
+    Of images with two spatial axes, neighbours that only move what is there (`Jitter`, `Scale`, `Rotate`, `Resize`) are
+    done as one: each value is read once, between the pixels where all of them together lead to, so that the image is
+    not blurred several times.
+
     Args:
         transforms: List of `Transform`.
         seed: See `Transform`.
@@ -508,13 +581,15 @@ class Compose(Transform):
 
     def __init__(self, transforms: Sequence[Transform] | Transform, seed: int | None = None) -> None:
         super().__init__(seed)
-        self._transforms = listify(transforms)
-        for transform in self._transforms:
+        transforms = listify(transforms)
+        for transform in transforms:
             if not isinstance(transform, Transform):
                 raise TypeError(
                     "`transforms` must hold transforms, such as `vis.input_modifiers.Jitter(8)`. Received: "
                     f"{shown(transform)}. A modifier with only `pre` and `post` is for `Optimizer.minimize`."
                 )
+        parts = [one._transforms if type(one) is Compose else [one] for one in transforms]
+        self._transforms = [transform for part in parts for transform in part]
 
     def spatial(self, sizes: Sequence[int]) -> list[int]:
         """Returns the sizes after the last transform."""
@@ -532,9 +607,27 @@ class Compose(Transform):
 
     def apply(self, images: Tensor, numbers: Sequence[Tensor]) -> Tensor:
         """Applies the transforms in turn."""
-        for transform, own in zip(self._transforms, numbers):
-            images = transform.apply(images, own)
+        for transforms, own in self._groups(numbers, len(images.shape) == 4):
+            if len(transforms) > 1 and not all(type(one) is Jitter for one in transforms):
+                images = _moved(images, transforms, own)
+            else:
+                for transform, one in zip(transforms, own):
+                    images = transform.apply(images, one)
         return images
+
+    def _groups(self, numbers, has_planes):
+        """Returns pairs of lists, of transforms that are done as one and their numbers."""
+        found = []
+        for transform, own in zip(self._transforms, numbers):
+            if found and has_planes and all(type(one) in _MOVES for one in (transform, found[-1][0][-1])):
+                found[-1][0].append(transform)
+                found[-1][1].append(own)
+            else:
+                found.append(([transform], [own]))
+        return found
+
+
+_MOVES = (Jitter, Scale, Rotate, Resize)  # not of the user's own, which may do something else
 
 
 def standard_transforms(spatial_axes: int = 2) -> Compose:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from keras import ops
 
+from vis import backend
 from vis.utils.formats import resized
 from vis.utils.images import resize
 from vis.utils.validation import check_count, check_flag, check_input_range, check_nonnegative, check_numeric
@@ -200,8 +201,8 @@ class Fourier(Parameterization):
     def values(self, parameters: Sequence[Tensor], shape: tuple[int, ...]) -> Tensor:
         """Returns the inverse transform of the scaled amplitudes."""
         sizes = _spatial(shape)
-        parts = ops.multiply(parameters[0], self._scale(sizes))
-        return ops.moveaxis(inverse_transform(parts[0], parts[1], sizes), 1, -1)
+        real, imaginary = ops.unstack(ops.multiply(parameters[0], self._scale(sizes)), 2)
+        return ops.moveaxis(inverse_transform(real, imaginary, sizes), 1, -1)
 
     def fitting(self, values: np.ndarray) -> list[np.ndarray]:
         """Returns the amplitudes, exactly."""
@@ -372,12 +373,7 @@ def inverse_transform(real: Tensor, imaginary: Tensor, sizes: Sequence[int]) -> 
         imaginary: Tensor of the same shape.
         sizes: The spatial sizes.
     """
-    last = 1 + len(sizes)
-    for axis, size in enumerate(sizes[:-1], start=2):
-        # Conjugated before and after, the transform is its inverse but for the size.
-        real, imaginary = ops.fft((ops.swapaxes(real, axis, last), -ops.swapaxes(imaginary, axis, last)))
-        real, imaginary = ops.swapaxes(real, axis, last) / size, -ops.swapaxes(imaginary, axis, last) / size
-    return ops.irfft((real, imaginary), fft_length=sizes[-1])
+    return backend.inverse_fourier(ops.convert_to_tensor(real), ops.convert_to_tensor(imaginary), sizes)
 
 
 def _frequencies(sizes) -> np.ndarray:

@@ -136,6 +136,28 @@ def compile_rows(function, variables):
     return _framework.compile_rows(function, list(variables))
 
 
+def weighted_rows(lines, indices, weights):
+    """Returns weighted sums of the rows of matrices, `(N, Q, C)`, such as pixels between those of images.
+
+    Args:
+        lines: Tensor `(N, P, C)`.
+        indices: List of int tensors `(Q,)`: which rows.
+        weights: As many tensors `(Q,)`.
+    """
+    return _framework.weighted_rows(lines, list(indices), list(weights))
+
+
+def inverse_fourier(real, imaginary, sizes):
+    """Returns the real inverse of the Fourier transform over the last axes.
+
+    Args:
+        real: Tensor `(..., *frequencies)`, of the last axis only those from 0 up.
+        imaginary: Tensor of the same shape.
+        sizes: The sizes of what is returned along these axes, three at most.
+    """
+    return _framework.inverse_fourier(real, imaginary, list(sizes))
+
+
 def device_count(variables) -> int:
     """Returns the number of devices that rows are spread over: their number must be a multiple."""
     return _framework.device_count(list(variables))

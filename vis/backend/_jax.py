@@ -159,6 +159,16 @@ def _laid_out(distribution, rows):
     return keras.distribution.distribute_tensor(rows, distribution.get_data_layout(rows.shape))
 
 
+def weighted_rows(lines, indices, weights):
+    """Returns weighted sums of rows, see `vis.backend.weighted_rows`."""
+    return sum(jnp.take(lines, index, axis=1) * weight[None, :, None] for index, weight in zip(indices, weights))
+
+
+def inverse_fourier(real, imaginary, sizes):
+    """Returns the real inverse of the Fourier transform, see `vis.backend.inverse_fourier`."""
+    return jnp.fft.irfftn(jax.lax.complex(real, imaginary), sizes, range(-len(sizes), 0))
+
+
 def device_count(variables):
     """Returns the size of the distribution's batch axis."""
     distribution = keras.distribution.distribution()

@@ -215,6 +215,27 @@ def _strategy(variables):
     return getattr(variables[0].value, "distribute_strategy", None) or current
 
 
+def weighted_rows(lines, indices, weights):
+    """Returns weighted sums of rows, see `vis.backend.weighted_rows`.
+
+    As the product with a sparse matrix, whose gradient is one too: that of `tf.gather` is five times slower.
+    """
+    count, given, channels = lines.shape
+    wanted = indices[0].shape[0]
+    rows = tf.tile(tf.range(wanted, dtype="int64"), [len(indices)])
+    places = tf.stack([rows, tf.cast(tf.concat(indices, axis=0), "int64")], axis=1)
+    matrix = tf.SparseTensor(places, tf.concat(weights, axis=0), (wanted, given))
+    flat = tf.reshape(tf.transpose(lines, (1, 0, 2)), (given, count * channels))
+    found = tf.sparse.sparse_dense_matmul(matrix, flat)
+    return tf.transpose(tf.reshape(found, (wanted, count, channels)), (1, 0, 2))
+
+
+def inverse_fourier(real, imaginary, sizes):
+    """Returns the real inverse of the Fourier transform, see `vis.backend.inverse_fourier`."""
+    inverse = {1: tf.signal.irfft, 2: tf.signal.irfft2d, 3: tf.signal.irfft3d}[len(sizes)]
+    return inverse(tf.complex(real, imaginary), sizes)
+
+
 def device_count(variables):
     """Returns the number of replicas of the strategy in use."""
     return _strategy(variables).num_replicas_in_sync

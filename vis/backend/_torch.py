@@ -136,6 +136,16 @@ def compile_rows(function, variables):
     return call
 
 
+def weighted_rows(lines, indices, weights):
+    """Returns weighted sums of rows, see `vis.backend.weighted_rows`."""
+    return sum(lines[:, index] * weight[None, :, None] for index, weight in zip(indices, weights))
+
+
+def inverse_fourier(real, imaginary, sizes):
+    """Returns the real inverse of the Fourier transform, see `vis.backend.inverse_fourier`."""
+    return torch.fft.irfftn(torch.complex(real, imaginary), sizes, tuple(range(-len(sizes), 0)))
+
+
 def device_count(variables):
     """Returns 1: rows go to the device that Keras uses."""
     return 1

@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops, tree
 
 from vis import backend
-from vis.utils.formats import resized
+from vis.input_modifiers import Compose, Resize
 
 CHUNK = 50  # steps of one compiled call, at most
 _DRAWN_VALUES = 2**22  # random numbers that one chunk takes, at most
@@ -29,7 +29,7 @@ class Loop:
 
     def __init__(self, energy, regularizers, parameterization, transform, optimizer, shape, input_range):
         self._energy, self._regularizers = energy, regularizers
-        self._parameterization, self._transform = parameterization, transform
+        self._parameterization, self._transform = parameterization, _of_own_size(transform, list(shape[1:-1]))
         self.shape, self._range = tuple(shape), input_range
         example = parameterization.initial(self.shape, np.random.default_rng(0))
         self._parameters = [keras.Variable(array) for array in example]
@@ -143,10 +143,14 @@ class Loop:
         return ops.concatenate([losses, *regularizers])
 
     def _to_input(self, images):
-        """Puts images in the size and layout that the model takes."""
-        images = resized(images, self.shape[1:-1])
+        """Puts images in the layout that the model takes."""
         first = self._energy.input_format == "channels_first" and len(images.shape) > 2
         return ops.moveaxis(images, -1, 1) if first else images
+
+
+def _of_own_size(transform, sizes):
+    """Returns a transform after which images have the size that they had before."""
+    return transform if transform.spatial(sizes) == sizes else Compose([transform, Resize(sizes)])
 
 
 def _single_precision(array):
