@@ -244,8 +244,10 @@ def weighted_rows(lines, indices, weights):
 
 def inverse_fourier(real, imaginary, sizes):
     """Returns the real inverse of the Fourier transform, see `vis.backend.inverse_fourier`."""
-    inverse = {1: tf.signal.irfft, 2: tf.signal.irfft2d, 3: tf.signal.irfft3d}[len(sizes)]
-    return inverse(tf.complex(real, imaginary), sizes)
+    values = tf.complex(real, imaginary)
+    for axis in range(-len(sizes), -2):  # there is no gradient of `irfft3d`
+        values = ops.swapaxes(tf.signal.ifft(ops.swapaxes(values, axis, -1)), axis, -1)
+    return tf.signal.irfft(values, sizes) if len(sizes) == 1 else tf.signal.irfft2d(values, sizes[-2:])
 
 
 def device_count(variables):
