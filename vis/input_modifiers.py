@@ -592,7 +592,7 @@ class Compose(Transform):
                     f"{shown(transform)}. A modifier with only `pre` and `post` is for `Optimizer.minimize`."
                 )
         parts = [one._transforms if type(one) is Compose else [one] for one in transforms]
-        self._transforms = [transform for part in parts for transform in part]
+        self._transforms: list[Transform] = [transform for part in parts for transform in part]
 
     def spatial(self, sizes: Sequence[int]) -> list[int]:
         """Returns the sizes after the last transform."""
