@@ -161,6 +161,7 @@ def main():
             lambda index: gradient(image, index),
             calls=20,
             rounds=9,
+            warmups=10,
         )
 
     def activation(index, **params):

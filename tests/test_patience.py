@@ -92,13 +92,12 @@ def clock(monkeypatch):
 
 def called(meter, clock, signature, calls, eager, compiling, coming=1):
     """Makes calls of a function; tells by letters which were eager."""
-    how = ""
-    for _ in range(calls):
-        compiles = meter.compiles(signature, coming)
-        run = meter.compiled if compiles else meter.eagerly
-        run(signature, lambda compiles=compiles: clock.takes(compiling if compiles else eager))
-        how += "c" if compiles else "e"
-    return how
+    for call in range(calls):
+        if meter.compiles(signature, coming):
+            meter.compiled(signature, lambda: clock.takes(compiling))
+            return "e" * call + "c" * (calls - call)
+        meter.eagerly(signature, lambda: clock.takes(eager))
+    return "e" * calls
 
 
 def test_a_meter_counts_each_signature_and_learns_what_compiling_takes(clock):

@@ -477,11 +477,14 @@ class Pad(Transform):
 
     def apply(self, images: Tensor, numbers: Sequence[Tensor]) -> Tensor:
         """Adds the border."""
-        sizes = images.shape[1:-1]
-        fill = ops.mean(images, axis=tuple(range(1, 1 + len(sizes))), keepdims=True)
+        axes = range(1, len(images.shape) - 1)
+        fill = ops.mean(images, axis=tuple(axes), keepdims=True)
         fill = fill if self._value is None else ops.full_like(fill, self._value)
-        borders = [(0, 0), *((_pixels(self._width, size),) * 2 for size in sizes), (0, 0)]
-        return ops.pad(ops.subtract(images, fill), borders) + fill
+        for axis, width in zip(axes, [_pixels(self._width, size) for size in images.shape[1:-1]]):
+            shape = [*images.shape[:axis], width, *images.shape[axis + 1 :]]
+            border = ops.broadcast_to(fill, shape)
+            images = ops.concatenate([border, images, border], axis=axis)
+        return images
 
 
 class Crop(Transform):

@@ -153,7 +153,7 @@ def inverse_fourier(real, imaginary, sizes):
     Args:
         real: Tensor `(..., *frequencies)`, of the last axis only those from 0 up.
         imaginary: Tensor of the same shape.
-        sizes: The sizes of what is returned along these axes, three at most.
+        sizes: The sizes of what is returned along these axes.
     """
     return _framework.inverse_fourier(real, imaginary, list(sizes))
 

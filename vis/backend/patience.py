@@ -38,16 +38,16 @@ class Meter:
     """The times of one function's calls, by the shapes that it is called on, and what they say."""
 
     def __init__(self):
-        self._eager, self._compiled, self._compiling = {}, set(), None
+        self._eager, self._compiling = {}, None
 
     def compiles(self, signature, coming) -> bool:
-        """Tells whether the next call is to be a compiled one.
+        """Tells whether a function that was not compiled for a signature is to be.
 
         Args:
             signature: The shapes and types of the arguments.
             coming: How many calls are known to come, this one included.
         """
-        if signature in self._compiled or coming == math.inf:
+        if coming == math.inf:
             return True
         times = self._eager.get(signature, [])
         return pays(len(times) + coming, min(times, default=None), self._compiling)
@@ -60,13 +60,10 @@ class Meter:
         return result
 
     def compiled(self, signature, run):
-        """Returns `run()`, and notes how long compiling took where that can be told."""
-        if signature in self._compiled:
-            return run()
+        """Returns `run()`, which compiles, and notes how long that took where it can be told."""
         start = clock()
         result = run()
         times = self._eager.pop(signature, None)
         if times:  # what the call itself took is known roughly
             self._compiling = max(clock() - start - (1 - _SAVED) * min(times), 0.0)
-        self._compiled.add(signature)
         return result

@@ -107,6 +107,11 @@ class Evaluator:
         """The model as tensors in, scores and gradients out."""
         return self.memory.once("network", lambda: Network(self.model, self.output, self._logits, self.composite))
 
+    @property
+    def variables(self) -> list:
+        """The model's variables."""
+        return self.memory.once("variables", lambda: self.model.variables)
+
     def on(self, model):
         """Returns the same for a copy of the model: its layers are found by their numbers."""
         other = copy.copy(self)
@@ -313,7 +318,7 @@ class Evaluator:
 
     def tell(self, results):
         """Says once what an evaluation showed: that probabilities are explained, or that layers run several times."""
-        if np.all(results.get("probable", False)) and self.is_first_time("probable"):
+        if "probable" in results and np.all(results["probable"]) and self.is_first_time("probable"):
             warnings.warn(_words_probable(self._words_output()), VisualizationWarning, stacklevel=2)
         for name in self._named:
             at = self._sites[name]

@@ -130,10 +130,26 @@ def read_inputs(model, inputs) -> Batch:
         _read(name, value, tuple(tensor.shape), keras.backend.standardize_dtype(tensor.dtype), form)
         for name, value, tensor, form in zip(names, values, own, formats)
     ]
-    nest = _nest(model)
+    return _of_one_length(Batch(arrays, formats, pack, _layout(model, own, names)))
+
+
+def _layout(model, own, names):
     known = all(size is not None for tensor in own for size in tensor.shape[1:])
     fixed = next((tensor.shape[0] for tensor in own if tensor.shape[0] is not None), None)
-    return _of_one_length(Batch(arrays, formats, pack, Layout(nest, names, known, fixed)))
+    return Layout(_nest(model), names, known, fixed)
+
+
+def read_checked(model, array) -> Batch:
+    """Returns one input as `read_inputs` does, of which floats are not looked at a second time.
+
+    Args:
+        model: The model.
+        array: What `vis.utils.validation.check_input` returned for the model's own input shape.
+    """
+    own = list(getattr(model, "inputs", None) or [])
+    if len(own) != 1 or not keras.backend.is_float_dtype(keras.backend.standardize_dtype(own[0].dtype)):
+        return read_inputs(model, array)
+    return Batch([array], [input_data_format(own[0])], _first, _layout(model, own, ["inputs"]))
 
 
 # Layers that hand numbers on as they are, and those that no longer do.

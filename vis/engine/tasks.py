@@ -90,7 +90,7 @@ class Task:
                 bar.add(1)
 
     def _chunk_size(self, total, together):
-        fixed, devices = self.batch.layout.fixed_size, backend.device_count(self.evaluator.model.variables)
+        fixed, devices = self.batch.layout.fixed_size, backend.device_count(self.evaluator.variables)
         if fixed and fixed % together:
             raise ValueError(
                 f"The method evaluates {together} rows together, so the model's batch size must be a multiple of it. "

@@ -12,7 +12,7 @@ from keras import ops
 
 from vis import backprop_modifiers, grad_modifiers
 from vis.engine.goals import Units
-from vis.engine.inputs import model_input_format, model_input_shape, read_inputs
+from vis.engine.inputs import model_input_format, model_input_shape, read_checked
 from vis.engine.tasks import Task
 from vis.losses import ActivationMaximization
 from vis.utils.formats import channels_in_place
@@ -51,12 +51,14 @@ def gradient_of(
 
 def modified_gradient(gradient: np.ndarray, grad_modifier: GradModifierLike | None) -> np.ndarray:
     """Applies a gradient modifier, and raises where what comes or goes is not finite."""
-    modify = (lambda grads: grads) if grad_modifier is None else grad_modifiers.get(grad_modifier)
+    modify = None if grad_modifier is None else grad_modifiers.get(grad_modifier)
     if not np.isfinite(gradient).all():
         raise FloatingPointError(
             f"The gradient holds {int((~np.isfinite(gradient)).sum())} values that are NaN or infinite, for a finite "
             "input. Check the model's weights (`model.get_weights()`) and its layers for divisions and logarithms at 0."
         )
+    if modify is None:
+        return gradient
     changed = np.asarray(ops.convert_to_numpy(grad_modifiers.apply(modify, gradient)))
     if not np.isfinite(changed).all():
         raise FloatingPointError("`grad_modifier` made values that are NaN or infinite out of a finite gradient.")
@@ -76,7 +78,7 @@ def task_of_filters(
     """
     model = explainer.model
     array = channels_in_place("seed_input", seed_input, model_input_shape(model), model_input_format(model))
-    batch = read_inputs(model, array)
+    batch = read_checked(model, array)
     evaluator = explainer.evaluator
     evaluator.ready(batch)
     size = evaluator.units(batch)
