@@ -107,6 +107,7 @@ FLOORS = {
     "vis.methods.cam": 5,
     "vis.methods.channel_cam": 5,
     "vis.methods.perturbation": 5,
+    "vis.methods.sampling": 5,
     "vis.methods.features": 5,
     "vis.methods.occlusion": 5,
     "vis.methods.rise": 5,

@@ -99,6 +99,7 @@ def explainers(model: keras.Model, images: np.ndarray) -> None:
     vis.FullGrad(model, input_name="image").parts(images, [1, 2])["inputs"].sum()
     vis.XRAI(model, np.zeros((8, 8), int), steps=5)(images, 1).max()
     vis.RISE(model, num_masks=100, grid=4, probability=0.3, seed=0)(images)
+    vis.RISE(model, seed=0).until(0.02).with_error(images)
     maps = vis.Saliency(model, "guided", logits=False)(images)
     picture: np.ndarray = vis.heatmap(maps, reduce="mean", sign="signed", percentile=98, channel_axis=-1)
     vis.overlay(picture, images, alpha=0.3)

@@ -3,6 +3,8 @@
 A coalition is a row of booleans, one a feature: True where the feature is shown, False where the baseline stands in
 its place. Its score is v(S). A design holds coalitions but for two, that of no feature and that of all, whose scores
 are given beside it. NumPy only: nothing here knows of models.
+
+What is drawn can grow: `growing` yields a design with ever more of its draws, so that sampling may stop early.
 """
 
 import dataclasses
@@ -13,8 +15,44 @@ from functools import cached_property
 import numpy as np
 
 
+def looks(least, most) -> list:
+    """Returns after how many draws to look whether they are enough: each time half as many again, even numbers.
+
+    Args:
+        least: The first number.
+        most: The last, whatever it is.
+    """
+    found, number = [], least
+    while number < most:
+        found.append(number)
+        number += -(-number // 4) * 2
+    return [*found, most]
+
+
+class Growing:
+    """A design that can be had with the first of its draws only; a subclass writes `first`.
+
+    Attributes:
+        draws: How many independent draws there are, 0 where nothing is drawn.
+        least: How many of them there must be, for their spread to tell the errors.
+    """
+
+    draws = 0
+    least = 8
+
+    def first(self, number):
+        """Returns the design with its first draws only, a part of its masks."""
+        raise NotImplementedError(f"{type(self).__name__} must define `first(number)`.")
+
+    def growing(self):
+        """Yields the design with ever more of its draws, at the end with all."""
+        for number in looks(self.least, self.draws)[:-1] if self.draws else ():
+            yield self.first(number)
+        yield self
+
+
 @dataclasses.dataclass(eq=False, repr=False)
-class Everything:
+class Everything(Growing):
     """All coalitions of a few features: exact Shapley values.
 
     Source: Shapley 1953; Lundberg & Lee 2017, "A Unified Approach to Interpreting Model Predictions", equation 4.
@@ -90,7 +128,7 @@ def _whole(scores, empty, full):
 
 
 @dataclasses.dataclass(eq=False, repr=False)
-class Permutations:
+class Permutations(Growing):
     """Features that enter one after the other, in random orders, each order also backwards.
 
     Each order gives every feature what it adds to those before it; these sum to v(all) - v(none) exactly, and their
@@ -122,6 +160,15 @@ class Permutations:
         places = np.argsort(self.orders, axis=1)
         ends = np.arange(1, self.count)
         return (places[:, None, :] < ends[:, None]).reshape(-1, self.count)
+
+    @property
+    def draws(self) -> int:
+        """The pairs."""
+        return self.pairs
+
+    def first(self, number):
+        """Returns the design with its first pairs only, see `Growing`."""
+        return Permutations(self.count, number, self.seed)
 
     def _draws(self, scores, empty, full):
         """Returns what each pair of orders says, `(G, pairs, count)`."""
@@ -156,7 +203,7 @@ def student(freedom) -> float:
 
 
 @dataclasses.dataclass(eq=False, repr=False)
-class Regression:
+class Regression(Growing):
     """Coalitions whose scores are fitted by a sum over the features shown, weighted as Shapley values want it.
 
     Coalitions of one feature, and of all but one, are always taken; the next sizes whole as far as the budget goes;
@@ -168,14 +215,26 @@ class Regression:
         count: The number of features, at least 2.
         budget: How many coalitions may be evaluated, more than 2 * count or all there are.
         seed: Of the draws.
+        kept: How many of the drawn pairs are kept. Default `None`: all.
     """
 
     count: int
     budget: int
     seed: int
+    kept: int | None = None
+    least = 32
 
     def __post_init__(self):
         self.masks, self.weights, self.drawn, self.times = self._made()
+
+    @property
+    def draws(self) -> int:
+        """The pairs that were drawn, alike ones included."""
+        return int(self.times.sum())
+
+    def first(self, number):
+        """Returns the design with its first pairs only, see `Growing`."""
+        return dataclasses.replace(self, kept=number)
 
     def _made(self):
         """Returns `(masks, weights, pairs, times)`: the pair of each, -1 if not drawn, and how often each was."""
@@ -217,7 +276,7 @@ class Regression:
         found = places < chosen[:, None]
         halves = 2 * chosen == self.count  # a half and what it leaves out are one pair
         found[halves] ^= found[halves, :1]
-        masks, times = np.unique(found, axis=0, return_counts=True)
+        masks, times = np.unique(found[: self.kept], axis=0, return_counts=True)
         return masks, times.astype("float64")
 
     @cached_property
@@ -274,7 +333,7 @@ def _of_size(count, size):
 
 
 @dataclasses.dataclass(eq=False, repr=False)
-class Local:
+class Local(Growing):
     """Random coalitions, near ones weighted more, to which a line is fitted.
 
     Each feature is shown or not with equal odds. Of a few features all coalitions are taken, each as often as it would
@@ -305,6 +364,20 @@ class Local:
         proper = found.any(axis=1) & ~found.all(axis=1)
         self.masks, self._times = found[proper], times[proper]
         self._ends = times[~found.any(axis=1)].sum(), times[found.all(axis=1)].sum() + 1
+
+    @property
+    def draws(self) -> int:
+        """The coalitions that are drawn, alike ones included."""
+        return 0 if self.is_whole else self.budget
+
+    @property
+    def least(self) -> int:
+        """So many more than there are coefficients, see `Growing`."""
+        return 2 * self.count + 64
+
+    def first(self, number):
+        """Returns the design with its first coalitions only, see `Growing`."""
+        return dataclasses.replace(self, budget=number)
 
     def _drawn(self):
         return np.random.default_rng(self.seed).random((self.budget, self.count)) < 0.5
@@ -340,7 +413,7 @@ class Local:
 
 
 @dataclasses.dataclass(eq=False, repr=False)
-class Left:
+class Left(Growing):
     """The coalitions that leave one feature out: what the score loses with it.
 
     Args:
@@ -360,10 +433,14 @@ class Left:
 
 
 @dataclasses.dataclass(eq=False, repr=False)
-class Shown:
+class Shown(Growing):
     """Random coalitions: the score that is expected given that a feature is shown.
 
-    Source: Petsiuk et al. 2018, "RISE", equation 6, for features in place of the cells of a grid.
+    They are drawn in pairs: where a random number decides that a feature is shown, the second has the number's mirror
+    image. At odds of one half it shows what the first hides, so that each pair shows each feature once.
+
+    Source: Petsiuk et al. 2018, "RISE", equation 6, for features in place of the cells of a grid. Antithetic pairs:
+    Hammersley & Morton 1956.
 
     Args:
         count: The number of features.
@@ -376,18 +453,50 @@ class Shown:
     number: int
     probability: float
     seed: int
+    least = 128
+
+    @property
+    def draws(self) -> int:
+        """The pairs, the last of which may be half a pair."""
+        return -(-self.number // 2)
+
+    def first(self, number):
+        """Returns the design with its first pairs only, see `Growing`."""
+        return dataclasses.replace(self, number=2 * number)
 
     @cached_property
     def masks(self) -> np.ndarray:
         """Booleans `(number, count)`."""
-        return np.random.default_rng(self.seed).random((self.number, self.count)) < self.probability
+        drawn = np.random.default_rng(self.seed).random((self.draws, self.count))
+        return np.stack(mirrored(drawn, self.probability), axis=1).reshape(-1, self.count)[: self.number]
 
     def values(self, scores, empty, full) -> np.ndarray:
         """Returns the expected scores, `(G, count)`."""
         return scores.astype("float64") @ self.masks / (self.number * self.probability)
 
     def errors(self, scores, empty, full) -> np.ndarray:
-        """Returns their standard errors."""
-        squares = scores.astype("float64") ** 2 @ self.masks / (self.number * self.probability**2)
-        spread = np.maximum(squares - self.values(scores, empty, full) ** 2, 0)
-        return np.sqrt(spread / max(self.number - 1, 1))
+        """Returns their standard errors, by the spread of the pairs."""
+        scores, masks = scores.astype("float64"), self.masks
+        whole = self.number // 2 * 2
+        products = scores[:, :whole:2] * scores[:, 1:whole:2] @ (masks[:whole:2] & masks[1:whole:2])
+        single = scores[:, whole:] @ masks[whole:]
+        return spread_of_pairs(self.number, scores @ masks, scores**2 @ masks + 2 * products, single) / self.probability
+
+
+def mirrored(drawn, probability) -> tuple:
+    """Returns what random numbers from 0 to 1 show, and what their mirror images show, booleans."""
+    return drawn < probability, drawn >= 1 - probability
+
+
+def spread_of_pairs(number, total, squares, single) -> np.ndarray:
+    """Returns the standard error of a mean of terms that were drawn in pairs.
+
+    Args:
+        number: Of the terms.
+        total: Their sum.
+        squares: The sum of the squares of the sums of each pair.
+        single: The last term, 0 where it has a partner.
+    """
+    mean, pairs, odd = total / number, number // 2, number % 2
+    found = squares - 2 * mean * (2 * total - single) + mean**2 * (4 * pairs + odd)
+    return np.sqrt(np.maximum(found, 0) * (pairs + odd) / max(pairs + odd - 1, 1)) / number

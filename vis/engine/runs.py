@@ -14,6 +14,7 @@ from vis.engine.graph import walk
 from vis.utils.validation import cut, shown
 
 _DEEPEST = 8  # values within values, such as a rule in a composite in a setting
+_TOLD = "evaluations"  # what an explainer tells of its latest call, which decides nothing
 
 
 def run_of(explainer, target) -> dict:
@@ -23,7 +24,7 @@ def run_of(explainer, target) -> dict:
         explainer: The explainer; its model is built.
         target: The target, as the user gave it.
     """
-    own = {name: value for name, value in vars(explainer).items() if name != "evaluator"}
+    own = {name: value for name, value in vars(explainer).items() if name not in ("evaluator", _TOLD)}
     return {
         "method": _name(type(explainer)),
         "settings": described({**own, **explainer.evaluator.settings}),
@@ -91,7 +92,8 @@ def _of_object(value, inner):
         return _of_function(value, inner)
     if isinstance(value, functools.partial):
         return inner({"function": value.func, "arguments": value.args, "by name": value.keywords})
-    own = {} if isinstance(value, keras.Operation) else getattr(value, "__dict__", {})
+    own = {} if isinstance(value, keras.Operation) else dict(getattr(value, "__dict__", {}))
+    own.pop(_TOLD, None)
     return inner({"class": _name(type(value)), **own}) if own else _name(value if callable(value) else type(value))
 
 

@@ -10,11 +10,13 @@ from functools import cached_property
 
 import numpy as np
 
+from vis.engine.designs import Growing, looks
+
 _PARTS = 20  # of the masks that are left out in turn for standard errors
 
 
 @dataclasses.dataclass(eq=False, repr=False)
-class TotalIndices:
+class TotalIndices(Growing):
     """Masks between 0 and 1 that vary each feature alone, from several places: Sobol's total indices.
 
     Source: Fel et al. 2021, "Look at the Variance!", equation 5, with the estimator of Jansen 1999: the mean square of
@@ -29,6 +31,16 @@ class TotalIndices:
     count: int
     number: int
     seed: int
+    least = 16
+
+    @property
+    def draws(self) -> int:
+        """The places."""
+        return self.number
+
+    def first(self, number):
+        """Returns the design with its first places only, see `vis.engine.designs.Growing`."""
+        return dataclasses.replace(self, number=number)
 
     @cached_property
     def masks(self) -> np.ndarray:
@@ -71,7 +83,7 @@ def _jackknife(estimates):
 
 
 @dataclasses.dataclass(eq=False, repr=False)
-class Dependence:
+class Dependence(Growing):
     """Random masks of which each shows half of the features: how much the score depends on whether one is shown.
 
     The Hilbert-Schmidt independence criterion between a feature's mask x and the score y: the mean of k(x, x') l(y, y')
@@ -85,18 +97,36 @@ class Dependence:
         count: The number of features.
         number: How many masks.
         seed: Of the draws.
+        grows: Whether the masks are drawn in parts, of which each shows half, so that more masks begin with those of
+            fewer. Default `False`: at once.
     """
 
     count: int
     number: int
     seed: int
+    grows: bool = False
+    least = 128
+
+    @property
+    def draws(self) -> int:
+        """The masks."""
+        return self.number
+
+    def first(self, number):
+        """Returns the design with its first masks only, see `vis.engine.designs.Growing`."""
+        return dataclasses.replace(self, number=number)
+
+    def growing(self):
+        """Yields the design with ever more of its masks, see `vis.engine.designs.Growing`."""
+        yield from super(Dependence, dataclasses.replace(self, grows=True)).growing()
 
     @cached_property
     def masks(self) -> np.ndarray:
         """Booleans `(number, count)`."""
         draw = np.random.default_rng(self.seed)
-        halves = np.tile(np.arange(self.number)[:, None] < self.number // 2, (1, self.count))
-        return draw.permuted(halves, axis=0)
+        sizes = np.diff([0, *(looks(self.least, self.number) if self.grows else [self.number])])
+        halves = [np.tile(np.arange(size)[:, None] < size // 2, (1, self.count)) for size in sizes]
+        return np.concatenate([draw.permuted(half, axis=0) for half in halves])
 
     def values(self, scores, *_) -> np.ndarray:
         """Returns the criterion `(G, count)` of scores `(G, number)`, at least 0; 0 where the score is constant."""

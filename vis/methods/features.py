@@ -7,6 +7,7 @@ say. Which positions are a feature, and what stands in its place, is read here.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from vis.engine.tokens import no_token, plain_inputs
 from vis.methods.explainer import check_finite
 from vis.methods.perturbation import PerturbationExplainer, check_ids
 from vis.methods.regions import import_segmentation
+from vis.methods.sampling import Sampler
 from vis.utils.hints import first_text
 from vis.utils.seeds import fresh_seed
 from vis.utils.validation import check_count, check_unmasked, is_integer, listed, shown
@@ -65,7 +67,7 @@ class FeatureValues:
         return f"FeatureValues(values={self.values.shape}, base={self.base.shape}, names={shown(self.names)})"
 
 
-class FeatureExplainer(PerturbationExplainer):
+class FeatureExplainer(Sampler, PerturbationExplainer):
     """Base class of the methods that show some features and not others; a subclass writes `design`.
 
     Args:
@@ -97,7 +99,7 @@ class FeatureExplainer(PerturbationExplainer):
         self._seed = None if seed is None else check_count("seed", seed)
 
     def design(self, count: int, seed: int, pairs: int = 1) -> Any:
-        """Returns which coalitions of some features to evaluate, such as a `vis.engine.designs.Everything`.
+        """Returns which coalitions of some features to evaluate, a `vis.engine.designs.Growing` such as `Everything`.
 
         Args:
             count: The number of features, at least 1.
@@ -164,17 +166,27 @@ class FeatureExplainer(PerturbationExplainer):
     def _answer(self, task, pairs=None):
         """Returns an `_Answer` for a task, with errors where it is said how many independent draws there must be."""
         task, seed = task.settled(), fresh_seed(self._seed)
-        players = self.players(task.batch)
+        pairs = pairs if self._standard_error is None else 2
+        players, progress = self.players(task.batch), self.progress(task.count)
         full, base = task.scores().astype("float64"), np.full(task.count, np.nan)
         values, errors = [np.zeros(0)] * task.count, [np.zeros(0)] * task.count
         for count in np.unique(players.counts):
             design = self.design(int(count), seed, pairs or 1)
             for indices in self.groups(task, design, players):
-                scores, base[indices] = self.coalition_scores(task.part(indices), players, indices, design.masks)
-                found = design.values(scores, base[indices], full[indices])
-                doubts = design.errors(scores, base[indices], full[indices]) if pairs else found * np.nan
-                for place, index in enumerate(indices):
-                    values[index], errors[index] = found[place], doubts[place]
+                own = self.progress(len(indices))
+                known = _Known(self, task if len(indices) == task.count else task.part(indices), players, indices)
+                for part in [design] if own.goal is None else design.growing():
+                    left, (scores, empty) = indices[own.left], known.scores(own, part.masks)
+                    base[left] = empty
+                    found = part.values(scores, empty, full[left])
+                    doubts = part.errors(scores, empty, full[left]) if pairs else found * np.nan
+                    for place, index in enumerate(left):
+                        values[index], errors[index] = found[place], doubts[place]
+                    own.look(known.fresh * players.versions, doubts.max(axis=1))
+                    if not len(own.left):
+                        break
+                progress.take(indices, own)
+        self.tell(progress)
         return _Answer(players, values, errors, base, full.astype("float32"))
 
     @staticmethod
@@ -196,13 +208,14 @@ class FeatureExplainer(PerturbationExplainer):
             indices: Which samples of the whole batch they are.
             masks: Which features are shown.
         """
-        if self.asks_baseline:
-            masks = np.concatenate([np.zeros((1, masks.shape[1]), masks.dtype), masks])
+        return _Known(self, task, players, indices).scores(self.progress(len(indices)), masks)
+
+    def evaluated(self, task: Task, players: Players, indices: np.ndarray, masks: np.ndarray) -> np.ndarray:
+        """Returns the scores `(G, n)` of masks; the arguments are those of `coalition_scores`."""
         rows = players.rows(task.batch, indices, masks)
         found = task.scores_of(SCORES, rows.count, inputs=rows)
         _check_scores(found)
-        found = found.reshape(len(indices), len(masks), players.versions).mean(axis=2, dtype="float64")
-        return (found[:, 1:], found[:, 0]) if self.asks_baseline else (found, np.nan)
+        return found.reshape(len(indices), len(masks), players.versions).mean(axis=2, dtype="float64")
 
     def _painted(self, batch, players, rows):
         """Returns values of features, a row a sample, as maps in the structure that the user gets."""
@@ -313,6 +326,40 @@ def _names(model, batch, players):
         name, count = own.get(part.index, known), int(part.counts.max())
         found += [name] if count == 1 and len(players.parts) > 1 else [f"{name} {i}" for i in range(count)]
     return found
+
+
+class _Known:
+    """The scores of coalitions that were evaluated for some samples, so that none is evaluated twice.
+
+    Args:
+        explainer: The explainer.
+        task: The samples.
+        players: The features of the whole batch.
+        indices: Which samples of the whole batch they are.
+    """
+
+    def __init__(self, explainer, task, players, indices):
+        self._evaluated = functools.partial(explainer.evaluated, players=players)
+        self._task, self._indices, self._asks_baseline = task, indices, explainer.asks_baseline
+        self._places, self._scores = {}, np.zeros((len(indices), 0))
+        self.fresh = 0  # coalitions that were evaluated of late
+
+    def scores(self, progress, masks):
+        """Returns the scores of masks, and of the baseline or NaN, of the samples that are left."""
+        if self._asks_baseline:
+            masks = np.concatenate([np.zeros((1, masks.shape[1]), masks.dtype), masks])
+        # where all are evaluated at once, no less than was said: another number would be compiled anew
+        keys = list(range(len(masks))) if progress.goal is None else [row.tobytes() for row in masks]
+        left = progress.left
+        fresh = list({key: i for i, key in enumerate(keys) if key not in self._places}.values())
+        self._places.update({keys[i]: len(self._places) + n for n, i in enumerate(fresh)})
+        if fresh:
+            found = np.full((len(self._indices), len(fresh)), np.nan)
+            found[left] = self._evaluated(progress.part(self._task), indices=self._indices[left], masks=masks[fresh])
+            self._scores = np.concatenate([self._scores, found], axis=1)
+        self.fresh = len(fresh)
+        found = self._scores[np.ix_(left, [self._places[key] for key in keys])]
+        return (found[:, 1:], found[:, 0]) if self._asks_baseline else (found, np.nan)
 
 
 @dataclasses.dataclass(eq=False)
