@@ -443,13 +443,14 @@ def workers():
     import ray
 
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.delenv("KERAS_BACKEND", raising=False)  # the workers must be told
-        scale.start(workers=2)
-    yield
-    ray.shutdown()
+    with pytest.MonkeyPatch.context() as kept:
+        kept.setenv("RAY_USAGE_STATS_ENABLED", "0")  # its threads would ask the network to the end
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+            patch.delenv("KERAS_BACKEND", raising=False)  # the workers must be told
+            scale.start(workers=2)
+        yield
+        ray.shutdown()
     ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
 
 
