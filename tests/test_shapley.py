@@ -700,3 +700,51 @@ def test_a_constant_model_owes_nothing():
 def test_strings_in_a_table_are_told(linear):
     with pytest.raises((ValueError, TypeError), match="numbers"):
         vis.ShapleyValues(linear)(np.array([["a"] * 6]), 1)
+
+
+def codes(kind):
+    """Returns a model of a column of codes, of which another makes rows of a table, and of two columns of numbers."""
+    pytest.importorskip("tensorflow")  # Keras's own layers for codes need it on each backend
+    code, numbers = keras.Input((1,), name="code", dtype="int32"), keras.Input((2,), name="numbers")
+    rows = {
+        "hashing": lambda: layers.Hashing(7, mask_value=0),
+        "one-hot": lambda: layers.Hashing(7, output_mode="one_hot"),
+        "lookup": lambda: layers.IntegerLookup(vocabulary=[3, 5, 9]),
+        "crossing": lambda: lambda one: layers.HashedCrossing(7)((one, keras.ops.cast(one * 2, "int32"))),
+    }[kind]()(code)
+    found = layers.Dense(4, name="vectors") if kind == "one-hot" else layers.Embedding(8, 4, name="vectors")
+    joined = layers.Concatenate()([layers.Flatten()(found(rows)), numbers])
+    model = keras.Model([code, numbers], layers.Dense(2)(layers.Dense(5, activation="tanh")(joined)))
+    for number, weight in enumerate(model.trainable_weights):
+        weight.assign(np.random.default_rng(number).normal(size=weight.shape))
+    return model
+
+
+@pytest.mark.filterwarnings("ignore:Explicitly requested dtype int64")  # of Keras, on JAX
+@pytest.mark.parametrize("kind", ["hashing", "one-hot", "lookup", "crossing"])
+def test_layers_that_number_codes(kind, rng):
+    model = codes(kind)
+    inputs = [np.array([[3], [5], [7]]), rng.normal(size=(3, 2)).astype("float32")]
+    columns = np.concatenate(inputs, axis=1)
+
+    def score(row):
+        given = [row[None, :1].astype("int32"), row[None, 1:].astype("float32")]
+        return float(keras.ops.convert_to_numpy(model([keras.ops.convert_to_tensor(one) for one in given]))[0, 1])
+
+    expected = np.zeros((3, 3))
+    for row, values in zip(columns, expected):
+        for order in itertools.permutations(range(3)):
+            shown = np.zeros(3)
+            for column in order:
+                before = score(shown)
+                shown[column] = row[column]
+                values[column] += (score(shown) - before) / 6
+    for explainer in (vis.ShapleyValues(model), vis.KernelSHAP(model, seed=0)):
+        for _ in range(2):  # compiled, too
+            found = np.concatenate(explainer(inputs, 1), axis=1)
+            np.testing.assert_allclose(found, expected, atol=2e-5)
+    alone = np.stack([[score(row) - score(row * (np.arange(3) != i)) for i in range(3)] for row in columns])
+    found = np.concatenate(vis.Occlusion(model, features=[None, None])(inputs, 1), axis=1)
+    np.testing.assert_allclose(found, alone, atol=2e-5)
+    assert np.abs(np.concatenate(vis.LIME(model, seed=0)(inputs, 1), axis=1)).max() > 0.01
+    assert np.abs(vis.Saliency(model, input_layer="vectors")(inputs, 1)).max() > 0.01
