@@ -748,3 +748,58 @@ def test_layers_that_number_codes(kind, rng):
     np.testing.assert_allclose(found, alone, atol=2e-5)
     assert np.abs(np.concatenate(vis.LIME(model, seed=0)(inputs, 1), axis=1)).max() > 0.01
     assert np.abs(vis.Saliency(model, input_layer="vectors")(inputs, 1)).max() > 0.01
+
+
+def with_texts():
+    """Returns a model of an input of strings and of two columns."""
+    pytest.importorskip("tensorflow")
+    name, numbers = keras.Input((1,), name="name", dtype="string"), keras.Input((2,), name="numbers")
+    code = layers.StringLookup(vocabulary=["a", "é"])(name)
+    joined = layers.Concatenate()([layers.Flatten()(layers.Embedding(3, 4, name="vectors")(code)), numbers])
+    return keras.Model([name, numbers], layers.Dense(2)(layers.Dense(5, activation="tanh")(joined)))
+
+
+TEXTS = np.array([["é"], ["a"], ["b"]])
+on_tensorflow = pytest.mark.skipif(keras.config.backend() != "tensorflow", reason="only TensorFlow has strings")
+
+
+@on_tensorflow
+@pytest.mark.parametrize("texts", [TEXTS, TEXTS.tolist(), TEXTS.astype(object), np.char.encode(TEXTS, "utf-8")])
+def test_strings_are_handed_on(texts, rng):
+    model, numbers = with_texts(), rng.normal(size=(3, 2)).astype("float32")
+    code, other = keras.Input((1,), dtype="int32"), keras.Input((2,))
+    vectors = layers.Flatten()(model.get_layer("vectors")(code))
+    of_codes = keras.Model([code, other], model.layers[-1](model.layers[-2](layers.Concatenate()([vectors, other]))))
+    codes = np.array([[2], [1], [0]])
+    for make in (vis.ShapleyValues, vis.KernelSHAP, vis.LIME, vis.Occlusion):
+        seed = {} if make is vis.Occlusion else {"seed": 0}
+        expected = make(of_codes, features={1: None}, **seed)([codes, numbers], 1)
+        found = make(model, features={"numbers": None}, **seed)
+        for inputs in ([texts, numbers], {"name": texts, "numbers": numbers}):
+            np.testing.assert_allclose(found(inputs, 1), expected, atol=1e-6)
+    found, expected = vis.Saliency(model)([texts, numbers], 1), vis.Saliency(of_codes)([codes, numbers], 1)
+    np.testing.assert_allclose(found[1], expected[1], atol=1e-6)
+    assert found[0].shape == (3, 1) and not found[0].any()
+    assert np.abs(vis.Saliency(model, input_layer="vectors")([texts, numbers], 1)).max() > 0
+
+
+@on_tensorflow
+def test_strings_are_no_features(rng):
+    model, inputs = with_texts(), [TEXTS, rng.normal(size=(3, 2))]
+    for explainer in (vis.ShapleyValues(model), vis.LIME(model, {"name": None})):
+        with pytest.raises(ValueError, match=r"must be numbers\. Received: `inputs\[0\]`, which holds strings\. Name"):
+            explainer(inputs, 1)
+    for explainer in (vis.GradientTimesInput(model), vis.IntegratedGradients(model), vis.SmoothGrad(model)):
+        with pytest.raises(ValueError, match=r"Received: strings, `inputs\[0\]`\. Give `input_layer="):
+            explainer(inputs, 1)
+    with pytest.raises(ValueError, match=r"`inputs\[0\]` holds whole numbers or strings"):
+        vis.RISE(model, input_name="name")(inputs, 1)
+    for texts in (np.array([["a"], [None], ["b"]]), np.ones((3, 1)), None):
+        with pytest.raises(ValueError, match="must be strings, as the model takes them"):
+            vis.Saliency(model)([texts, inputs[1]], 1)
+
+
+@pytest.mark.skipif(keras.config.backend() == "tensorflow", reason="TensorFlow has strings")
+def test_strings_where_there_are_none(rng):
+    with pytest.raises(ValueError, match=r"which Keras takes on TensorFlow only\. .* `codes = lookup\(strings\)`"):
+        vis.ShapleyValues(with_texts(), {"numbers": None})([TEXTS, rng.normal(size=(3, 2))], 1)

@@ -440,7 +440,7 @@ def mixed_rows(layer, shape, rows) -> str:
 
 
 def _traceable(model):
-    """Returns a context in which the layers that run on TensorFlow wherever Keras does are called outside of a trace."""
+    """Returns a context in which layers that run on TensorFlow wherever Keras does are called outside of a trace."""
     found = [operation for _, operation in walk(model) if isinstance(operation, _OF_TENSORFLOW)]
     return shadowed(wrapped("call", [(layer, functools.partial(backend.outside, layer)) for layer in found]))
 

@@ -264,7 +264,7 @@ class FeatureExplainer(Sampler, PerturbationExplainer):
         array, name = batch.arrays[index], batch.layout.names[index]
         if self.fades and (not batch.is_float(index) or self.vocabulary(batch, index)):
             raise ValueError(
-                f"`{name}` holds whole numbers, which {type(self).__name__} cannot show in part. Received: "
+                f"`{name}` holds whole numbers or strings, which {type(self).__name__} cannot show in part. Received: "
                 f"{array.dtype}. Use vis.KernelSHAP or vis.Occlusion."
             )
         shape = self.spatial_shape(batch, index)
