@@ -437,6 +437,18 @@ def test_segments_by_scikit_image(method):
         assert len(np.unique(found.labels[0][expected == label])) == 1
 
 
+@pytest.mark.parametrize(("method", "number"), [("slic", 0), ("felzenszwalb", 1)])
+@pytest.mark.parametrize("make", [vis.ShapleyValues, vis.KernelSHAP, vis.LIME, vis.Occlusion, vis.RISE])
+def test_images_of_a_single_segment(make, method, number, rng):
+    pytest.importorskip("skimage.segmentation")
+    images = np.stack([rng.random((32, 32, 3)), np.ones((32, 32, 3))])  # noise, and one colour
+    model = keras.Sequential([keras.Input((32, 32, 3)), layers.Flatten(), layers.Dense(2)])
+    with pytest.raises(ValueError, match=f"one segment, the whole image, for images {number}, as of noise") as raised:
+        make(model, features=method)(images, 1)
+    assert len(str(raised.value)) < 400
+    make(model, features=4)(images[:1], 1)
+
+
 def test_cells_of_volumes_and_windows_of_signals(rng):
     volume = keras.Sequential([keras.Input((8, 8, 8, 1)), layers.GlobalAveragePooling3D()])
     maps = vis.KernelSHAP(volume, seed=0)(rng.random((1, 8, 8, 8, 1)))
