@@ -14,8 +14,17 @@ from vis.methods.explainer import check_finite
 from vis.methods.gradients import GradientExplainer, IntegratedGradients, for_targets, per_input, straight
 from vis.methods.perturbation import is_image_without_channels
 from vis.methods.sampling import Sampler
+from vis.utils.hints import first_text
 from vis.utils.seeds import fresh_seed
-from vis.utils.validation import check_count, check_fraction, check_nonnegative, check_number, check_numeric
+from vis.utils.validation import (
+    check_count,
+    check_fraction,
+    check_nonnegative,
+    check_number,
+    check_numeric,
+    is_integer,
+    shown,
+)
 
 if TYPE_CHECKING:
     from vis.engine.tasks import Task
@@ -87,6 +96,12 @@ class ExpectedGradients(Sampler, GradientExplainer):
         super().__init__(model, backprop_modifier, input_layer=input_layer, output_layer=output_layer, logits=logits)
         if background is None:
             raise TypeError("`background` must be usual inputs, an array (M, ...). Received: None.")
+        if is_integer(background) or first_text(background) is not None:
+            raise ValueError(
+                "`background` must be a batch of usual inputs, which are drawn from, as numbers: (M, ...), of texts "
+                f"their token ids (M, positions). Received: {shown(background, 40)}. For one token in place of all, "
+                "such as the mask, take its id: `vis.IntegratedGradients(model, baseline=id, input_layer='tokens')`."
+            )
         self._background = background
         self._num_samples = check_count("num_samples", num_samples, 1)
         self._seed = None if seed is None else check_count("seed", seed)
