@@ -116,8 +116,8 @@ def explain(
     if failed is not None:
         raise RuntimeError(
             cut(f"The data set could not be explained: {type(failed).__name__}: {words_error(failed)}", 220)
-            + f". Where a worker died, it was tried {retries} times more (`retries`): give it more memory, or a smaller "
-            "`batch_size`."
+            + f". Where a worker died, it was tried {retries} times more (`retries`): give it more memory, or a "
+            "smaller `batch_size`."
         ) from failed
     if path is not None:
         shutil.rmtree(path, ignore_errors=True)

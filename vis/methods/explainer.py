@@ -15,7 +15,7 @@ from vis.engine.graph import walk
 from vis.engine.inputs import read_inputs
 from vis.engine.records import Record
 from vis.engine.runs import run_of
-from vis.engine.streams import batches, check_dataset, class_indices, split
+from vis.engine.streams import batches, check_dataset, check_ends, class_indices, split
 from vis.targets import Target
 from vis.utils.validation import check_count, check_flag, shown
 
@@ -243,7 +243,8 @@ class Explainer:
             finished.
 
         Raises:
-            ValueError: A batch is wrong; the message names it. What was yielded or written stays valid. Or `into`
+            ValueError: A batch is wrong; the message names it. What was yielded or written stays valid. Or the data set
+                has no end, which a file cannot hold. Or `into`
                 holds the maps of another run: of other weights, settings, target, backend, or batches. The message
                 names what differs.
             TypeError: `dataset` cannot be read in batches, or `target` is of another kind.
@@ -268,6 +269,7 @@ class Explainer:
         explain = _BatchExplainer(self, batch_size)
         if into is None:
             return batches(dataset, lambda _, item: explain(*read(item)), verbose, prefetch)
+        check_ends(dataset)
         if not self.model.built:
             raise ValueError(
                 f"`into` needs a model that has weights. Received: model {self.model.name!r}, which has never been "

@@ -32,7 +32,8 @@ def class_names(labels, units: int) -> list:
         )
     if len(labels) != units:
         raise ValueError(
-            f"`labels` must be a list with a name for each of {units} classes. Received: {len(labels)}, {shown(labels)}."
+            f"`labels` must be a list with a name for each of {units} classes. Received: {len(labels)} names, "
+            f"{shown(labels)}."
         )
     return [str(label) for label in labels]
 
