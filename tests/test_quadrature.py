@@ -120,7 +120,7 @@ def test_at_a_layer_and_of_several_inputs(rng):
 
 
 def test_what_is_missing_is_said(monkeypatch, rng):
-    monkeypatch.setattr("vis.methods.gradients._MOST_POINTS", 18)
+    monkeypatch.setattr("vis.methods.integrated._MOST_POINTS", 18)
     waves = layers.Lambda(lambda x: keras.ops.sin(40 * x), name="waves")
     model, x = keras.Sequential([keras.Input((6,)), waves, layers.Dense(2)]), rng.random((4, 6)).astype("float32")
     explainer = vis.IntegratedGradients(model, "auto", tolerance=1e-7)

@@ -9,7 +9,8 @@ import keras
 import numpy as np
 
 from vis.methods.explainer import check_finite
-from vis.methods.gradients import GradientExplainer, IntegratedGradients, for_targets, per_input, straight
+from vis.methods.gradients import GradientExplainer, for_targets, per_input
+from vis.methods.integrated import IntegratedGradients, straight
 from vis.methods.perturbation import is_image_without_channels
 from vis.utils.seeds import fresh_seed
 from vis.utils.validation import check_count, check_fraction, check_nonnegative, check_number, check_numeric
