@@ -31,14 +31,14 @@ class IntegratedGradients(GradientExplainer):
     baseline. Its limit: what equals the baseline gets nothing, so the baseline decides what can be
     seen.
 
-    Source: Sundararajan et al. 2017, "Axiomatic Attribution for Deep Networks", equation 1. The integral
-    is taken at Gauss-Legendre nodes.
+    Source: Sundararajan et al. 2017, "Axiomatic Attribution for Deep Networks", equation 1. A number of
+    steps are Gauss-Legendre nodes; `"auto"` is the trapezoidal rule with this library's own choice of points.
 
     `steps="auto"` looks at 9 points of the way, and then where the gradients change most or the scores say that
     something is missing, up to 200 points: until the map is estimated to be at most 0.16 of its absolute sum away from
     the integrals. By then its sum may still differ from the difference of the scores; the points are made to weigh a
-    little more or less, by least squares, so that it is right up to `tolerance`. `with_steps` tells how many were taken.
-    For a map that is nearer to the integrals, give a number.
+    little more or less, by least squares, so that it is right up to `tolerance`. For a map that is nearer to the
+    integrals, give a number. `with_steps` tells how many were taken.
 
     Args:
         model: Any built or callable Keras model. Not changed.
