@@ -297,7 +297,7 @@ def faults(model, images, explainers):
     yield (lambda: vis.evaluate(explainers, images, baselines=0)), ValueError, "baselines"
     yield (lambda: vis.evaluate(explainers, images, seed=-1)), ValueError, "seed"
     yield (lambda: vis.evaluate(explainers, images, target=[1, 2])), ValueError, "target"
-    yield (lambda: vis.evaluate(explainers, images, labels="ab")), ValueError, "labels"
+    yield (lambda: vis.evaluate(explainers, images, labels="ab")), TypeError, "labels"
     yield (lambda: vis.evaluate(explainers, images[:0])), ValueError, "at least one sample"
     yield (lambda: vis.evaluate({"a": maps[:2]}, images, model=model)), ValueError, "must have the shape"
     yield (lambda: vis.evaluate({"a": maps}, images, model=model, metrics=["max-sensitivity"])), TypeError, "needs one"

@@ -529,6 +529,52 @@ def test_a_data_set_of_ray(workers, tmp_path):
         scale.explain(vis.Saliency(small_cnn()), dataset.drop_columns(["index"]), tmp_path / "maps")
 
 
+@pytest.mark.slow
+def test_maps_are_replaced_once_new_ones_are_whole(workers, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the workers stay where they are
+    explainer, data = vis.Saliency(small_cnn()), images(6)
+    scale.explain(explainer, data, "maps", 1, batch_size=3)
+    before, _ = scale.read("maps", 6)
+    broken = np.concatenate([data[:5], np.full_like(data[:1], np.nan)])
+    with pytest.raises(RuntimeError, match="ValueError: `inputs` must be finite numbers.*Where a worker died"):
+        scale.explain(explainer, broken, "maps", 0, batch_size=3)
+    np.testing.assert_array_equal(scale.read("maps", 6)[0], before)
+    scale.explain(explainer, data, "maps", 0, batch_size=3)
+    assert (scale.read("maps", 6)[0] != before).any() and os.listdir() == ["maps"]
+    with pytest.raises(RuntimeError, match="Ray runs already"):
+        scale.start()
+
+
+@pytest.mark.parametrize("name", ["maps", "maps.unfinished"])
+def test_what_is_no_map_is_not_replaced(name, tmp_path):
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'keras-vis[scale]'")
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "photo.jpg").touch()
+    with pytest.raises(ValueError, match=f"hold maps only.*{name}', where 'photo.jpg' is") as caught:
+        scale._begun(tmp_path / "maps")
+    assert len(str(caught.value)) < 400 and (tmp_path / name / "photo.jpg").exists()
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="must be a folder"):
+        scale._begun(tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    "image, target, error, words",
+    [
+        (None, 9, ValueError, "out of range. Received: 9"),
+        (None, [1, 0], TypeError, r"of a data set must be None.*\[1, 0\]"),
+        (np.zeros((2, 2, 3), "float32"), 1, ValueError, "must have the shape"),
+    ],
+)
+def test_what_is_known_to_be_wrong_is_told_before_workers_start(image, target, error, words):
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'keras-vis[scale]'")
+    first = images(1) if image is None else image[None]
+    with pytest.raises(error, match=words):
+        scale._check_first(vis.Saliency(small_cnn()), first, target)
+    with pytest.raises(TypeError, match="`explainer` must be one.*Received: Sequential"):
+        scale._check_first(small_cnn(), first, 1)
+
+
 @pytest.fixture(scope="module")
 def planning():
     return load_example("plan")

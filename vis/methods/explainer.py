@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from keras import ops, tree
@@ -263,11 +263,7 @@ class Explainer:
         check_count("batch_size", batch_size, 1)
         check_dataset(dataset)
         prefetch = check_count("prefetch", prefetch)
-        if not (target is None or callable(target) or (np.ndim(target) == 0 and not isinstance(target, Target))):
-            raise TypeError(
-                '`target` of a stream must be None, one class index, "labels" or a function of the outputs. '
-                f"Received: {shown(target)}. For a class of its own for each sample, let the data set give labels."
-            )
+        check_target_of_many(target)
         read = _BatchReader(self.model, self._units, target)
         explain = _BatchExplainer(self, batch_size)
         if into is None:
@@ -415,6 +411,16 @@ def _check_maps(explainer, maps, shape):
                 f"{shape[0]} samples{of_targets}. Received: {type(array).__name__} of shape {np.shape(array)}, "
                 f"{getattr(array, 'dtype', 'no dtype')}."
             )
+
+
+def check_target_of_many(target: Any) -> None:
+    """Raises `TypeError` unless a target can be that of any batch of a data set."""
+    if not (target is None or callable(target) or (np.ndim(target) == 0 and not isinstance(target, Target))):
+        raise TypeError(
+            '`target` of a data set must be None, one class index, "labels" (of a stream) or a function of the '
+            f"outputs. Received: {shown(target)}. For a class of its own for each sample, let a stream's data set give "
+            "labels."
+        )
 
 
 def check_finite(maps: Maps) -> Maps:

@@ -99,9 +99,20 @@ class GradientExplainer(Explainer):
 
     def values(self, task: Task) -> list[np.ndarray]:
         """Returns what is attributed to, a flat list: the inputs, or the activations of `input_layer`."""
+        self.check_numbers(task)
         if self.site is None:
             return task.batch.arrays
         return task.map(outputs_at(self.site), quiet=True)["activations"]
+
+    def check_numbers(self, task: Task) -> None:
+        """Raises if strings are attributed to by their values."""
+        texts = [name for i, name in enumerate(task.batch.layout.names) if task.batch.holds_texts(i)]
+        if texts and self.site is None:
+            raise ValueError(
+                f"{type(self).__name__} uses the values of the inputs, which must be numbers. Received: "
+                f"strings, `{cut(', '.join(texts))}`. Give `input_layer=`, the layer whose output is explained; or "
+                "take vis.Saliency, or vis.ShapleyValues with `features=` of the other inputs."
+            )
 
     def starts(self, task: Task) -> list[np.ndarray] | None:
         """Returns the baseline whose score the contributions start from, a flat list as `values`; `None` for no score.
@@ -314,6 +325,7 @@ class GradientTimesInput(GradientExplainer):
 
     def attributions(self, task: Task) -> list[np.ndarray]:
         """Returns the gradients times the values."""
+        self.check_numbers(task)
         least = self._least()
         if self._is_relevance():
             task = dataclasses.replace(task, goal=task.goal.for_relevance())

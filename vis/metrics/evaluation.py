@@ -315,9 +315,8 @@ def _names(samples, classes, labels):
     """Returns words for what is explained of each sample."""
     if classes is None:
         return ["target"] * samples.count
-    names = class_names(
-        labels, max(samples.task.goal.weights.shape[1], 2)
-    )  # one unit is class 1, or its negative class 0
+    # One unit is class 1, or its negative class 0.
+    names = class_names(labels, max(samples.task.goal.weights.shape[1], 2))
     return [names[number] for number in classes]
 
 
