@@ -11,7 +11,8 @@ import numpy as np
 
 from vis.engine.designs import looks
 from vis.methods.explainer import check_finite
-from vis.methods.gradients import GradientExplainer, IntegratedGradients, for_targets, per_input, straight
+from vis.methods.gradients import GradientExplainer, for_targets, per_input
+from vis.methods.integrated import IntegratedGradients, straight
 from vis.methods.perturbation import is_image_without_channels
 from vis.methods.sampling import Sampler
 from vis.utils.hints import first_text
