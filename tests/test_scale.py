@@ -571,7 +571,7 @@ def test_what_is_known_to_be_wrong_is_told_before_workers_start(image, target, e
     first = images(1) if image is None else image[None]
     with pytest.raises(error, match=words):
         scale._check_first(vis.Saliency(small_cnn()), first, target)
-    with pytest.raises(TypeError, match="`explainer` must be one.*Received: Sequential"):
+    with pytest.raises(TypeError, match="`explainer` must be one, such as .*Received: Functional"):
         scale._check_first(small_cnn(), first, 1)
 
 
@@ -613,7 +613,7 @@ def test_a_simulation_without_deaths_is_counted_in_rounds(planning):
     [
         ("no/such", ValueError, "must be one that `explain` wrote to. Received: 'no/such'"),
         (3, TypeError, "must be a path"),
-        ("a\0b", ValueError, "must be one that"),
+        ("a\0b", ValueError, "must be a folder"),
     ],
 )
 def test_folders_that_are_none(folder, error, words):

@@ -187,7 +187,8 @@ def _names(path):
     except FileNotFoundError:
         return []
     except (OSError, ValueError) as error:  # a file, too long a name, or a null byte
-        raise ValueError(f"`folder` must be a folder. Received: {cut(shown(str(path)), 120)}: {error}.") from error
+        why = getattr(error, "strerror", None) or error
+        raise ValueError(f"`folder` must be a folder. Received: {cut(shown(str(path)), 120)}: {why}.") from error
 
 
 def _check_first(explainer, images, target):

@@ -76,7 +76,17 @@ def read_metrics(given, fills, masks, options) -> list[Wanted]:
             f"`metrics` and `fills` must be lists, not empty. Received: {shown(given)} and {shown(fills)}."
         )
     fills = [check_fill(fill) for fill in fills]
-    return [wanted for one in given for wanted in _wanted(one, fills, masks, options)]
+    return _told_apart([wanted for one in given for wanted in _wanted(one, fills, masks, options)])
+
+
+def _told_apart(columns):
+    """Returns columns of which those with the same words, such as two backgrounds, are numbered."""
+    found, counts = [], {}
+    for one in columns:
+        number = counts[one.name, one.fill] = counts.get((one.name, one.fill), 0) + 1
+        words = f"{one.fill} ({number})" if one.fill else f"({number})"
+        found.append(one if number == 1 else dataclasses.replace(one, fill=words))
+    return found
 
 
 def _wanted(one, fills, masks, options):
