@@ -174,7 +174,7 @@ def _begun(path):
         others = [name for name in _names(place) if not name.endswith(".parquet")]
         if others:
             raise ValueError(
-                f"`folder` must be new, or hold maps only (`.parquet`). Received: {cut(shown(str(place)), 120)}, where "
+                f"`folder` must be new, or hold maps only (`.parquet`). Received: the folder {shown(place.name)}, where "
                 f"{cut(shown(others[0]), 60)} is, which would be lost. Give another folder."
             )
     return begun
