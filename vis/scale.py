@@ -174,8 +174,8 @@ def _begun(path):
         others = [name for name in _names(place) if not name.endswith(".parquet")]
         if others:
             raise ValueError(
-                f"`folder` must be new, or hold maps only (`.parquet`). Received: the folder {shown(place.name)}, where "
-                f"{cut(shown(others[0]), 60)} is, which would be lost. Give another folder."
+                f"`folder` must be new, or hold maps only (`.parquet`). Received: the folder {shown(place.name)}, "
+                f"where {cut(shown(others[0]), 60)} is, which would be lost. Give another folder."
             )
     return begun
 

@@ -172,8 +172,8 @@ class PlainSamples:
             )
         if len(given) == 1 and array.ndim == given[0].ndim > 3 and array.shape != given[0].shape:
             raise ValueError(
-                f"`maps` must have the shape of the inputs, {given[0].shape}, or that without channels. Received: shape "
-                f"{array.shape}. Give what the explainer returned for these inputs."
+                f"`maps` must have the shape of the inputs, {given[0].shape}, or that without channels. Received: "
+                f"shape {array.shape}. Give what the explainer returned for these inputs."
             )
         if array.ndim > 3 and any(array.shape == one.shape for one in given):
             is_first = keras.config.image_data_format() == "channels_first"

@@ -37,8 +37,9 @@ class Evaluation:
     A key is `(method, metric, fill)`, the fill in words, "" where a metric has none.
 
     Attributes:
-        table: Records, dicts of `method`, `metric`, `fill`, `mean`, `low`, `high` (the 95 % interval), `interval` (what
-            it is of: `"samples"`, `"random maps"` where there is one sample, or `None`), `percentile` (which part of
+        table: Records, dicts of `method`, `metric`, `fill`, `mean`, `low`, `high` (the 95 % interval: of a
+            bootstrap over the samples, or of Student's t where that is wider), `interval` (what it is of: `"samples"`,
+            `"random maps"` where there is one sample, or `None`), `percentile` (which part of
             its own random maps the method beats, in percent), `verdict` and `higher_is_better`.
         scores: Dict from keys to the metric of each sample, `(N,)`.
         random: Dict from keys to that of each method's random maps, `(baselines, N)`.
