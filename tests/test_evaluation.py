@@ -13,6 +13,7 @@ from scipy import ndimage
 import vis
 from vis.methods.explainer import Explainer
 from vis.metrics import studies, verdicts
+from vis.utils.validation import VisualizationWarning
 
 SIZE = 8
 QUICK = {"metrics": ["srg"], "fills": [0.0]}
@@ -309,6 +310,16 @@ def test_the_call_and_the_settings_tell_what_the_metrics_look_at(model, images, 
     found = vis.evaluate(explainers, images, 1, ["srg"], [0.0], baselines=9, logits=True, reduce="max")
     assert "logits=True, reduce='max')" in found.call and "output_layer" not in found.call
     assert found.settings["score"].startswith("before") and found.settings["output layer"] == "the model's output"
+
+
+def test_explainers_of_something_else_are_told(model, images):
+    other = keras.models.clone_model(model)
+    conv = {"layer": vis.Saliency(model, output_layer=0)}
+    with pytest.warns(VisualizationWarning, match=r"explains layer 'conv2d.*look at 'dense.*same `output_layer=`"):
+        vis.evaluate(conv, images, 1, ["srg"], [0.0], baselines=9)
+    vis.evaluate({"same": vis.Saliency(model, output_layer=-1)}, images, 1, ["srg"], [0.0], baselines=9)
+    with pytest.warns(VisualizationWarning, match="explains another model.*same `model=`"):
+        vis.evaluate({"other": vis.Saliency(other)}, images, 1, ["srg"], [0.0], baselines=9, model=model)
 
 
 def test_scores_that_are_no_numbers_get_no_verdict(rng):

@@ -90,6 +90,8 @@ class IntegratedGradients(GradientExplainer):
         logits: bool = True,
     ) -> None:
         super().__init__(model, backprop_modifier, input_layer=input_layer, output_layer=output_layer, logits=logits)
+        if isinstance(steps, str) and steps != "auto":
+            raise TypeError(f"`steps` must be a number of gradients, or 'auto'. Received: {shown(steps)}.")
         self._steps: int | str = steps if steps == "auto" else check_count("steps", steps, 1)
         self._tolerance, self._baseline = _check_tolerance(tolerance), baseline
         if steps == "auto":

@@ -227,6 +227,11 @@ def evaluate(
     Raises:
         ValueError: An argument has a wrong value.
         TypeError: An argument is of the wrong kind, such as maps where a metric needs an explainer.
+        FloatingPointError: Scores are NaN or infinite where parts are hidden.
+
+    Warns:
+        VisualizationWarning: There are too few random maps, or an explainer explains another layer or model than the
+            one that is measured.
 
     Examples:
         >>> import vis
@@ -244,6 +249,7 @@ def evaluate(
     wanted = studies.read_metrics(metrics, fills, masks, {"model": model, **made_with})
     studies.check_askable(explainers, wanted)
     samples = studies.samples_of(model, inputs, target, check_count("batch_size", batch_size, 1), options)
+    studies.warn_of_other_layers(explainers, samples)
     classes = studies.classes_of(samples)
     asked = classes if target is None and classes is not None else target
     study = studies.Study(samples, wanted, baselines, seed, inputs, asked, batch_size)

@@ -154,6 +154,30 @@ def model_of(explainers, model):
     return next(iter(models.values()))
 
 
+def warn_of_other_layers(explainers, samples) -> None:
+    """Warns where an explainer explains another layer or model than the one whose score the metrics look at."""
+    model, asked = samples.explainer.evaluator.model, samples.explainer.evaluator.output
+    for name, one in explainers.items():
+        if not isinstance(one, Explainer):
+            continue
+        is_other = one.model is not model
+        if is_other or _layer_of(one.evaluator.output, model) is not _layer_of(asked, model):
+            what = "another model" if is_other else f"layer {_layer_of(one.evaluator.output, model).name!r}"
+            warnings.warn(
+                f"`explainers[{shown(name, 40)}]` explains {what}, but the metrics look at "
+                f"{_layer_of(asked, model).name!r} of the model that is measured. Give both the same "
+                f"{'`model=`' if is_other else '`output_layer=`'}.",
+                VisualizationWarning,
+                stacklevel=3,
+            )
+
+
+def _layer_of(site, model):
+    """Returns the layer that is meant; the model itself, or what is last in it, for its output."""
+    last = model.layers[-1] if len(getattr(model, "outputs", None) or []) == 1 else model
+    return last if site is None else site.layer(model)
+
+
 def samples_of(model, inputs, target, batch_size, options) -> Samples:
     """Returns the samples that all metrics share, with their target settled."""
     explainer = PerturbationExplainer(model, **options)
