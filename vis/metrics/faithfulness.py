@@ -247,7 +247,8 @@ class AverageDrop(MaskedMetric):
 
     Args:
         model: See `vis.metrics.Deletion`.
-        fill: What is seen where the map is 0, see `vis.metrics.Deletion`; not `"road"`. Default 0, as published.
+        fill: What is seen where the map is least, see `vis.metrics.Deletion`; not `"road"`. Default 0, as published.
+            Each map is scaled from its least to its largest value: of a signed one, 0 lies between.
         reduce: See `vis.metrics.Deletion`.
         seed: Not used.
         input_name: See `vis.metrics.Deletion`.
