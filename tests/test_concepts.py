@@ -225,7 +225,7 @@ class Endless(keras.utils.PyDataset):
     "make, words",
     [
         (lambda m: CRAFT(m, "conv", 30, patch=24).fit(squares(3)), "at least as many pieces as concepts"),
-        (lambda m: CRAFT(m, "conv", 9, patch=6).fit(squares(3)), "at most the number of channels.*which has 3"),
+        (lambda m: CRAFT(m, "conv", 9, patch=6).fit(squares(3)), "at most the number of channels.*which has 4"),
         (lambda m: CRAFT(m, "conv", 3, patch=6).fit(squares(3) * 0), "which puts out 0 for all"),
         (lambda m: CRAFT(m, "conv", 3, patch=6).fit(iter([])), "at least one image. Received: none"),
         (lambda m: CRAFT(m, "conv", 3, patch=6).fit(Endless(workers=1)), "must end here"),

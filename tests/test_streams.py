@@ -741,13 +741,13 @@ def test_descriptions_of_the_same_are_the_same():
 
 
 @pytest.mark.skipif(keras.config.backend() != "tensorflow", reason="needs tf.data")
-def test_a_data_set_without_end_is_refused_where_it_goes_into_a_file(network, tmp_path):
+def test_a_data_set_without_end_is_refused_where_it_goes_into_a_file(tmp_path):
     import tensorflow as tf
 
     data = tf.data.Dataset.from_tensor_slices(images()).batch(2).repeat()
-    assert next(vis.Saliency(network).stream(data, 1)).shape == (2, 9, 7, 3)
+    assert next(vis.Saliency(small_cnn()).stream(data, 1)).shape == (2, 9, 7, 3)
     with pytest.raises(ValueError, match="must end here.*take"):
-        vis.Saliency(network).stream(data, 1, into=tmp_path / "maps.npy")
+        vis.Saliency(small_cnn()).stream(data, 1, into=tmp_path / "maps.npy")
     assert list(tmp_path.iterdir()) == []
 
 
