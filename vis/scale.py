@@ -6,6 +6,7 @@ batches. Needs Ray Data: `pip install "keras-vis[scale]"`. For one process, `exp
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import inspect
 import os
@@ -114,6 +115,8 @@ def explain(
     explained.context.raise_original_map_exception = True
     failed = _failure(lambda: explained.write_parquet(begun, mode="overwrite"))
     if failed is not None:
+        del explained
+        gc.collect()  # Ray ends the workers of a run when nothing refers to them
         raise RuntimeError(
             cut(f"The data set could not be explained: {type(failed).__name__}: {words_error(failed)}", 220)
             + f". Where a worker died, it was tried {retries} times more (`retries`): give it more memory, or a "
