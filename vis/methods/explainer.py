@@ -107,8 +107,8 @@ class Explainer:
                 (`vis.utils.utils.lookup_imagenet_labels`), if the model has that many outputs.
                 Or a target of `vis.targets`, or a function `f(outputs) -> (N,)` made of
                 `keras.ops`, which gets the rows that are evaluated at once (keep one function: each new one
-                is compiled; and give a new one where a value changes that it takes from around it). A single output unit is class 1, its negative class 0. For outputs with
-                positions, the mean over the positions.
+                is compiled; and give a new one where a value changes that it takes from around it). A single
+                output unit is class 1, its negative class 0. For outputs with positions, the mean over the positions.
             batch_size: How many evaluations of the model run at once; bounds memory.
             verbose: 1 for a progress bar. Default 0.
 
