@@ -22,7 +22,8 @@ def value_and_grad_at(function, marks, inputs=(), count=None):
     def mark(key, tensor):
         torch.set_grad_enabled(True)  # nothing is kept for what lies before
         is_reached = tensor.requires_grad and (marked or flat)
-        marked.setdefault(key, []).append(tensor if is_reached or not tensor.is_floating_point() else _leaf(tensor))
+        plain = tensor if not tensor.is_floating_point() else _leaf(tensor)
+        marked.setdefault(key, []).append(tensor.view_as(tensor) if is_reached else plain)
         return marked[key][-1]
 
     with torch.set_grad_enabled(bool(flat)):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from vis.engine.linear import LinearMap
-    from vis.utils.types import Tensor
+    from vis.utils.types import BackwardRule, Tensor
 
 # What stands for a value nearer to 0 than this. Half precision holds nothing smaller whose quotients stay finite.
 _FLOORS = {"float16": 2.0**-12}
@@ -300,6 +300,29 @@ class Epsilon:
             return upstream / (self.epsilon / ops.absolute(z) + 1)
 
         return backend.with_gradient(damped, z, z, z)
+
+    def surrogate_behind(
+        self, linear: Callable, rule: BackwardRule, call: Callable, operation: Operation | None, x: Tensor, *args: Any
+    ) -> Tensor:
+        """Returns what a rule makes of an activation of the layer's output: this rule's gradient and its, in one step.
+
+        Two steps take twice the time.
+
+        Args:
+            linear: The layer, a `vis.engine.linear.LinearMap`.
+            rule: The rule of the activation.
+            call: The activation.
+            operation: Whose it is.
+            x: The layer's output, as this rule gave it.
+            *args: What the activation takes besides.
+        """
+        if not (isinstance(rule, Identity) and is_cut(operation, call)):
+            return rule.surrogate(call, operation, x, *args)
+
+        def both(x, y, upstream):  # y / x times x / (x + epsilon); y is 0 where x is not above 0
+            return upstream * ops.divide_no_nan(y, x + self.epsilon)
+
+        return backend.with_gradient(both, linear(linear.x), x, call(x, *args))
 
 
 def _check_epsilon(epsilon):

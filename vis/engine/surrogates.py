@@ -5,7 +5,9 @@ operation that gets a rule, and `tell(root, found)`, which warns where it change
 is for what runs in the code of layers, too. The kind is `"activation"` where a layer applies an activation function of
 its own, `"call"` where the operation as a whole is meant, and `"attention within"` for the hooks of an attention, see
 `vis.engine.insides`. A rule has `surrogate(call, operation, *args, **kwargs)`, which stands in for `call(*args,
-**kwargs)`, or `within`, its hooks; it may have `check(operation)`, which raises where it cannot be installed.
+**kwargs)`, or `within`, its hooks; it may have `check(operation)`, which raises where it cannot be installed. That of a
+linear layer may have `surrogate_behind(linear, rule, ...)`, which stands in for the surrogate of the rule that comes
+behind it, see `vis.backprop_modifiers.relevance_rules.Epsilon`.
 
 The code of a layer of one's own is read as a graph (`vis.engine.code`), and the rules are put on that.
 """
@@ -271,7 +273,11 @@ def _wrap(rule, operation, kind, notes=None):
 
     def wrap(call, *args, **kwargs):
         notes.tell(operation, kind, rule, None)
-        y = rule.surrogate(call, operation, *args, **kwargs)
+        its_rule, one = notes.linear(args[0]) if args else (None, None)
+        if hasattr(its_rule, "surrogate_behind"):
+            y = its_rule.surrogate_behind(one, rule, call, operation, *args, **kwargs)
+        else:
+            y = rule.surrogate(call, operation, *args, **kwargs)
         return notes.keep(y) if _gives_nonnegative(operation, kind, call) else y
 
     return wrap
@@ -295,7 +301,8 @@ def _linear(rule, layer, notes, call, x, *args, **kwargs):
     y = rule.surrogate(one, layer, one.x)
     if value is not None:  # two maps, one after the other, differ from the layer by rounding
         y = keras.ops.stop_gradient(value) + (y - keras.ops.stop_gradient(y))
-    return layer.activation(y) if ends else notes.keep(y, rule, one)
+    notes.keep(y, rule, one)
+    return layer.activation(y) if ends else y
 
 
 def _normalized(rule, normalization, notes, call, x, *args, **kwargs):
@@ -308,7 +315,7 @@ def _normalized(rule, normalization, notes, call, x, *args, **kwargs):
         return notes.keep(y, plain, normalization, x)
     notes.tell(normalization, "call", its_rule, one.layer)
     both = one.followed_by(*affine(normalization), lambda y: call(y, *args, **kwargs), channels_of(normalization, x))
-    return its_rule.surrogate(both, one.layer, both.x)
+    return notes.keep(its_rule.surrogate(both, one.layer, both.x), its_rule, both)
 
 
 def _modified(rule, operation, kind):
