@@ -318,6 +318,11 @@ def test_explainers_of_something_else_are_told(model, images):
     with pytest.warns(VisualizationWarning, match=r"explains layer 'conv2d.*look at 'dense.*same `output_layer=`"):
         vis.evaluate(conv, images, 1, ["srg"], [0.0], baselines=9)
     vis.evaluate({"same": vis.Saliency(model, output_layer=-1)}, images, 1, ["srg"], [0.0], baselines=9)
+    inner = keras.Sequential([keras.Input((SIZE, SIZE, 2)), layers.Flatten(), layers.Dense(3, name="scores")], "inner")
+    nested = keras.Sequential([keras.Input((SIZE, SIZE, 2)), inner, layers.Softmax()])  # of the same classes
+    for layer in ("inner/scores", "inner", -1):
+        within = vis.Saliency(nested, output_layer=layer)
+        vis.evaluate({"within": within}, images, 1, ["srg"], [0.0], baselines=9)
     with pytest.warns(VisualizationWarning, match="explains another model.*same `model=`"):
         vis.evaluate({"other": vis.Saliency(other)}, images, 1, ["srg"], [0.0], baselines=9, model=model)
 
@@ -326,7 +331,7 @@ def test_scores_that_are_no_numbers_get_no_verdict(rng):
     network = [layers.Embedding(9, 3, mask_zero=True), layers.GlobalAveragePooling1D(), layers.Dense(2)]
     model = keras.Sequential([keras.Input((4,), dtype="int32"), *network])
     ids = rng.integers(1, 9, (6, 4))
-    with pytest.raises(FloatingPointError, match="are NaN or infinite when parts.*a token that its mask"):
+    with pytest.raises(FloatingPointError, match="are NaN or infinite, for.*a token that its mask"):
         vis.evaluate({"noise": rng.random((6, 4))}, ids, 1, ["srg"], [0], model=model)
     for fill in (9, -1, 0.5):
         with pytest.raises(ValueError, match="a token id, from 0 to 8"):

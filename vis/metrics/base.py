@@ -334,8 +334,9 @@ def check_scores(scores: np.ndarray) -> np.ndarray:
     bad = int((~np.isfinite(scores)).sum())
     if bad:
         raise FloatingPointError(
-            f"{bad} of {scores.size} scores are NaN or infinite when parts of the inputs are hidden. Give a fill that "
-            "the model can take: of a text, a token that its mask does not leave out."
+            f"{bad} of {scores.size} scores are NaN or infinite, for the inputs or where parts of them are hidden. "
+            "Check the model's weights, and give a fill that it can take: of a text, a token that its mask does not "
+            "leave out."
         )
     return scores
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from vis.engine.graph import has_graph, last_layers
+from vis.engine.probabilities import is_probability_operation
 from vis.methods.explainer import Explainer
 from vis.methods.perturbation import PerturbationExplainer
 from vis.metrics.base import Metric, ModelMetric, Samples, check_fill, words_fill
@@ -20,6 +22,7 @@ from vis.metrics.localization import PointingGame, RelevanceMass, RelevanceRank
 from vis.metrics.randomization import ParameterRandomization
 from vis.metrics.robustness import Completeness, ExplainerMetric, MaxSensitivity
 from vis.metrics.verdicts import HIGHEST_LEVEL, LEVEL
+from vis.utils.internals import producers
 from vis.utils.validation import VisualizationWarning, listed, near_names, shown
 
 FILLED = {one.name: one for one in (SRG, Insertion, Deletion, MuFidelity, Infidelity)}
@@ -160,22 +163,26 @@ def warn_of_other_layers(explainers, samples) -> None:
     for name, one in explainers.items():
         if not isinstance(one, Explainer):
             continue
-        is_other = one.model is not model
-        if is_other or _layer_of(one.evaluator.output, model) is not _layer_of(asked, model):
-            what = "another model" if is_other else f"layer {_layer_of(one.evaluator.output, model).name!r}"
+        is_other, own, measured = one.model is not model, _ends(model, one.evaluator.output), _ends(model, asked)
+        if is_other or not {id(end) for end in own} & {id(end) for end in measured}:
+            what = "another model" if is_other else f"layer {own[0].name!r}"
             warnings.warn(
-                f"`explainers[{shown(name, 40)}]` explains {what}, but the metrics look at "
-                f"{_layer_of(asked, model).name!r} of the model that is measured. Give both the same "
-                f"{'`model=`' if is_other else '`output_layer=`'}.",
+                f"`explainers[{shown(name, 40)}]` explains {what}, but the metrics look at {measured[0].name!r} of the "
+                f"model that is measured. Give both the same {'`model=`' if is_other else '`output_layer=`'}.",
                 VisualizationWarning,
                 stacklevel=3,
             )
 
 
-def _layer_of(site, model):
-    """Returns the layer that is meant; the model itself, or what is last in it, for its output."""
-    last = model.layers[-1] if len(getattr(model, "outputs", None) or []) == 1 else model
-    return last if site is None else site.layer(model)
+def _ends(model, site):
+    """Returns the operations whose outputs are meant, and what goes into a softmax or sigmoid: the same classes."""
+    ends = _inner_ends(model if site is None else site.layer(model))
+    before = [one for end in ends if is_probability_operation(end) for one in producers(end)]
+    return ends + [inner for one in before for inner in _inner_ends(one)]
+
+
+def _inner_ends(operation):
+    return last_layers(operation) if has_graph(operation) else [operation]
 
 
 def samples_of(model, inputs, target, batch_size, options) -> Samples:
