@@ -318,7 +318,9 @@ def test_explainers_of_something_else_are_told(model, images):
     with pytest.warns(VisualizationWarning, match=r"explains layer 'conv2d.*look at 'dense.*same `output_layer=`"):
         vis.evaluate(conv, images, 1, ["srg"], [0.0], baselines=9)
     vis.evaluate({"same": vis.Saliency(model, output_layer=-1)}, images, 1, ["srg"], [0.0], baselines=9)
-    inner = keras.Sequential([keras.Input((SIZE, SIZE, 2)), layers.Flatten(), layers.Dense(3, name="scores")], "inner")
+    inner = keras.Sequential(
+        [keras.Input((SIZE, SIZE, 2)), layers.Flatten(), layers.Dense(3, name="scores")], name="inner"
+    )
     nested = keras.Sequential([keras.Input((SIZE, SIZE, 2)), inner, layers.Softmax()])  # of the same classes
     for layer in ("inner/scores", "inner", -1):
         within = vis.Saliency(nested, output_layer=layer)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import types
 
 import keras
 import numpy as np
@@ -18,6 +19,7 @@ from keras import layers
 from test_scale import Batches, batched, images, two_arrays, two_inputs
 
 import vis
+from vis.engine import runs
 from vis.engine.network import Network
 from vis.engine.runs import checksum, described, difference, run_of
 from vis.utils import recordings
@@ -692,6 +694,37 @@ def test_values_around_a_function_and_those_that_it_calls_make_a_difference(func
     assert described(function) == before
     monkeypatch.setitem(globals(), "SLOPE", 2.0)
     assert described(function) != before
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        keras.KerasTensor((None, 3)),
+        np.array([None, "a"], object),
+        [object()],
+        {"a": keras.Variable(np.ones(2))},
+        keras.Sequential,
+    ],
+)
+def test_what_is_no_data_around_a_function_is_left_out(value, monkeypatch):
+    monkeypatch.setitem(globals(), "SLOPE", value)
+    assert described(steep)["global values"] == {}
+
+
+@pytest.mark.parametrize(
+    "file, name, own",
+    [
+        (None, "__main__", True),
+        ("/home/me/project/tools.py", "tools", True),
+        ("/home/me/.local/lib/python3.11/site-packages/them/code.py", "them.code", False),
+        ("/usr/lib/python3/dist-packages/them/code.py", "them.code", False),
+        ("/home/me/keras/keras/src/layers/layer.py", "keras.src.layers.layer", False),
+        (json.__file__, "json", False),
+    ],
+)
+def test_what_is_the_users_own(file, name, own, monkeypatch):
+    monkeypatch.setitem(sys.modules, name, types.SimpleNamespace(__file__=file))
+    assert runs._is_own(types.SimpleNamespace(__module__=name)) is own
 
 
 def test_code_that_is_called_makes_a_difference(monkeypatch):

@@ -361,7 +361,7 @@ def coefficients(values: np.ndarray, concepts: np.ndarray) -> np.ndarray:
 
     # Exact, and of each row by itself. With orthonormal axes, the problem is as small as there are concepts.
     axes, known = np.linalg.qr(concepts.T.astype("float64"))
-    return np.stack([optimize.nnls(known, row)[0] for row in values @ axes])
+    return np.stack([optimize.nnls(known, row, maxiter=_STEPS * len(concepts))[0] for row in values @ axes])
 
 
 def _import_decomposition() -> Any:

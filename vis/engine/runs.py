@@ -144,20 +144,26 @@ def _words(code):
 
 def _is_own(thing):
     """Tells whether a function or class is the user's own, not of an installed package."""
-    file = getattr(sys.modules.get(thing.__module__), "__file__", None)
-    return file is None or not any(pathlib.Path(file).is_relative_to(place) for place in _installed())
-
-
-@functools.cache
-def _installed():
-    return {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    name = str(thing.__module__)
+    file = getattr(sys.modules.get(name), "__file__", None)
+    if file is None:  # of a script or a notebook, or built in
+        return name not in sys.builtin_module_names
+    path = pathlib.Path(file)
+    is_installed = not {"site-packages", "dist-packages"}.isdisjoint(path.parts) or name.split(".")[0] == "keras"
+    return not is_installed and not path.is_relative_to(sysconfig.get_path("stdlib"))
 
 
 def _is_data(value):
-    """Tells whether a value is a number, a text, an array, or a collection."""
-    return isinstance(value, (bool, int, float, complex, str, bytes, np.generic, list, tuple, set, dict)) or (
-        hasattr(value, "shape") and hasattr(value, "dtype")
-    )
+    """Tells whether a value is a number, a text, an array of numbers, or a collection of these."""
+    if isinstance(value, dict):
+        return all(map(_is_data, value.values()))
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return all(map(_is_data, value))
+    if isinstance(value, np.ndarray):
+        return not value.dtype.hasobject
+    if keras.ops.is_tensor(value):
+        return not isinstance(value, keras.Variable) and "string" not in str(value.dtype)  # weights are told anyway
+    return isinstance(value, (bool, int, float, complex, str, bytes, np.generic))
 
 
 def _of_text(parts):

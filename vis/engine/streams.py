@@ -21,8 +21,9 @@ def check_dataset(dataset):
 
 def check_ends(dataset):
     """Raises `ValueError` where a data set says of itself that it has no end."""
-    cardinality = getattr(dataset, "cardinality", None)  # of TensorFlow: -1 for no end, -2 for unknown
-    if (callable(cardinality) and int(cardinality()) == -1) or (is_indexed(dataset) and dataset.num_batches is None):
+    is_tensorflows = hasattr(dataset, "element_spec") and hasattr(dataset, "cardinality")
+    endless = int(dataset.cardinality()) == -1 if is_tensorflows else _length(dataset) is None and is_indexed(dataset)
+    if endless:
         raise ValueError(
             "The data set must end here. Received: one that goes on for ever, as after `repeat()`. Take a part of it: "
             "`dataset.take(100)`."

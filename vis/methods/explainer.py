@@ -244,9 +244,8 @@ class Explainer:
 
         Raises:
             ValueError: A batch is wrong; the message names it. What was yielded or written stays valid. Or the data set
-                has no end, which a file cannot hold. Or `into`
-                holds the maps of another run: of other weights, settings, target, backend, or batches. The message
-                names what differs.
+                has no end, which a file cannot hold. Or `into` holds the maps of another run: of other weights,
+                settings, target, backend, or batches. The message names what differs.
             TypeError: `dataset` cannot be read in batches, or `target` is of another kind.
             OSError: `into` cannot be written, as the disk is full, say. What is finished is kept.
             ImportError: `into` ends in `.zarr`, and Zarr is not installed.

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from vis.engine.designs import looks
 from vis.methods.explainer import check_finite
 from vis.methods.gradients import GradientExplainer, for_targets, per_input
 from vis.methods.integrated import IntegratedGradients, straight
@@ -30,7 +29,6 @@ from vis.utils.validation import (
 if TYPE_CHECKING:
     from vis.engine.tasks import Task
     from vis.utils.types import Inputs, LayerLike, Maps, RuleLike, TargetLike
-
 
 _LEAST = 16  # draws before a look at the errors
 
@@ -150,17 +148,14 @@ class ExpectedGradients(Sampler, GradientExplainer):
 
     def _sums(self, task, draws, progress, with_squares):
         """Returns what the gradients of the draws add up to, for each sample, until it is done."""
-        sums, first = [_Sums(self._num_samples, with_squares) for _ in range(task.count)], 0
-        for last in looks(_LEAST, self._num_samples) if progress.goal is not None else [self._num_samples]:
+        sums = [_Sums(self._num_samples, with_squares) for _ in range(task.count)]
+        for first, last in progress.rounds(_LEAST, self._num_samples):
             left = progress.left
             part = draws.part(left, first, last)
             asked, request, how = self.asked(progress.part(task), part.between, part.values)
             for place, numbers, results in asked.by_sample(request, last - first, **how):
                 sums[left[place]].add(part.shares(place, numbers, self._flat(task, results)))
             progress.look(last - first, np.array([sums[image].largest_error() for image in left]))
-            if not len(progress.left):
-                break
-            first = last
         return sums
 
     def _read_background(self, task, values):

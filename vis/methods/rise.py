@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vis.engine.designs import Shown, looks, mirrored, spread_of_pairs
+from vis.engine.designs import Shown, mirrored, spread_of_pairs
 from vis.engine.masking import Masking, Masks, warn_of_far_zero
 from vis.engine.requests import SCORES
 from vis.methods.explainer import check_finite
@@ -173,17 +173,14 @@ class RISE(Sampler, PerturbationExplainer):
 
     def _sample(self, task, index, mask, progress, sums):
         """Adds up masks and scores until each sample is done."""
-        shape, first = self.spatial_shape(task.batch, index), 0
-        for last in looks(_LEAST, self._num_masks) if progress.goal is not None else [self._num_masks]:
+        shape = self.spatial_shape(task.batch, index)
+        for first, last in progress.rounds(_LEAST, self._num_masks):
             part, left = progress.part(task), progress.left
             parts = Masks(last - first, len(shape), lambda _, numbers, n=first: _stacked(mask, n + numbers))
             masking = Masking(part.batch, index, parts)
             for place, numbers, results in part.by_sample(SCORES, masking.count, inputs=masking):
                 sums[left[place]].add(results["score"], _stacked(mask, first + numbers))
             progress.look(masking.count, np.array([sums[i].error(self._probability).max() for i in left]))
-            if not len(progress.left):
-                break
-            first = last
 
     def _mask(self, shape, seed, number):
         """Returns one mask: a random grid one cell larger than the image, resized and shifted.

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vis.engine.designs import looks
 from vis.utils.validation import VisualizationWarning, check_number
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Self
 
     from vis.engine.tasks import Task
@@ -104,6 +106,20 @@ class Progress:
     left: np.ndarray
     evaluations: np.ndarray
     errors: np.ndarray
+
+    def rounds(self, least: int, most: int) -> Iterator[tuple[int, int]]:
+        """Yields the numbers of the first draw and of the one behind the last, between looks, until all are done.
+
+        Args:
+            least: How many draws there are before the first look.
+            most: How many there are at most; without a goal, all at once.
+        """
+        first = 0
+        for last in looks(least, most) if self.goal is not None else [most]:
+            yield first, last
+            if not len(self.left):
+                return
+            first = last
 
     def part(self, task: Task) -> Task:
         """Returns the task for the samples that are left; all its chunks have one size, so that one is compiled."""
