@@ -525,6 +525,8 @@ def test_a_data_set_of_ray(workers, tmp_path):
     np.testing.assert_allclose(maps, vis.Saliency(small_cnn())(images(9)), atol=1e-6)
     with pytest.raises(ValueError, match="one map for each of 10 images. Received: 9 maps"):
         scale.read(tmp_path / "maps", 10)
+    with pytest.raises(ValueError, match=r"at least one row|columns 'index'"):
+        scale.explain(vis.Saliency(small_cnn()), dataset.filter(lambda row: row["index"] < 0), tmp_path / "none")
     with pytest.raises(ValueError, match=r"columns 'index' and 'image'. Received: \['image'\]"):
         scale.explain(vis.Saliency(small_cnn()), dataset.drop_columns(["index"]), tmp_path / "maps")
 
@@ -537,7 +539,7 @@ def test_maps_are_replaced_once_new_ones_are_whole(workers, tmp_path, monkeypatc
     before, _ = scale.read("maps", 6)
     scale.explain(explainer, data, "maps", 0, batch_size=3)
     after, _ = scale.read("maps", 6)
-    assert (after != before).any() and os.listdir() == ["maps"]
+    assert (after != before).any() and not (tmp_path / "maps" / "_unfinished").exists()
     broken = np.concatenate([data[:5], np.full_like(data[:1], np.nan)])
     # The last run of this file: what Ray logs of the failure, with all that it refers to, is kept by pytest.
     with pytest.raises(RuntimeError, match="ValueError: `inputs` must be finite numbers.*Where a worker died"):
@@ -547,17 +549,36 @@ def test_maps_are_replaced_once_new_ones_are_whole(workers, tmp_path, monkeypatc
         scale.start()
 
 
-@pytest.mark.parametrize("name", ["maps", "maps.unfinished"])
-def test_what_is_no_map_is_not_replaced(name, tmp_path):
+def test_what_is_no_map_is_not_replaced(tmp_path):
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'keras-vis[scale]'")
-    (tmp_path / name).mkdir()
-    (tmp_path / name / "photo.jpg").touch()
-    with pytest.raises(ValueError, match=f"hold maps only.*{name}', where 'photo.jpg' is") as caught:
-        scale._begun(tmp_path / "maps")
-    assert len(str(caught.value)) < 400 and (tmp_path / name / "photo.jpg").exists()
+    (tmp_path / "maps").mkdir()
+    (tmp_path / "maps" / "photo.jpg").touch()
+    with pytest.raises(ValueError, match="hold maps only.*'maps', where 'photo.jpg' is") as caught:
+        scale.explain(vis.Saliency(small_cnn()), images(2), tmp_path / "maps")
+    assert len(str(caught.value)) < 400 and os.listdir(tmp_path / "maps") == ["photo.jpg"]
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match="must be a folder"):
-        scale._begun(tmp_path / "file")
+        scale.explain(vis.Saliency(small_cnn()), images(2), tmp_path / "file")
+
+
+def test_a_replacement_that_is_cut_short_loses_nothing(tmp_path, monkeypatch):
+    begun = tmp_path / "_unfinished"
+    begun.mkdir()
+    for path in (tmp_path / "old.parquet", begun / "new-1.parquet", begun / "new-2.parquet"):
+        path.touch()
+    monkeypatch.setattr(pathlib.Path, "unlink", failing_unlink)
+    with pytest.raises(OSError, match="cut short"):
+        scale._replace(tmp_path, str(begun))
+    monkeypatch.undo()
+    assert {path.name for path in tmp_path.glob("*.parquet")} == {"old.parquet", "new-1.parquet", "new-2.parquet"}
+    (tmp_path / "old.parquet").unlink()
+    (begun / "new-3.parquet").touch()
+    scale._replace(tmp_path, str(begun))
+    assert os.listdir(tmp_path) == ["new-3.parquet"]
+
+
+def failing_unlink(self, *args):
+    raise OSError("cut short")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ import importlib.util
 import inspect
 import os
 import pathlib
-import shutil
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 
     from vis.utils.types import Index, Tensor
 
+_UNFINISHED = "_unfinished"  # in a folder of maps; what begins so is passed over by whoever reads Parquet
 _PATIENCE = 300  # seconds for the workers to start; without it the first one does all of what is little
 
 
@@ -100,9 +100,10 @@ def explain(
     ray = _ray()
     workers, batch_size = check_count("workers", workers, 1), check_count("batch_size", batch_size, 1)
     retries = check_count("retries", retries)
-    path, given = _local(folder), _dataset(ray, images, batch_size)
+    path = _local(folder)
     begun = str(folder) if path is None else str(_begun(path))
-    _check_first(explainer, np.stack([given.take(1)[0]["image"]]), target)
+    first, given = _read(ray, images, batch_size)
+    _check_first(explainer, first, target)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")  # and there is no other way yet
         explained = given.map_batches(
@@ -123,8 +124,7 @@ def explain(
             "smaller `batch_size`."
         ) from failed
     if path is not None:
-        shutil.rmtree(path, ignore_errors=True)
-        os.rename(begun, path)
+        _replace(path, begun)
 
 
 def read(folder: str | os.PathLike[str], count: int | None = None) -> tuple[np.ndarray, set[int]]:
@@ -147,7 +147,7 @@ def read(folder: str | os.PathLike[str], count: int | None = None) -> tuple[np.n
     import pandas
 
     path = _local(folder)
-    if path is not None and not _names(path):
+    if path is not None and not any(name.endswith(".parquet") for name in _names(path)):
         raise ValueError(
             f"`folder` must be one that `explain` wrote to. Received: {shown(str(folder))}, which is none."
         )
@@ -171,16 +171,24 @@ def _local(folder):
 
 
 def _begun(path):
-    """Returns the folder beside that of earlier maps where new ones are written, so that those stay until then."""
-    begun = path.with_name(f"{path.name}.unfinished")
-    for place in (path, begun):
-        others = [name for name in _names(place) if not name.endswith(".parquet")]
-        if others:
-            raise ValueError(
-                f"`folder` must be new, or hold maps only (`.parquet`). Received: the folder {shown(place.name)}, "
-                f"where {cut(shown(others[0]), 60)} is, which would be lost. Give another folder."
-            )
-    return begun
+    """Returns the folder within that of earlier maps where new ones are written, so that those stay until then."""
+    others = [name for name in _names(path) if not name.endswith(".parquet") and name != _UNFINISHED]
+    if others:
+        raise ValueError(
+            f"`folder` must be new, or hold maps only (`.parquet`). Received: the folder {shown(path.name)}, where "
+            f"{cut(shown(others[0]), 60)} is. Give another folder."
+        )
+    return path / _UNFINISHED
+
+
+def _replace(path, begun):
+    """Puts finished maps in the place of earlier ones. If this is cut short, all are there, and `read` says so."""
+    earlier = [name for name in _names(path) if name.endswith(".parquet")]
+    for name in _names(begun):
+        os.rename(os.path.join(begun, name), path / name)
+    for name in earlier:
+        (path / name).unlink()
+    os.rmdir(begun)
 
 
 def _names(path):
@@ -220,21 +228,24 @@ class _Worker:
         return {"index": batch["index"], "map": maps, "process": np.full(len(maps), os.getpid())}
 
 
-def _dataset(ray, images, batch_size):
-    """Returns images as a data set of Ray."""
+def _read(ray, images, batch_size):
+    """Returns the first image, `(1, ...)`, and all as a data set of Ray."""
     if not isinstance(images, ray.data.Dataset):
         images = np.asarray(images)
         if images.ndim < 2 or not len(images):
             raise ValueError(f"`images` must be an array (N, ...) of at least one. Received: shape {images.shape}.")
         rows = [{"index": index, "image": image} for index, image in enumerate(images)]
-        return ray.data.from_items(rows, override_num_blocks=-(-len(rows) // batch_size))
+        return images[:1], ray.data.from_items(rows, override_num_blocks=-(-len(rows) // batch_size))
     names = images.schema().names if images.schema() else []
     if not {"index", "image"} <= set(names):
         raise ValueError(
             f"`images`, a data set of Ray, must have the columns 'index' and 'image'. Received: {shown(names)}. Add "
             "them with `dataset.map` or `dataset.rename_columns`."
         )
-    return images
+    first = images.take(1)
+    if not first:
+        raise ValueError("`images`, a data set of Ray, must hold at least one row. Received: none.")
+    return np.stack([first[0]["image"]]), images
 
 
 def _retrying(function, retries):
