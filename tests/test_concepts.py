@@ -1,5 +1,6 @@
 """CRAFT and nearest examples: planted concepts, slow second versions, and what is refused."""
 
+import itertools
 import pickle
 
 import keras
@@ -9,6 +10,7 @@ from conftest import value_of
 from keras import layers
 
 from vis.concepts import CRAFT, NearestExamples
+from vis.concepts.craft import coefficients
 from vis.concepts.crops import Reservoir, piece_size, pieces
 from vis.plotting import overlay
 
@@ -203,6 +205,16 @@ def test_the_nearest_examples_have_the_same_colours(model):
     numbers, distances = nearest(squares(2, 9, [1]), count=4)
     assert numbers.shape == (2, 4) and set(numbers.ravel()) <= set(range(5, 10))
     assert (np.diff(distances, axis=1) >= 0).all() and distances.max() < 0.01
+
+
+def test_coefficients_are_the_best_of_all_that_are_not_negative(rng):
+    concepts = rng.random((4, 6)) + 1  # much alike, so that clipped least squares are another answer
+    values = rng.random((20, 6)) * 3
+    subsets = [list(one) for size in range(1, 5) for one in itertools.combinations(range(4), size)]
+    for row, found in zip(values, coefficients(values, concepts)):
+        tried = [(np.linalg.lstsq(concepts[one].T, row, rcond=None)[0], one) for one in subsets]
+        best = min(((row - part @ concepts[one]) ** 2).sum() for part, one in tried if (part >= 0).all())
+        assert (found >= 0).all() and ((row - found @ concepts) ** 2).sum() == pytest.approx(best, rel=1e-9)
 
 
 def test_the_coefficients_of_an_image_are_its_own(craft):

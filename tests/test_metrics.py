@@ -168,6 +168,16 @@ def test_the_true_weights_of_a_linear_model_are_perfectly_faithful(rng):
     assert (metrics.Infidelity(model, 0.0, scaled=False)(x, 7 * maps, 1) > 1).all()
 
 
+def test_a_flat_map_has_no_correlation_and_subsets_leave_something(model, images, maps):
+    fidelity = metrics.MuFidelity(model, 0.0, 50, grid=4)  # cells of several sizes, so that its sums differ
+    assert fidelity(images, np.ones_like(maps)).tolist() == [0] * len(maps)
+    assert (fidelity(images, maps) != 0).all()
+    for options in ({"subset": 1.0}, {"grid": 1}):
+        for metric in (metrics.MuFidelity, metrics.Infidelity):
+            with pytest.raises(ValueError, match="must leave cells that are not hidden"):
+                metric(model, 0.0, **options)(images, maps)
+
+
 def test_seen_through_the_map_in_loops(model, images, maps):
     drop, rise, gain = (
         one(model, 0.5)(images, maps, 1) for one in (metrics.AverageDrop, metrics.AverageIncrease, metrics.AverageGain)
