@@ -347,6 +347,9 @@ def test_infinite_numbers_are_written(model, images, tmp_path):
     read = json.loads((tmp_path / "found.json").read_text())
     assert read["scores"][0]["scores"][0] is None and read["table"][0]["mean"] is None
     assert verdicts.interval_of(np.array([1.0, np.inf]), None, 0) == (None, None)
+    for write in (found.to_json, found.to_html):
+        with pytest.raises(TypeError, match="`path` must be that of a file. Received: None"):
+            write(None)
 
 
 @pytest.mark.parametrize("count", [2, 4, 10])

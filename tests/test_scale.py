@@ -573,6 +573,7 @@ def test_a_replacement_that_is_cut_short_loses_nothing(tmp_path, monkeypatch):
     assert {path.name for path in tmp_path.glob("*.parquet")} == {"old.parquet", "new-1.parquet", "new-2.parquet"}
     (tmp_path / "old.parquet").unlink()
     (begun / "new-3.parquet").touch()
+    assert scale._begun(tmp_path) == begun  # what was left of a run that failed is in nobody's way
     scale._replace(tmp_path, str(begun))
     assert os.listdir(tmp_path) == ["new-3.parquet"]
 

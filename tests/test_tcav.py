@@ -242,6 +242,8 @@ def test_records_and_figure(tested):
     filled = [len(mark.get_facecolor()) > 0 for mark in axis.collections[1::2]]
     stars = [label.get_text().endswith("*") for label in axis.child_axes[0].get_yticklabels()]
     assert stars == filled == [record["significant"] for record in records] == [True, filled[1], False]
+    long = tested.figure([{**records[0], "concept": "x" * 60}]).axes[0].get_yticklabels()[0].get_text()
+    assert len(long) <= 30
     for wrong in ("p", [], [{}]):
         with pytest.raises(TypeError, match="must be what a call of a `TCAV` returned"):
             tested.figure(wrong)
