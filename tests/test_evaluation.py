@@ -308,6 +308,7 @@ def test_columns_of_the_same_words_are_numbered(model, images, explainers):
 
 def test_the_call_and_the_settings_tell_what_the_metrics_look_at(model, images, explainers):
     found = vis.evaluate(explainers, images, 1, ["srg"], [0.0], baselines=9, logits=True, reduce="max")
+    assert "vis.Saliency(model),  # with the settings" in found.call
     assert "logits=True, reduce='max')" in found.call and "output_layer" not in found.call
     assert found.settings["score"].startswith("before") and found.settings["output layer"] == "the model's output"
 

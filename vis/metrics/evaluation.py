@@ -361,7 +361,7 @@ def _call(explainers, metrics, fills, target, baselines, seed, options):
     usual = {"input_name": None, "output_layer": None, "logits": False, "reduce": "absolute"}
     more = "".join(f", {name}={shown(value, 60)}" for name, value in options.items() if value != usual[name])
     words = [
-        f"    {name!r}: vis.{type(one).__name__}(model),"
+        f"    {name!r}: vis.{type(one).__name__}(model),  # with the settings that it was given"
         if isinstance(one, Explainer)
         else f"    {name!r}: maps_{i},  # the array that was given"
         for i, (name, one) in enumerate(explainers.items())
