@@ -22,10 +22,11 @@ ROUNDS = 5
 
 def main():
     """Prints a row for each way."""
-    model, images = efficientnet_lite0(), preprocess(load_photos())
-    classes = model.predict(images, verbose=0).argmax(axis=1)
+    model, images = efficientnet_lite0(classifier_activation=None), preprocess(load_photos())
+    ends, start = (model.predict(one, verbose=0) for one in (images, np.zeros_like(images)))
+    classes = ends.argmax(axis=1)
+    scores = (ends - start)[range(len(images)), classes]
     ways = {str(steps): vis.IntegratedGradients(model, steps) for steps in (25, 50, 100, "auto")}
-    scores = vis.IntegratedGradients(model, "auto", tolerance=1e-6)(images, classes).sum(axis=(1, 2, 3))
     fine = vis.IntegratedGradients(model, 1024)(images, classes).sum(axis=-1)
     times = {name: [] for name in ways}
     for turn in range(ROUNDS + 2):

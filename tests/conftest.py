@@ -125,6 +125,7 @@ def pytest_configure(config):
     In `pyproject.toml`, this would import `vis` and its framework before this file has set what they read.
     """
     config.addinivalue_line("filterwarnings", "error::vis.utils.validation.VisualizationWarning")
+    config.addinivalue_line("filterwarnings", "ignore:The score of .* is below 0")  # random networks do not mind
 
 
 def pytest_collection_modifyitems(config, items):

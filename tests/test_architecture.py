@@ -97,6 +97,7 @@ FLOORS = {
     "vis.methods": 5,
     "vis.methods.explainer": 5,
     "vis.methods.gradients": 5,
+    "vis.methods.integrated": 5,
     "vis.methods.paths": 5,
     "vis.methods.full_gradients": 5,
     "vis.methods.regions": 5,

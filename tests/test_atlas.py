@@ -322,6 +322,17 @@ def test_a_map_without_images_is_not_shown(fitted, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_single_unit_is_class_one():
+    pool, dense = layers.GlobalAveragePooling2D(), layers.Dense(1)
+    model = keras.Sequential([keras.Input((24, 24, 3)), layers.ReLU(name="relu"), pool, dense])
+    dense.set_weights([np.array([[1.0], [1.0], [1.0]]), np.zeros(1)])
+    atlas = ActivationAtlas(model, "relu", grid=1, seed=0).fit(squares(9) + 1, per_image=4)
+    assert atlas.labels(["cat", "dog"]) == [["dog"]] and atlas.contributions.shape == (1, 2)
+    for names in (["dog"], ["cat", "dog", "fish"], {"cat": 0, "dog": 1}):
+        with pytest.raises((ValueError, TypeError), match="`labels` must be a list"):
+            atlas.labels(names)
+
+
 def test_a_missing_package_is_named(model, monkeypatch):
     monkeypatch.setitem(sys.modules, "umap", None)
     with pytest.raises(ImportError, match='take `layout="pca"`'):

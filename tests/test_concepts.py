@@ -205,13 +205,31 @@ def test_the_nearest_examples_have_the_same_colours(model):
     assert (np.diff(distances, axis=1) >= 0).all() and distances.max() < 0.01
 
 
+def test_the_coefficients_of_an_image_are_its_own(craft):
+    images = squares(3, seed=5)
+    whole = craft.coefficients(np.concatenate([images, 100 * images[:1]]))
+    np.testing.assert_allclose(whole[1], craft.coefficients(images[1:2])[0], rtol=1e-5, atol=1e-6)
+
+
 # --- what is refused
+
+
+class Endless(keras.utils.PyDataset):
+    num_batches = None
+
+    def __getitem__(self, index):
+        return squares(2)
 
 
 @pytest.mark.parametrize(
     "make, words",
     [
         (lambda m: CRAFT(m, "conv", 30, patch=24).fit(squares(3)), "at least as many pieces as concepts"),
+        (lambda m: CRAFT(m, "conv", 9, patch=6).fit(squares(3)), "at most the number of channels.*which has 4"),
+        (lambda m: CRAFT(m, "conv", 3, patch=6).fit(squares(3) * 0), "which puts out 0 for all"),
+        (lambda m: CRAFT(m, "conv", 3, patch=6).fit(iter([])), "at least one image. Received: none"),
+        (lambda m: CRAFT(m, "conv", 3, patch=6).fit(Endless(workers=1)), "must end here"),
+        (lambda m: NearestExamples(m, "conv").fit(squares(3) * 0), "which puts out 0 for all"),
         (lambda m: CRAFT(m, "scores", 3).fit(squares(3)), "must have spatial output"),
         (lambda m: CRAFT(m, "conv", 3, patch=30).fit(squares(3)), "must not be larger than the images"),
         (lambda m: CRAFT(m, "conv", 3, patch="a").fit(squares(3)), "number of pixels"),

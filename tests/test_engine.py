@@ -18,6 +18,7 @@ from vis.engine.memory import Memory
 from vis.engine.network import replaced, scaled
 from vis.engine.requests import INPUT_GRADIENTS, SCORES, Change, Request, gradients_at, outputs_at, site
 from vis.engine.tasks import Task
+from vis.losses import Neuron
 from vis.methods.explainer import Explainer
 
 
@@ -393,3 +394,37 @@ def test_what_a_method_returns_is_checked(model, images, maps):
         Returns(model, maps)(images, 0)
     right = np.zeros((5, 3), "float32")
     assert Returns(model, right)(images, 0) is right
+
+
+class Unregistered(keras.layers.Layer):
+    def call(self, x):
+        return 2 * x
+
+
+def unregistered(x):
+    return 2 * x
+
+
+@pytest.mark.parametrize("how", ["pickle", "copy"])
+@pytest.mark.parametrize("name", ["Unregistered", "unregistered"])
+@pytest.mark.parametrize("make", [vis.Saliency, vis.GradCAM, vis.FeatureVisualization])
+def test_what_is_not_registered_is_named(make, name, how):
+    own = Unregistered() if name == "Unregistered" else keras.layers.Activation(unregistered)
+    inner = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(2, 3), own])
+    model = keras.Sequential(
+        [keras.Input((8, 8, 1)), inner, keras.layers.Flatten(), keras.layers.Dense(2, name="dense")]
+    )
+    explainer = make(model, *([Neuron("dense", 0)] if make is vis.FeatureVisualization else []))
+    with pytest.raises(ValueError, match=f"with '{name}', .*register_keras_serializable") as raised:
+        pickle.loads(pickle.dumps(explainer)) if how == "pickle" else copy.deepcopy(explainer)
+    assert len(str(raised.value)) < 400
+    with keras.saving.custom_object_scope({name: globals()[name]}):
+        pickle.loads(pickle.dumps(explainer)) if how == "pickle" else copy.deepcopy(explainer)
+
+
+def test_explainers_of_one_model_share_it_in_a_pickle(model):
+    for again in (
+        pickle.loads(pickle.dumps([vis.Saliency(model), vis.LRP(model)])),
+        copy.deepcopy([vis.Saliency(model)]),
+    ):
+        assert again[0].model is again[-1].model is not model

@@ -13,6 +13,7 @@ from scipy import ndimage
 import vis
 from vis.methods.explainer import Explainer
 from vis.metrics import studies, verdicts
+from vis.utils.validation import VisualizationWarning
 
 SIZE = 8
 QUICK = {"metrics": ["srg"], "fills": [0.0]}
@@ -281,6 +282,75 @@ def test_the_seed_decides(explainers, images):
     assert np.abs(one[key] - other[key]).max() > 0
 
 
+def test_maps_of_several_inputs_are_told_apart_by_name(rng):
+    first, second = (keras.Input((SIZE, SIZE, 1), name=name) for name in "za")
+    joined = layers.Concatenate()([layers.Flatten()(first), layers.Flatten()(second)])
+    model = keras.Model([first, second], layers.Dense(2)(joined))
+    inputs = {name: rng.normal(size=(4, SIZE, SIZE, 1)).astype("float32") for name in "za"}
+    explainers, options = {"gradient": vis.GradientTimesInput(model)}, {"fills": [0.0], "metrics": ["srg"]}
+    named = vis.evaluate(explainers, inputs, 1, **options, input_name="z")
+    listed = vis.evaluate(explainers, [inputs["z"], inputs["a"]], 1, **options, input_name="z")
+    np.testing.assert_array_equal(named.maps["gradient"], listed.maps["gradient"])
+    np.testing.assert_array_equal(named.inputs, inputs["z"])
+    assert "input_name='z'" in named.call and named.settings["input"] == "z"
+    with pytest.raises(ValueError, match="those of one input, or of 2. Received: 3 arrays"):
+        vis.evaluate({"a": (inputs["z"],) * 3}, inputs, 1, **options, input_name="z", model=model)
+
+
+def test_columns_of_the_same_words_are_numbered(model, images, explainers):
+    fills = [vis.metrics.Background(images), vis.metrics.Background(0 * images)]
+    found = vis.evaluate(explainers, images, 1, ["srg"], fills, baselines=9)
+    keys = [("gradient", "srg", fill) for fill in ("background of 4", "background of 4 (2)")]
+    alone = [vis.evaluate(explainers, images, 1, ["srg"], [fill], baselines=9) for fill in fills]
+    for key, one in zip(keys, alone):
+        np.testing.assert_array_equal(found.scores[key], one.scores[keys[0]])
+
+
+def test_the_call_and_the_settings_tell_what_the_metrics_look_at(model, images, explainers):
+    found = vis.evaluate(explainers, images, 1, ["srg"], [0.0], baselines=9, logits=True, reduce="max")
+    assert "logits=True, reduce='max')" in found.call and "output_layer" not in found.call
+    assert found.settings["score"].startswith("before") and found.settings["output layer"] == "the model's output"
+
+
+def test_explainers_of_something_else_are_told(model, images):
+    other = keras.models.clone_model(model)
+    conv = {"layer": vis.Saliency(model, output_layer=0)}
+    with pytest.warns(VisualizationWarning, match=r"explains layer 'conv2d.*look at 'dense.*same `output_layer=`"):
+        vis.evaluate(conv, images, 1, ["srg"], [0.0], baselines=9)
+    vis.evaluate({"same": vis.Saliency(model, output_layer=-1)}, images, 1, ["srg"], [0.0], baselines=9)
+    with pytest.warns(VisualizationWarning, match="explains another model.*same `model=`"):
+        vis.evaluate({"other": vis.Saliency(other)}, images, 1, ["srg"], [0.0], baselines=9, model=model)
+
+
+def test_scores_that_are_no_numbers_get_no_verdict(rng):
+    network = [layers.Embedding(9, 3, mask_zero=True), layers.GlobalAveragePooling1D(), layers.Dense(2)]
+    model = keras.Sequential([keras.Input((4,), dtype="int32"), *network])
+    ids = rng.integers(1, 9, (6, 4))
+    with pytest.raises(FloatingPointError, match="are NaN or infinite when parts.*a token that its mask"):
+        vis.evaluate({"noise": rng.random((6, 4))}, ids, 1, ["srg"], [0], model=model)
+    for fill in (9, -1, 0.5):
+        with pytest.raises(ValueError, match="a token id, from 0 to 8"):
+            vis.evaluate({"noise": rng.random((6, 4))}, ids, 1, ["srg"], [fill], model=model)
+
+
+def test_infinite_numbers_are_written(model, images, tmp_path):
+    found = vis.evaluate({"gradient": vis.Saliency(model)}, images, 1, ["srg"], [0.0], baselines=9)
+    found.scores["gradient", "srg", "0"][0], found.table[0]["mean"] = np.inf, np.inf
+    found.to_json(tmp_path / "found.json")
+    read = json.loads((tmp_path / "found.json").read_text())
+    assert read["scores"][0]["scores"][0] is None and read["table"][0]["mean"] is None
+    assert verdicts.interval_of(np.array([1.0, np.inf]), None, 0) == (None, None)
+
+
+@pytest.mark.parametrize("count", [2, 4, 10])
+def test_intervals_of_few_samples_hold_the_mean(count):
+    draw = np.random.default_rng(count)
+    held = [
+        low < 0 < high for low, high in (verdicts.interval_of(draw.normal(size=count), None, 0) for _ in range(400))
+    ]
+    assert 0.92 < np.mean(held) < 0.98
+
+
 def faults(model, images, explainers):
     maps = np.zeros((4, SIZE, SIZE))
     yield (lambda: vis.evaluate({}, images)), TypeError, "must be a dict"
@@ -297,7 +367,7 @@ def faults(model, images, explainers):
     yield (lambda: vis.evaluate(explainers, images, baselines=0)), ValueError, "baselines"
     yield (lambda: vis.evaluate(explainers, images, seed=-1)), ValueError, "seed"
     yield (lambda: vis.evaluate(explainers, images, target=[1, 2])), ValueError, "target"
-    yield (lambda: vis.evaluate(explainers, images, labels="ab")), ValueError, "labels"
+    yield (lambda: vis.evaluate(explainers, images, labels="ab")), TypeError, "labels"
     yield (lambda: vis.evaluate(explainers, images[:0])), ValueError, "at least one sample"
     yield (lambda: vis.evaluate({"a": maps[:2]}, images, model=model)), ValueError, "must have the shape"
     yield (lambda: vis.evaluate({"a": maps}, images, model=model, metrics=["max-sensitivity"])), TypeError, "needs one"

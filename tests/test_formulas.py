@@ -14,6 +14,7 @@ from keras import layers
 from PIL import Image
 
 import vis
+from vis.utils.validation import VisualizationWarning
 
 TARGETS = [1, 0, 2]
 
@@ -460,6 +461,16 @@ def test_ablation_cam(layer, model, twin, images):
         slow.append(weighted(weights, a))
     assert all(np.ptp(one) > 0 for one in slow)
     close(got, slow)
+
+
+def test_ablation_cam_says_where_it_shows_what_lowers_the_score(images):
+    model = keras.Sequential([keras.Input((9, 7, 3)), layers.GlobalAveragePooling2D(), layers.Dense(1)])
+    model = keras.Sequential([keras.Input((9, 7, 3)), layers.ReLU(), *model.layers])
+    model.layers[-1].set_weights([np.array([[1.0], [-3.0], [0.0]]), np.zeros(1)])
+    x = np.abs(images) * [1, 1, 0]
+    with pytest.warns(VisualizationWarning, match="of [123] of 3 samples is below 0, down to -.*logits=False"):
+        lowered = vis.AblationCAM(model)(x, 1)
+    np.testing.assert_allclose(lowered, vis.AblationCAM(model)(x, 0))  # whose score is above 0
 
 
 def test_guided_grad_cam(model, twin, images):

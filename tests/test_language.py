@@ -336,7 +336,7 @@ def test_deep_lift_and_expected_gradients_take_token_ids():
         (lambda m: vis.Occlusion(m, baseline=0.5), "token id from 0 to 10.*Received: values from 0.5 to 0.5"),
         (lambda m: vis.IntegratedGradients(m, baseline="[MASK]", **TOKENS), "token id.*from 0 to 10.*'\\[MASK\\]'"),
         (lambda m: vis.DeepLIFT(m, baseline=[["a"] * 6], **TOKENS), "must be a token id"),
-        (lambda m: vis.ExpectedGradients(m, [["a", "b"]], **TOKENS), "text, 'a'. Give the numbers .* token ids"),
+        (lambda m: vis.ExpectedGradients(m, [["a", "b"]], **TOKENS), r"token ids \(M, positions\)"),
         (lambda m: vis.RISE(m), "Use vis.Occlusion"),
     ],
 )

@@ -149,7 +149,7 @@ BACKGROUNDS = [
     (np.zeros((4, 7, 9, 3)), r"Received: shape \(4, 7, 9, 3\)"),
     (np.zeros((0, 9, 7, 3)), "M at least 1"),
     (ONE[None] * np.nan, "`background` must be finite numbers"),
-    ("black", "`background` must be numbers"),
+    ("black", "`background` must be a batch of usual inputs"),
 ]
 
 
@@ -439,3 +439,18 @@ def test_blur_integrated_gradients_are_the_authors(authors, rng):
     # Their Gaussian is sampled at whole pixels, which for the first part of a pixel is no Gaussian.
     assert np.corrcoef(got.ravel(), expected.ravel())[0, 1] > 0.995
     np.testing.assert_allclose(got.sum(), expected.sum(), rtol=2e-2)
+
+
+@pytest.mark.parametrize("given", ["[MASK]", ["[MASK]"], np.array([["[MASK]"] * 5]), 3])
+@pytest.mark.parametrize("layer", ["tokens", None])
+def test_a_mask_token_is_no_background(given, layer):
+    ids = keras.Input((5,), dtype="int32")
+    vectors = keras.layers.Embedding(9, 4)(ids)
+    model = keras.Model(ids, keras.layers.Dense(2)(keras.layers.GlobalAveragePooling1D()(vectors)))
+    with pytest.raises(
+        ValueError, match=r"a batch of usual inputs.*vis\.IntegratedGradients\(model, baseline=id"
+    ) as raised:
+        vis.ExpectedGradients(model, given, input_layer=layer)
+    assert len(str(raised.value)) < 400
+    texts = np.array([[1, 2, 3, 4, 5]])
+    assert vis.IntegratedGradients(model, baseline=8, input_layer="tokens")(texts, 1).shape == (1, 5, 4)  # as it says

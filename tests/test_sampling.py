@@ -12,6 +12,7 @@ from vis.engine.sensitivity import Dependence, TotalIndices
 from vis.utils.validation import VisualizationWarning
 
 WIDE = 14
+BACKGROUND = np.random.default_rng(4).uniform(0, 0.1, (5, 9, 7, 3)).astype("float32")
 
 
 @pytest.fixture(scope="module")
@@ -189,6 +190,7 @@ METHODS = {
     "hsic": (lambda m: vis.HSIC(m, 4, 1500, seed=0), 0.0035),
     "rise": (lambda m: vis.RISE(m, 3000, 3, seed=0), 0.005),
     "rise of features": (lambda m: vis.RISE(m, 3000, seed=0, features=4), 0.005),
+    "expected gradients": (lambda m: vis.ExpectedGradients(m, BACKGROUND, 3000, seed=0), 0.004),
 }
 
 

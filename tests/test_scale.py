@@ -529,6 +529,54 @@ def test_a_data_set_of_ray(workers, tmp_path):
         scale.explain(vis.Saliency(small_cnn()), dataset.drop_columns(["index"]), tmp_path / "maps")
 
 
+@pytest.mark.slow
+def test_maps_are_replaced_once_new_ones_are_whole(workers, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the workers stay where they are
+    explainer, data = vis.Saliency(small_cnn()), images(6)
+    scale.explain(explainer, data, "maps", 1, batch_size=3)
+    before, _ = scale.read("maps", 6)
+    scale.explain(explainer, data, "maps", 0, batch_size=3)
+    after, _ = scale.read("maps", 6)
+    assert (after != before).any() and os.listdir() == ["maps"]
+    broken = np.concatenate([data[:5], np.full_like(data[:1], np.nan)])
+    # The last run of this file: what Ray logs of the failure, with all that it refers to, is kept by pytest.
+    with pytest.raises(RuntimeError, match="ValueError: `inputs` must be finite numbers.*Where a worker died"):
+        scale.explain(explainer, broken, "maps", 1, batch_size=3)
+    np.testing.assert_array_equal(scale.read("maps", 6)[0], after)
+    with pytest.raises(RuntimeError, match="Ray runs already"):
+        scale.start()
+
+
+@pytest.mark.parametrize("name", ["maps", "maps.unfinished"])
+def test_what_is_no_map_is_not_replaced(name, tmp_path):
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'keras-vis[scale]'")
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "photo.jpg").touch()
+    with pytest.raises(ValueError, match=f"hold maps only.*{name}', where 'photo.jpg' is") as caught:
+        scale._begun(tmp_path / "maps")
+    assert len(str(caught.value)) < 400 and (tmp_path / name / "photo.jpg").exists()
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="must be a folder"):
+        scale._begun(tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    "image, target, error, words",
+    [
+        (None, 9, ValueError, "out of range. Received: 9"),
+        (None, [1, 0], TypeError, r"of a data set must be None.*\[1, 0\]"),
+        (np.zeros((2, 2, 3), "float32"), 1, ValueError, "must have the shape"),
+    ],
+)
+def test_what_is_known_to_be_wrong_is_told_before_workers_start(image, target, error, words):
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'keras-vis[scale]'")
+    first = images(1) if image is None else image[None]
+    with pytest.raises(error, match=words):
+        scale._check_first(vis.Saliency(small_cnn()), first, target)
+    with pytest.raises(TypeError, match="`explainer` must be one, such as .*Received: Functional"):
+        scale._check_first(small_cnn(), first, 1)
+
+
 @pytest.fixture(scope="module")
 def planning():
     return load_example("plan")
@@ -567,7 +615,7 @@ def test_a_simulation_without_deaths_is_counted_in_rounds(planning):
     [
         ("no/such", ValueError, "must be one that `explain` wrote to. Received: 'no/such'"),
         (3, TypeError, "must be a path"),
-        ("a\0b", ValueError, "must be one that"),
+        ("a\0b", ValueError, "must be a folder"),
     ],
 )
 def test_folders_that_are_none(folder, error, words):
@@ -576,8 +624,9 @@ def test_folders_that_are_none(folder, error, words):
         scale.read(folder)
 
 
-def test_an_address_that_is_none():
-    pytest.importorskip("ray", reason="Ray is not installed: pip install 'keras-vis[scale]'")
+def test_an_address_that_is_none(monkeypatch):
+    ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'keras-vis[scale]'")
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
     with pytest.raises(ValueError, match="`address` must be 'local', 'auto'.*Received: 'nowhere'"):
         scale.start(address="nowhere")
 

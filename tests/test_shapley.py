@@ -437,6 +437,18 @@ def test_segments_by_scikit_image(method):
         assert len(np.unique(found.labels[0][expected == label])) == 1
 
 
+@pytest.mark.parametrize(("method", "number"), [("slic", 0), ("felzenszwalb", 1)])
+@pytest.mark.parametrize("make", [vis.ShapleyValues, vis.KernelSHAP, vis.LIME, vis.Occlusion, vis.RISE])
+def test_images_of_a_single_segment(make, method, number, rng):
+    pytest.importorskip("skimage.segmentation")
+    images = np.stack([rng.random((32, 32, 3)), np.ones((32, 32, 3))])  # noise, and one colour
+    model = keras.Sequential([keras.Input((32, 32, 3)), layers.Flatten(), layers.Dense(2)])
+    with pytest.raises(ValueError, match=f"one segment, the whole image, for images {number}, as of noise") as raised:
+        make(model, features=method)(images, 1)
+    assert len(str(raised.value)) < 400
+    make(model, features=4)(images[:1], 1)
+
+
 def test_cells_of_volumes_and_windows_of_signals(rng):
     volume = keras.Sequential([keras.Input((8, 8, 8, 1)), layers.GlobalAveragePooling3D()])
     maps = vis.KernelSHAP(volume, seed=0)(rng.random((1, 8, 8, 8, 1)))
@@ -700,3 +712,106 @@ def test_a_constant_model_owes_nothing():
 def test_strings_in_a_table_are_told(linear):
     with pytest.raises((ValueError, TypeError), match="numbers"):
         vis.ShapleyValues(linear)(np.array([["a"] * 6]), 1)
+
+
+def codes(kind):
+    """Returns a model of a column of codes, of which another makes rows of a table, and of two columns of numbers."""
+    pytest.importorskip("tensorflow")  # Keras's own layers for codes need it on each backend
+    code, numbers = keras.Input((1,), name="code", dtype="int32"), keras.Input((2,), name="numbers")
+    rows = {
+        "hashing": lambda: layers.Hashing(7, mask_value=0),
+        "one-hot": lambda: layers.Hashing(7, output_mode="one_hot"),
+        "lookup": lambda: layers.IntegerLookup(vocabulary=[3, 5, 9]),
+        "crossing": lambda: lambda one: layers.HashedCrossing(7)((one, keras.ops.cast(one * 2, "int32"))),
+    }[kind]()(code)
+    found = layers.Dense(4, name="vectors") if kind == "one-hot" else layers.Embedding(8, 4, name="vectors")
+    joined = layers.Concatenate()([layers.Flatten()(found(rows)), numbers])
+    model = keras.Model([code, numbers], layers.Dense(2)(layers.Dense(5, activation="tanh")(joined)))
+    for number, weight in enumerate(model.trainable_weights):
+        weight.assign(np.random.default_rng(number).normal(size=weight.shape))
+    return model
+
+
+@pytest.mark.filterwarnings("ignore:Explicitly requested dtype int64")  # of Keras, on JAX
+@pytest.mark.parametrize("kind", ["hashing", "one-hot", "lookup", "crossing"])
+def test_layers_that_number_codes(kind, rng):
+    model = codes(kind)
+    inputs = [np.array([[3], [5], [7]]), rng.normal(size=(3, 2)).astype("float32")]
+    columns = np.concatenate(inputs, axis=1)
+
+    def score(row):
+        given = [row[None, :1].astype("int32"), row[None, 1:].astype("float32")]
+        return float(keras.ops.convert_to_numpy(model([keras.ops.convert_to_tensor(one) for one in given]))[0, 1])
+
+    expected = np.zeros((3, 3))
+    for row, values in zip(columns, expected):
+        for order in itertools.permutations(range(3)):
+            shown = np.zeros(3)
+            for column in order:
+                before = score(shown)
+                shown[column] = row[column]
+                values[column] += (score(shown) - before) / 6
+    for explainer in (vis.ShapleyValues(model), vis.KernelSHAP(model, seed=0)):
+        for _ in range(2):  # compiled, too
+            found = np.concatenate(explainer(inputs, 1), axis=1)
+            np.testing.assert_allclose(found, expected, atol=2e-5)
+    alone = np.stack([[score(row) - score(row * (np.arange(3) != i)) for i in range(3)] for row in columns])
+    found = np.concatenate(vis.Occlusion(model, features=[None, None])(inputs, 1), axis=1)
+    np.testing.assert_allclose(found, alone, atol=2e-5)
+    assert np.abs(np.concatenate(vis.LIME(model, seed=0)(inputs, 1), axis=1)).max() > 0.01
+    assert np.abs(vis.Saliency(model, input_layer="vectors")(inputs, 1)).max() > 0.01
+
+
+def with_texts():
+    """Returns a model of an input of strings and of two columns."""
+    pytest.importorskip("tensorflow")
+    name, numbers = keras.Input((1,), name="name", dtype="string"), keras.Input((2,), name="numbers")
+    code = layers.StringLookup(vocabulary=["a", "é"])(name)
+    joined = layers.Concatenate()([layers.Flatten()(layers.Embedding(3, 4, name="vectors")(code)), numbers])
+    return keras.Model([name, numbers], layers.Dense(2)(layers.Dense(5, activation="tanh")(joined)))
+
+
+TEXTS = np.array([["é"], ["a"], ["b"]])
+on_tensorflow = pytest.mark.skipif(keras.config.backend() != "tensorflow", reason="only TensorFlow has strings")
+
+
+@on_tensorflow
+@pytest.mark.parametrize("texts", [TEXTS, TEXTS.tolist(), TEXTS.astype(object), np.char.encode(TEXTS, "utf-8")])
+def test_strings_are_handed_on(texts, rng):
+    model, numbers = with_texts(), rng.normal(size=(3, 2)).astype("float32")
+    code, other = keras.Input((1,), dtype="int32"), keras.Input((2,))
+    vectors = layers.Flatten()(model.get_layer("vectors")(code))
+    of_codes = keras.Model([code, other], model.layers[-1](model.layers[-2](layers.Concatenate()([vectors, other]))))
+    codes = np.array([[2], [1], [0]])
+    for make in (vis.ShapleyValues, vis.KernelSHAP, vis.LIME, vis.Occlusion):
+        seed = {} if make is vis.Occlusion else {"seed": 0}
+        expected = make(of_codes, features={1: None}, **seed)([codes, numbers], 1)
+        found = make(model, features={"numbers": None}, **seed)
+        for inputs in ([texts, numbers], {"name": texts, "numbers": numbers}):
+            np.testing.assert_allclose(found(inputs, 1), expected, atol=1e-6)
+    found, expected = vis.Saliency(model)([texts, numbers], 1), vis.Saliency(of_codes)([codes, numbers], 1)
+    np.testing.assert_allclose(found[1], expected[1], atol=1e-6)
+    assert found[0].shape == (3, 1) and not found[0].any()
+    assert np.abs(vis.Saliency(model, input_layer="vectors")([texts, numbers], 1)).max() > 0
+
+
+@on_tensorflow
+def test_strings_are_no_features(rng):
+    model, inputs = with_texts(), [TEXTS, rng.normal(size=(3, 2))]
+    for explainer in (vis.ShapleyValues(model), vis.LIME(model, {"name": None})):
+        with pytest.raises(ValueError, match=r"must be numbers\. Received: `inputs\[0\]`, which holds strings\. Name"):
+            explainer(inputs, 1)
+    for explainer in (vis.GradientTimesInput(model), vis.IntegratedGradients(model), vis.SmoothGrad(model)):
+        with pytest.raises(ValueError, match=r"Received: strings, `inputs\[0\]`\. Give `input_layer="):
+            explainer(inputs, 1)
+    with pytest.raises(ValueError, match=r"`inputs\[0\]` holds whole numbers or strings"):
+        vis.RISE(model, input_name="name")(inputs, 1)
+    for texts in (np.array([["a"], [None], ["b"]]), np.ones((3, 1)), None):
+        with pytest.raises(ValueError, match="must be strings, as the model takes them"):
+            vis.Saliency(model)([texts, inputs[1]], 1)
+
+
+@pytest.mark.skipif(keras.config.backend() == "tensorflow", reason="TensorFlow has strings")
+def test_strings_where_there_are_none(rng):
+    with pytest.raises(ValueError, match=r"which Keras takes on TensorFlow only\. .* `codes = lookup\(strings\)`"):
+        vis.ShapleyValues(with_texts(), {"numbers": None})([TEXTS, rng.normal(size=(3, 2))], 1)

@@ -662,6 +662,48 @@ def around(number):
     return lambda outputs: outputs * number
 
 
+SLOPE = 1.0
+
+
+def steep(outputs):
+    return outputs * SLOPE
+
+
+def steeper(outputs):
+    return steep(outputs) + sum(outputs * one for one in (0, 1))
+
+
+class Scaled(keras.layers.Layer):
+    def __init__(self, slope, **options):
+        super().__init__(**options)
+        self.slope = slope
+
+    def call(self, inputs):
+        return inputs * self.slope
+
+
+def scaled(slope):
+    return vis.Saliency(keras.Sequential([keras.Input((3,)), Scaled(slope)]))
+
+
+@pytest.mark.parametrize("function", [steep, steeper])
+def test_values_around_a_function_and_those_that_it_calls_make_a_difference(function, monkeypatch):
+    before = described(function)
+    assert described(function) == before
+    monkeypatch.setitem(globals(), "SLOPE", 2.0)
+    assert described(function) != before
+
+
+def test_code_that_is_called_makes_a_difference(monkeypatch):
+    before = described(steeper), run_of(scaled(1.0), None)
+    assert difference(before[1], run_of(scaled(1.0), None)) is None
+    assert difference(before[1], run_of(scaled(2.0), None)).startswith("layers of the model")
+    monkeypatch.setitem(globals(), "steep", lambda outputs: outputs + SLOPE)
+    monkeypatch.setattr(Scaled, "call", lambda self, inputs: inputs + self.slope)
+    assert described(steeper) != before[0]
+    assert difference(before[1], run_of(scaled(1.0), None)).startswith("layers of the model")
+
+
 PAIRS = [
     (1, 2),
     (1.0, float("nan")),
@@ -674,6 +716,8 @@ PAIRS = [
     (b"a", b"b"),
     (lambda x: x + 1, lambda x: x + 2),
     (lambda x: x + 1, lambda x: x - 1),
+    (lambda x: sum(x * k for k in (0, 1)), lambda x: sum(x * k for k in (0, 5))),
+    (lambda x: x in {"a", "b"}, lambda x: x in {"a", "c"}),
     (around(1), around(2)),
     (Slope(1), Slope(2)),
     (np.abs, np.sum),
@@ -694,6 +738,17 @@ def test_descriptions_of_the_same_are_the_same():
     circle.slope = circle
     json.dumps(described(circle))
     assert described(keras.ops.ones(2)) == described(np.ones(2, "float32"))
+
+
+@pytest.mark.skipif(keras.config.backend() != "tensorflow", reason="needs tf.data")
+def test_a_data_set_without_end_is_refused_where_it_goes_into_a_file(tmp_path):
+    import tensorflow as tf
+
+    data = tf.data.Dataset.from_tensor_slices(images()).batch(2).repeat()
+    assert next(vis.Saliency(small_cnn()).stream(data, 1)).shape == (2, 9, 7, 3)
+    with pytest.raises(ValueError, match="must end here.*take"):
+        vis.Saliency(small_cnn()).stream(data, 1, into=tmp_path / "maps.npy")
+    assert list(tmp_path.iterdir()) == []
 
 
 # Labels as targets.

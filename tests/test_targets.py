@@ -223,7 +223,7 @@ def test_a_target_is_checked():
     model, x = plain()
     with pytest.raises(ValueError, match="one row for each of 5 samples. Received: an array of shape \\(4, 4\\)"):
         vis.Saliency(model)(x, Target(weighted, zoo.draw(4, 4)))
-    with pytest.raises(TypeError, match="`target` of a stream"):
+    with pytest.raises(TypeError, match="`target` of a data set"):
         vis.Saliency(model).stream([x], Target(weighted, zoo.draw(5, 4)))
     rows = zoo.draw(5, 4)
     before = rows.copy()

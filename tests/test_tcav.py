@@ -9,6 +9,7 @@ import pytest
 from conftest import small_cnn, value_of
 from keras import layers
 
+import vis
 from vis.concepts import TCAV
 from vis.concepts.activations import LayerReader
 from vis.concepts.tcav import direction, mean_scores, rank_p, shares
@@ -313,3 +314,18 @@ def test_bad_questions(model, tested, monkeypatch):
     monkeypatch.setattr("vis.concepts.tcav.importlib.util.find_spec", lambda name: None)
     with pytest.raises(ImportError, match="scikit-learn, which is not installed"):
         TCAV(model, "conv", {"a": noise(4)}, noise(9)).fit()
+
+
+def test_layers_of_whole_numbers(rng):
+    numbers = {"ids": rng.integers(0, 9, (63, 5)), "rows": rng.random((63, 5, 3))}
+    for name, given in numbers.items():
+        start = keras.Input(given.shape[1:], dtype="int32" if name == "ids" else "float32")
+        whole = keras.layers.Lambda(lambda x: x if x.ndim == 2 else keras.ops.argmax(x, axis=-1), (5,), name="whole")
+        vectors = keras.layers.Embedding(9, 4, name="vectors")(whole(start))
+        model = keras.Model(start, keras.layers.Dense(2)(keras.layers.GlobalAveragePooling1D()(vectors)))
+        with pytest.raises(ValueError, match="does not depend on layer 'whole', so there is no gradient") as raised:
+            TCAV(model, "whole", {"few": given[:3]}, given[3:]).fit()(given[:5], 1)
+        assert len(str(raised.value)) < 400
+        with pytest.raises(ValueError, match="does not depend on layer 'whole'"):
+            vis.Saliency(model, input_layer="whole").targets(given[:5], [0, 1])
+        assert TCAV(model, "vectors", {"few": given[:3]}, given[3:]).fit()(given[:5], 1)[0]["sets"] == 20

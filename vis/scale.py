@@ -6,15 +6,19 @@ batches. Needs Ray Data: `pip install "keras-vis[scale]"`. For one process, `exp
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import inspect
 import os
+import pathlib
+import shutil
 import warnings
 from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 
+from vis.methods.explainer import Explainer, check_target_of_many
 from vis.utils.validation import check_count, cut, shown, words_error
 
 if TYPE_CHECKING:
@@ -22,7 +26,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
-    from vis.methods.explainer import Explainer
     from vis.utils.types import Index, Tensor
 
 _PATIENCE = 300  # seconds for the workers to start; without it the first one does all of what is little
@@ -40,8 +43,11 @@ def start(workers: int = 2, address: str = "local") -> None:
     Raises:
         ImportError: Ray Data is not installed.
         ValueError: There is no such address.
+        RuntimeError: Ray runs already.
     """
     ray = _ray()
+    if ray.is_initialized():
+        raise RuntimeError("Ray runs already in this process. Go on with it, or stop it first: `ray.shutdown()`.")
     workers = check_count("workers", workers, 1)
     options = {"num_cpus": workers + 1, "include_dashboard": False} if address == "local" else {}  # one to write files
     environment = {"env_vars": {"KERAS_BACKEND": keras.config.backend()}}  # maps of another backend differ a little
@@ -74,7 +80,9 @@ def explain(
         explainer: Any explainer that returns one array.
         images: Array `(N, ...)`. For what does not fit into memory, a data set of Ray (`ray.data.read_images` and its
             kin) whose rows have an `"index"`, which no other row has, and an `"image"`.
-        folder: Where the files go; on a cluster, a place that all machines see. What is there is replaced.
+        folder: Where the files go; on a cluster, a place that all machines see. Earlier maps there are replaced, once
+            the new ones are whole; a folder that holds anything else is refused. Of an address such as `s3://...`
+            Ray replaces what is there.
         target: `None`, an int, a name or a function, see `vis.methods.explainer.Explainer.__call__`.
         workers: How many worker processes. Default 2.
         batch_size: How many images go to a worker at once, and how many evaluations run at once. Default 64.
@@ -84,13 +92,17 @@ def explain(
 
     Raises:
         ImportError: Ray Data is not installed.
-        ValueError: There is no image, or Ray's rows have no index or image.
+        ValueError: There is no image, Ray's rows have no index or image, or the explainer refuses the first one or the
+            target. Or the folder holds something else than maps.
+        TypeError: `explainer` is no explainer, the folder is no path, or the target is of another kind.
         RuntimeError: A batch could not be explained, or its workers died too often.
     """
     ray = _ray()
     workers, batch_size = check_count("workers", workers, 1), check_count("batch_size", batch_size, 1)
     retries = check_count("retries", retries)
-    given = _dataset(ray, images, batch_size)
+    path, given = _local(folder), _dataset(ray, images, batch_size)
+    begun = str(folder) if path is None else str(_begun(path))
+    _check_first(explainer, np.stack([given.take(1)[0]["image"]]), target)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")  # and there is no other way yet
         explained = given.map_batches(
@@ -100,10 +112,19 @@ def explain(
             batch_size=batch_size,
             **{**_retrying(given.map_batches, retries), **options},
         )
-    try:
-        explained.write_parquet(str(folder), mode="overwrite")
-    except Exception as error:  # of Ray, which wraps what the workers raise
-        raise RuntimeError(_words_failed(error, retries)) from error
+    explained.context.raise_original_map_exception = True
+    failed = _failure(lambda: explained.write_parquet(begun, mode="overwrite"))
+    if failed is not None:
+        del explained
+        gc.collect()  # Ray ends the workers of a run when nothing refers to them
+        raise RuntimeError(
+            cut(f"The data set could not be explained: {type(failed).__name__}: {words_error(failed)}", 220)
+            + f". Where a worker died, it was tried {retries} times more (`retries`): give it more memory, or a "
+            "smaller `batch_size`."
+        ) from failed
+    if path is not None:
+        shutil.rmtree(path, ignore_errors=True)
+        os.rename(begun, path)
 
 
 def read(folder: str | os.PathLike[str], count: int | None = None) -> tuple[np.ndarray, set[int]]:
@@ -125,9 +146,8 @@ def read(folder: str | os.PathLike[str], count: int | None = None) -> tuple[np.n
     _ray()
     import pandas
 
-    if not isinstance(folder, str | os.PathLike):
-        raise TypeError(f"`folder` must be a path, that which `explain` wrote to. Received: {shown(folder)}.")
-    if "://" not in str(folder) and not _is_folder(folder):
+    path = _local(folder)
+    if path is not None and not _names(path):
         raise ValueError(
             f"`folder` must be one that `explain` wrote to. Received: {shown(str(folder))}, which is none."
         )
@@ -142,11 +162,44 @@ def read(folder: str | os.PathLike[str], count: int | None = None) -> tuple[np.n
     return np.stack(table["map"].to_list()), set(table["process"].tolist())
 
 
-def _is_folder(path):
+def _local(folder):
+    """Returns a folder of this machine as a path, and `None` for an address such as `s3://...`."""
+    if not isinstance(folder, str | os.PathLike):
+        raise TypeError(f"`folder` must be a path, of the folder of the maps. Received: {shown(folder)}.")
+    # Workers have current folders of their own.
+    return None if "://" in os.fspath(folder) else pathlib.Path(folder).absolute()
+
+
+def _begun(path):
+    """Returns the folder beside that of earlier maps where new ones are written, so that those stay until then."""
+    begun = path.with_name(f"{path.name}.unfinished")
+    for place in (path, begun):
+        others = [name for name in _names(place) if not name.endswith(".parquet")]
+        if others:
+            raise ValueError(
+                f"`folder` must be new, or hold maps only (`.parquet`). Received: the folder {shown(place.name)}, "
+                f"where {cut(shown(others[0]), 60)} is, which would be lost. Give another folder."
+            )
+    return begun
+
+
+def _names(path):
+    """Returns the names of what is in a folder, none if there is no such folder."""
     try:
-        return os.path.isdir(path)
-    except (OSError, ValueError):  # too long a name, or a null byte
-        return False
+        return os.listdir(path)
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError) as error:  # a file, too long a name, or a null byte
+        why = getattr(error, "strerror", None) or error
+        raise ValueError(f"`folder` must be a folder. Received: {cut(shown(str(path)), 120)}: {why}.") from error
+
+
+def _check_first(explainer, images, target):
+    """Raises what the explainer has against the first image or the target, before workers start."""
+    if not isinstance(explainer, Explainer):
+        raise TypeError(f"`explainer` must be one, such as `vis.GradCAM(model)`. Received: {type(explainer).__name__}.")
+    check_target_of_many(target)
+    explainer.evaluator.task(images, target, 1)
 
 
 class _Worker:
@@ -190,13 +243,15 @@ def _retrying(function, retries):
     return {"max_restarts": retries, "max_task_retries": retries} if takes_any else {}
 
 
-def _words_failed(error, retries):
-    cause = getattr(error, "cause", None) or error.__cause__ or error
-    return cut(
-        f"The data set could not be explained: {type(cause).__name__}: {words_error(cause)}. Where a worker died, it "
-        f"was tried {retries} times more (`retries`): give it more memory, or a smaller `batch_size`.",
-        399,
-    )
+def _failure(work):
+    """Returns what a worker raised, or `None`; without the calls that led to it: these would keep all workers alive."""
+    try:
+        work()
+    except Exception as error:  # of Ray, which wraps what the workers raise
+        cause = getattr(error, "cause", None) or error.__cause__ or error
+        cause.__cause__ = cause.__context__ = None
+        return cause.with_traceback(None)
+    return None
 
 
 def _ray() -> Any:

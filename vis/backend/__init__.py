@@ -168,6 +168,19 @@ def concrete(tensor):
     return _framework.concrete(tensor)
 
 
+def outside(layer, call, inputs):
+    """Calls a layer of whole numbers that runs on TensorFlow, whatever Keras runs on; no gradient passes it.
+
+    JAX cannot trace such layers, and calls back to them when what was compiled runs.
+
+    Args:
+        layer: The layer.
+        call: Its call.
+        inputs: What that takes.
+    """
+    return _framework.outside(layer, call, inputs)
+
+
 def trace():
     """Returns what is being traced, to be compared: inside a branch or a loop of a function it is another than outside.
 

@@ -5,6 +5,7 @@ import collections
 import jax
 import jax.numpy as jnp
 import keras
+import numpy as np
 from jax.extend.core import get_opaque_trace_state
 from keras import ops, tree
 
@@ -203,6 +204,25 @@ def _is_in(variable, reached):
 def concrete(tensor):
     """Returns a tensor's value, see `vis.backend.concrete`."""
     return None if isinstance(tensor, jax.core.Tracer) else ops.convert_to_numpy(tensor)
+
+
+def outside(layer, call, inputs):
+    """Calls a layer of TensorFlow's, see `vis.backend.outside`."""
+    if not any(isinstance(tensor, jax.core.Tracer) for tensor in tree.flatten(inputs)):
+        return call(inputs)
+    import tensorflow as tf  # which the layer needs
+
+    # Within TensorFlow's trace Keras leaves what the layer puts out to TensorFlow: a callback must not call JAX.
+    specs = tree.map_structure(lambda x: tf.TensorSpec(x.shape, x.dtype.name), inputs)
+    compiled = tf.function(call).get_concrete_function(specs)
+    out = layer.compute_output_spec(tree.map_structure(lambda x: keras.KerasTensor(x.shape, x.dtype.name), inputs))
+    shape = jax.ShapeDtypeStruct(out.shape, jax.dtypes.canonicalize_dtype(out.dtype))
+
+    def run(values):
+        found = compiled(tree.map_structure(lambda value: tf.constant(np.asarray(value)), values))
+        return found.numpy().astype(shape.dtype)
+
+    return jax.pure_callback(run, shape, jax.lax.stop_gradient(inputs))
 
 
 def trace():

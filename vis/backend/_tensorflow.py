@@ -260,6 +260,11 @@ def concrete(tensor):
     return tensor.numpy() if tf.executing_eagerly() else None
 
 
+def outside(layer, call, inputs):
+    """Calls a layer, see `vis.backend.outside`."""
+    return call(inputs)
+
+
 def trace():
     """Returns what is being traced, see `vis.backend.trace`."""
     return None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()

@@ -22,7 +22,8 @@ def value_and_grad_at(function, marks, inputs=(), count=None):
     def mark(key, tensor):
         torch.set_grad_enabled(True)  # nothing is kept for what lies before
         is_reached = tensor.requires_grad and (marked or flat)
-        marked.setdefault(key, []).append(tensor.view_as(tensor) if is_reached else _leaf(tensor))
+        plain = tensor if not tensor.is_floating_point() else _leaf(tensor)
+        marked.setdefault(key, []).append(tensor.view_as(tensor) if is_reached else plain)
         return marked[key][-1]
 
     with torch.set_grad_enabled(bool(flat)):
@@ -53,7 +54,9 @@ def torch_gradients(score, sources, keeps=False):
     if not score.requires_grad:
         return [None] * len(sources)
     try:
-        return list(torch.autograd.grad(score.sum(), sources, allow_unused=True, retain_graph=keeps))
+        known = [tensor for tensor in sources if tensor.requires_grad]  # whole numbers do not
+        found = iter(torch.autograd.grad(score.sum(), known, allow_unused=True, retain_graph=keeps) if known else ())
+        return [next(found) if tensor.requires_grad else None for tensor in sources]
     except RuntimeError as error:
         if "modified by an inplace operation" not in str(error):
             raise
@@ -154,6 +157,11 @@ def device_count(variables):
 def concrete(tensor):
     """Returns a tensor's value, see `vis.backend.concrete`."""
     return tensor.detach().cpu().numpy()
+
+
+def outside(layer, call, inputs):
+    """Calls a layer, see `vis.backend.outside`."""
+    return call(inputs)
 
 
 def trace():

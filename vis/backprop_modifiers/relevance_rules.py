@@ -302,7 +302,7 @@ class Epsilon:
         return backend.with_gradient(damped, z, z, z)
 
     def surrogate_behind(
-        self, linear: Callable, rule: BackwardRule, call: Callable, operation: Operation | None, x: Tensor, *args: Any
+        self, linear: LinearMap, rule: BackwardRule, call: Callable, operation: Operation | None, x: Tensor, *args: Any
     ) -> Tensor:
         """Returns what a rule makes of an activation of the layer's output: this rule's gradient and its, in one step.
 

@@ -13,7 +13,7 @@ from vis.engine.goals import EveryUnit
 from vis.engine.inputs import read_inputs
 from vis.engine.onward import Onward
 from vis.engine.requests import gradients_at, outputs_at
-from vis.engine.streams import batches, split
+from vis.engine.streams import batches, check_ends, split
 from vis.engine.tasks import Task
 from vis.methods.explainer import check_finite
 from vis.utils.formats import data_format
@@ -130,6 +130,7 @@ def each_batch(model: keras.Layer, data: Any) -> Iterator[Inputs]:
     if not is_dataset(data) and not _is_iterator(data):
         yield data
         return
+    check_ends(data)
     number = input_count(model)
     yield from batches(data, lambda _, item: split(item, number)[0])
 

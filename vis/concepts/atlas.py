@@ -186,7 +186,10 @@ class ActivationAtlas:
 
         worth = onward.scores()[:, None] - onward.scores_of(places.shape[1], without)
         found = np.take_along_axis(flat, places[..., None], axis=1)
-        return found.reshape(-1, found.shape[-1]), worth.reshape(-1, worth.shape[-1])
+        worth = worth.reshape(-1, worth.shape[-1])
+        if worth.shape[1] == 1:  # a single output unit is class 1, its negative class 0
+            worth = np.concatenate([-worth, worth], axis=1)
+        return found.reshape(-1, found.shape[-1]), worth
 
     def labels(self, names: Sequence[str] | None = None, count: int = 2) -> list[list[str]]:
         """Returns the names of the classes that each cell contributes most to, the first one first.

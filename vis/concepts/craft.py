@@ -48,7 +48,7 @@ class CRAFT:
         model: Any built or callable Keras model with one image as its input. Not changed.
         layer: Its name, path, index, the layer itself, or a pair of one of these and the number of the call. Its
             outputs must have spatial axes and be at least 0, as after a ReLU.
-        num_concepts: How many concepts, at least 1. Default 10.
+        num_concepts: How many concepts, at least 1, at most as many as the layer has channels. Default 10.
         patch: Size of the pieces in pixels, a number or a pair. Default `None`: two sevenths of the image's sides.
         seed: Seed of what is drawn. Default `None`: another for each fit.
         num_crops: How many pieces are kept at most, drawn with equal odds. Default 2000.
@@ -100,7 +100,8 @@ class CRAFT:
             Itself.
 
         Raises:
-            ValueError: There are fewer pieces than concepts, or the layer puts out negative numbers.
+            ValueError: There are fewer pieces or channels than concepts, or the layer puts out negative numbers, or 0
+                only.
             ImportError: scikit-learn is missing.
         """
         solver = _import_decomposition()
@@ -117,6 +118,7 @@ class CRAFT:
                 for i in range(0, len(crops), batch_size)
             ]
         )
+        self._check_means(means)
         found = solver.NMF(self.num_concepts, init="nndsvda", random_state=seed % 2**32, max_iter=_STEPS)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # it could be better: see `explained`
@@ -131,7 +133,22 @@ class CRAFT:
             shape = shape or array.shape[1:3]
             for piece in pieces(array, piece_size(self._patch, shape)):
                 kept.add(piece)
+        if not kept.kept:
+            raise ValueError("`images` must hold at least one image. Received: none.")
         return np.stack(kept.kept), shape
+
+    def _check_means(self, means):
+        name, channels = self._reader.layer.name, means.shape[1]
+        if self.num_concepts > channels:
+            raise ValueError(
+                f"`num_concepts` must be at most the number of channels of the layer. Received: {self.num_concepts} "
+                f"concepts for {name!r}, which has {channels} channels. Give fewer concepts, or a layer with more."
+            )
+        if not means.any():
+            raise ValueError(
+                f"`layer` must put out something for the images. Received: {name!r}, which puts out 0 for all. Choose "
+                "another layer, or check the range of the images."
+            )
 
     def _pictures(self, images):
         """Returns images with their channels last."""
@@ -220,7 +237,7 @@ class CRAFT:
 
         Returns:
             float32 `(N, concepts)`, at least 0; the mean over images of a class, `.mean(axis=0)`, is the importance for
-            the class.
+            the class. They are estimates: of few designs, one may be above 1.
         """
         check_fitted(self.concepts.size, "CRAFT")
         onward = self._reader.onward(images, target, check_count("batch_size", batch_size, 1))
@@ -340,12 +357,11 @@ def coefficients(values: np.ndarray, concepts: np.ndarray) -> np.ndarray:
         values: `(n, channels)`, at least 0.
         concepts: `(concepts, channels)`, at least 0.
     """
-    solver = _import_decomposition()
-    known = np.ascontiguousarray(concepts, "float64")
-    options = {"n_components": len(known), "init": "custom", "update_H": False, "max_iter": _STEPS, "tol": 1e-6}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        return solver.non_negative_factorization(np.ascontiguousarray(values, "float64"), None, known, **options)[0]
+    from scipy import optimize  # slow to import
+
+    # Exact, and of each row by itself. With orthonormal axes, the problem is as small as there are concepts.
+    axes, known = np.linalg.qr(concepts.T.astype("float64"))
+    return np.stack([optimize.nnls(known, row)[0] for row in values @ axes])
 
 
 def _import_decomposition() -> Any:

@@ -89,7 +89,7 @@ def rise_figure(records: Sequence[Mapping[str, Any]]) -> Figure:
         _draw_rise(rises, place, record)
     places = range(len(records))
     shares.axvline(0.5, color="0.4", lw=0.8, ls=":")
-    shares.set_yticks(places, [str(record["concept"]) for record in records])
+    shares.set_yticks(places, [cut(str(record["concept"]), 30) for record in records])
     shares.set(xlabel="share of inputs", xticks=(0, 0.5, 1), xlim=(-0.02, 1.02), ylim=(len(records) - 0.5, -0.5))
     rises.axvline(0, color="0.4", lw=0.8, ls=":")
     rises.set(xlabel="rise of the score, to first order; grey: random sets")

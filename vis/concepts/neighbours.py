@@ -64,7 +64,13 @@ class NearestExamples:
                 "Nearest examples are found by the package scikit-learn, which is not installed. Install it, "
                 "`pip install scikit-learn`, or the extra `concepts`."
             ) from None
-        self._found = NearestNeighbors(metric="cosine").fit(self._reader.means(examples, batch_size))
+        means = self._reader.means(examples, batch_size)
+        if not means.any():
+            raise ValueError(
+                f"`layer` must put out something for the examples. Received: {self._reader.layer.name!r}, which puts "
+                "out 0 for all, so that all are alike. Choose another layer, or check the range of the examples."
+            )
+        self._found = NearestNeighbors(metric="cosine").fit(means)
         return self
 
     def __call__(self, inputs: Inputs, count: int = 5, batch_size: int = 32) -> tuple[np.ndarray, np.ndarray]:

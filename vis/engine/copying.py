@@ -1,6 +1,9 @@
 """Copies of models, made in memory and independent of what was copied."""
 
+import copy
+import re
 import warnings
+import weakref
 
 import keras
 from keras import ops
@@ -8,7 +11,7 @@ from keras import ops
 from vis.engine.graph import walk
 from vis.engine.taps import shadowed
 from vis.utils.internals import producer
-from vis.utils.validation import VisualizationWarning, shown
+from vis.utils.validation import VisualizationWarning, shown, words_error
 
 
 def require_graph(model, purpose: str) -> None:
@@ -131,3 +134,47 @@ def _copy_compiled_state(model, copied):
             VisualizationWarning,
             stacklevel=4,
         )
+
+
+class Pickled:
+    """A model in a pickle, which says in one sentence what it needs where it is read; use `pickled`.
+
+    Args:
+        model: The model, which is held weakly.
+    """
+
+    def __init__(self, model):
+        self.model = weakref.ref(model)
+
+    def __reduce__(self):
+        return _unpickled, self.model().__reduce__()
+
+    def __deepcopy__(self, memo):
+        return _unpickled(copy.deepcopy, (self.model(), memo))
+
+
+_PICKLED: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+
+
+def pickled(model):
+    """Returns what stands for a model in the state of an object that is pickled: for one model the same each time."""
+    return _PICKLED.setdefault(model, Pickled(model))
+
+
+def unpickled(state):
+    """Returns the model out of what `pickled` returned, after whatever copies."""
+    return state.model() if isinstance(state, Pickled) else state
+
+
+def _unpickled(load, arguments):
+    try:
+        return load(*arguments)
+    except (TypeError, ValueError) as error:
+        found = re.search(r"Could not locate (?:class|function) '(\w+)'", str(error))
+        if found is None:
+            raise ValueError(f"The model could not be copied or unpickled. Keras says: {words_error(error)}") from error
+        raise ValueError(
+            f"Keras must know the classes and functions of a model that is copied or unpickled. Received: a model with "
+            f"{found[1]!r}, which it does not know. Put `@keras.saving.register_keras_serializable()` above its "
+            "definition, and import the module that defines it before unpickling."
+        ) from error

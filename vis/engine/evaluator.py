@@ -13,6 +13,7 @@ import numpy as np
 from keras import ops, tree
 
 from vis import backend
+from vis.engine.copying import pickled, unpickled
 from vis.engine.goals import read_goal
 from vis.engine.graph import has_graph, operations
 from vis.engine.inputs import are_bytes, read_inputs, takes_numbers_as_they_are
@@ -75,10 +76,11 @@ class Evaluator:
 
     def __getstate__(self):
         own = ("_reference", "memory", "_told")
-        return {**{k: v for k, v in vars(self).items() if k not in own}, "_model": self.model}
+        return {**{k: v for k, v in vars(self).items() if k not in own}, "_model": pickled(self.model)}
 
     def __setstate__(self, state):
         vars(self).update(state)
+        self._model = unpickled(self._model)
         self._start()
 
     @property

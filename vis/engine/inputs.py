@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import keras
 import numpy as np
-from keras import layers, tree
+from keras import layers, ops, tree
 
 from vis import backend
 from vis.engine.graph import has_graph, walk
@@ -91,6 +91,10 @@ class Batch:
     def is_float(self, index) -> bool:
         """Tells whether an input has a gradient."""
         return self.arrays[index].dtype.kind == "f"
+
+    def holds_texts(self, index) -> bool:
+        """Tells whether an input is strings, which are handed on as they are."""
+        return self.arrays[index].dtype.kind in "US"
 
     def spatial_shape(self, index) -> tuple:
         """Returns an input's shape without the batch axis, and without the channels if it has any."""
@@ -308,6 +312,8 @@ def _keys(model, own, inputs):
 
 
 def _read(name, value, shape, dtype, form):
+    if dtype == "string":
+        return _read_texts(name, value, shape, form)
     wrong = wrong_kind(name, value, shape, form)
     if wrong is not None:
         raise wrong
@@ -326,6 +332,28 @@ def _read(name, value, shape, dtype, form):
     if (array != np.round(array)).any():
         raise ValueError(f"`{name}` must hold whole numbers, as the model takes {dtype}. Received: fractions.")
     return _exact(value, array).astype(dtype if dtype != "int64" else "int32")
+
+
+def _read_texts(name, value, shape, form):
+    """Returns strings, which are handed on as they are, as an array."""
+    array = np.array(value.numpy() if hasattr(value, "numpy") else value)
+    kinds = {str if isinstance(one, str) else bytes if isinstance(one, bytes) else None for one in array.flat}
+    if len(kinds) != 1 or None in kinds:
+        raise ValueError(
+            f"`{name}` must be strings, as the model takes them, at least one and none missing. Received: "
+            f"{shown(value)}. Make them so: `values.astype(str)`."
+        )
+    array = array.astype(*kinds)
+    _check_shape(name, value, array.shape, shape, form)
+    try:
+        ops.convert_to_tensor(array[:1])
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"`{name}` are strings, which Keras takes on TensorFlow only. Received: the backend "
+            f"{keras.config.backend()!r}. Look them up before, `codes = lookup(strings)`, and explain the model of "
+            "codes; or set KERAS_BACKEND to 'tensorflow'."
+        ) from error
+    return array
 
 
 def _exact(value, array):

@@ -33,6 +33,7 @@ from vis.utils.internals import producer
 from vis.utils.outputs import layer_output
 
 _PARTS = {"output": lambda layer: layer, "into activation": IntoActivation, "weights": WeightsOf}
+_OF_TENSORFLOW = (keras.layers.Hashing, keras.layers.HashedCrossing, keras.layers.IntegerLookup)
 _FIRST_SCALE = 2.0**23  # goes down to 2**15, the largest that float16 holds, and on
 
 
@@ -275,6 +276,7 @@ class Network:
         with (
             surgery(),
             shadowed(),
+            _traceable(model),
             installed(model, self._composite),
             shadowed(hooked(model, hooks)),
             _noted(model, notes),
@@ -288,7 +290,7 @@ class Network:
 
         def run(inputs):
             log.clear()  # it may be traced again
-            with surgery(), shadowed(), installed(self.model, self._composite, log):
+            with surgery(), shadowed(), _traceable(self.model), installed(self.model, self._composite, log):
                 layout.call(self.model, inputs)
             return inputs[0]
 
@@ -435,6 +437,12 @@ def mixed_rows(layer, shape, rows) -> str:
         f"batch (output shape {shape} for {rows} samples; windows of attention are such rows). Choose a layer before "
         "or after it, where samples are apart."
     )
+
+
+def _traceable(model):
+    """Returns a context in which layers that run on TensorFlow wherever Keras does are called outside of a trace."""
+    found = [operation for _, operation in walk(model) if isinstance(operation, _OF_TENSORFLOW)]
+    return shadowed(wrapped("call", [(layer, functools.partial(backend.outside, layer)) for layer in found]))
 
 
 def _noted(model, notes):

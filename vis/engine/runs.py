@@ -1,7 +1,11 @@
 """What decides the maps of a run, in words and checksums that can be kept and compared."""
 
 import functools
+import itertools
 import json
+import pathlib
+import sys
+import sysconfig
 import types
 import zlib
 from collections.abc import Mapping
@@ -99,12 +103,61 @@ def _of_object(value, inner):
 
 def _of_function(function, inner):
     """Returns a function's name, and checksums of its code and of what it takes from around it."""
-    code = function.__code__
+    code, around = _reached([getattr(function, "__func__", function)])
     closed = [cell.cell_contents for cell in function.__closure__ or ()]
-    parts = [code.co_code, str(code.co_names), str([one for one in code.co_consts if not hasattr(one, "co_code")])]
-    parts += [one.co_code for one in code.co_consts if hasattr(one, "co_code")]
     bound = getattr(function, "__self__", None)
-    return inner({"function": _name(function), "code": _of_text(parts), "with": [function.__defaults__, closed, bound]})
+    given = [function.__defaults__, closed, bound]
+    return inner({"function": _name(function), "code": code, "with": given, "global values": around})
+
+
+def _reached(functions):
+    """Returns a checksum of the code of functions and of those of the user's own that they call, and global values."""
+    found, around = {}, {}
+    functions = list(functions)
+    while functions:
+        one = functions.pop()
+        if one in found:
+            continue
+        found[one] = _parts(one.__code__)
+        for name in sorted(_words(one.__code__) & set(one.__globals__)) if _is_own(one) else []:
+            value = one.__globals__[name]
+            if isinstance(value, types.FunctionType) and _is_own(value):
+                functions.append(value)
+            elif _is_data(value):
+                around[name] = value
+    return _of_text(itertools.chain(*found.values())), around
+
+
+def _parts(code):
+    """Returns what makes the code of a function, and of those within it."""
+    plain, inner = [], []
+    for one in code.co_consts:
+        (inner if isinstance(one, types.CodeType) else plain).append(one)
+    own = [code.co_code, str(code.co_names), json.dumps([described(one) for one in plain])]
+    return own + [part for one in inner for part in _parts(one)]
+
+
+def _words(code):
+    """Returns the names that code takes from around it, and of attributes."""
+    return set(code.co_names).union(*(_words(one) for one in code.co_consts if isinstance(one, types.CodeType)))
+
+
+def _is_own(thing):
+    """Tells whether a function or class is the user's own, not of an installed package."""
+    file = getattr(sys.modules.get(thing.__module__), "__file__", None)
+    return file is None or not any(pathlib.Path(file).is_relative_to(place) for place in _installed())
+
+
+@functools.cache
+def _installed():
+    return {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+
+
+def _is_data(value):
+    """Tells whether a value is a number, a text, an array, or a collection."""
+    return isinstance(value, (bool, int, float, complex, str, bytes, np.generic, list, tuple, set, dict)) or (
+        hasattr(value, "shape") and hasattr(value, "dtype")
+    )
 
 
 def _of_text(parts):
@@ -130,7 +183,29 @@ def _words_layers(model):
         config = model.get_config()
     except Exception:  # of the user's own, which tells nothing of itself
         config = [type(operation).__name__ for operation in operations]
-    return _of_text([json.dumps(_renamed(config, names), sort_keys=True, default=_plain)])
+    for name in _input_layers(config):  # those of a Sequential model are none of its layers
+        names.setdefault(name, f"#{len(names)}")
+    own = [_of_own_class(operation) for operation in [model, *operations]]
+    return _of_text([json.dumps(part, sort_keys=True, default=_plain) for part in (_renamed(config, names), own)])
+
+
+def _input_layers(config):
+    """Yields the names of the input layers within a configuration."""
+    if isinstance(config, dict) and config.get("class_name") == "InputLayer":
+        yield config["config"]["name"]
+    elif isinstance(config, (dict, list, tuple)):
+        for one in config.values() if isinstance(config, dict) else config:
+            yield from _input_layers(one)
+
+
+def _of_own_class(operation):
+    """Returns what a layer of the user's own does: checksums of its code, and the data that it holds and that names."""
+    classes = [one for one in type(operation).__mro__ if _is_own(one)]
+    functions = [one for cls in classes for one in vars(cls).values() if isinstance(one, types.FunctionType)]
+    code, around = _reached(functions)
+    names = set().union(*(_words(one.__code__) for one in functions)) - {"name"}
+    held = {name: value for name, value in vars(operation).items() if name in names and _is_data(value)}
+    return [code, described(around), described(held)] if functions else None
 
 
 def _renamed(config, names):

@@ -19,6 +19,16 @@ def check_dataset(dataset):
         )
 
 
+def check_ends(dataset):
+    """Raises `ValueError` where a data set says of itself that it has no end."""
+    cardinality = getattr(dataset, "cardinality", None)  # of TensorFlow: -1 for no end, -2 for unknown
+    if (callable(cardinality) and int(cardinality()) == -1) or (is_indexed(dataset) and dataset.num_batches is None):
+        raise ValueError(
+            "The data set must end here. Received: one that goes on for ever, as after `repeat()`. Take a part of it: "
+            "`dataset.take(100)`."
+        )
+
+
 def batches(dataset, function, verbose=0, prefetch=2, passed=range(0)):
     """Applies a function to every batch of a data set, of which the next ones are read meanwhile, in a thread.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +14,7 @@ from vis.engine.tasks import gathered
 from vis.methods.cam import ClassActivationMap
 from vis.utils.formats import data_format
 from vis.utils.images import resize
-from vis.utils.validation import check_count
+from vis.utils.validation import VisualizationWarning, check_count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,6 +62,9 @@ class AblationCAM(ChannelCAM):
     model is no graph. Where the layers behind make a sum of the feature map's values, such as a mean and a dense
     layer, what a channel contributes is read from one gradient: the same.
 
+    Its limit: the formula divides by the score. Where that is below 0, a channel that raises it gets a negative weight
+    and one that lowers it a positive one, so that the map shows what speaks against the class; a warning says so.
+
     Source: Ramaswamy & Desai 2020, "Ablation-CAM", equations 3 and 4.
 
     Args:
@@ -83,6 +87,9 @@ class AblationCAM(ChannelCAM):
     Raises:
         ValueError: The layer has no spatial output or does not matter for the score, or another argument is wrong.
         TypeError: An argument is of the wrong kind.
+
+    Warns:
+        VisualizationWarning: The score of some samples is below 0.
 
     Examples:
         >>> import keras
@@ -111,9 +118,22 @@ class AblationCAM(ChannelCAM):
         """Returns (S - S without the channel) / S."""
         onward = Onward(task, image.site, outputs)
         scores = onward.scores()[:, None]
+        _warn_of_negative(scores)
         axis = _channel_axis(image.site.layer(self.model), outputs)
         lost = _shares(onward, axis) if onward.is_affine else scores - _scores_without(onward, axis)
         return np.divide(lost, scores, out=np.zeros_like(lost), where=scores != 0)
+
+
+def _warn_of_negative(scores):
+    below = int((scores < 0).sum())
+    if below:
+        warnings.warn(
+            f"The score of {below} of {len(scores)} samples is below 0, down to {scores.min():.3g}. Ablation-CAM "
+            "divides by the score, so that these maps show what lowers it. Explain a class whose score is above 0, or "
+            "probabilities: `logits=False`.",
+            VisualizationWarning,
+            stacklevel=2,
+        )
 
 
 def _channel_axis(layer, outputs):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from keras import ops, tree
@@ -15,7 +15,7 @@ from vis.engine.graph import walk
 from vis.engine.inputs import read_inputs
 from vis.engine.records import Record
 from vis.engine.runs import run_of
-from vis.engine.streams import batches, check_dataset, class_indices, split
+from vis.engine.streams import batches, check_dataset, check_ends, class_indices, split
 from vis.targets import Target
 from vis.utils.validation import check_count, check_flag, shown
 
@@ -107,8 +107,8 @@ class Explainer:
                 (`vis.utils.utils.lookup_imagenet_labels`), if the model has that many outputs.
                 Or a target of `vis.targets`, or a function `f(outputs) -> (N,)` made of
                 `keras.ops`, which gets the rows that are evaluated at once (keep one function: each new one
-                is compiled). A single output unit is class 1, its negative class 0. For outputs with
-                positions, the mean over the positions.
+                is compiled; and give a new one where a value changes that it takes from around it). A single
+                output unit is class 1, its negative class 0. For outputs with positions, the mean over the positions.
             batch_size: How many evaluations of the model run at once; bounds memory.
             verbose: 1 for a progress bar. Default 0.
 
@@ -243,7 +243,8 @@ class Explainer:
             finished.
 
         Raises:
-            ValueError: A batch is wrong; the message names it. What was yielded or written stays valid. Or `into`
+            ValueError: A batch is wrong; the message names it. What was yielded or written stays valid. Or the data set
+                has no end, which a file cannot hold. Or `into`
                 holds the maps of another run: of other weights, settings, target, backend, or batches. The message
                 names what differs.
             TypeError: `dataset` cannot be read in batches, or `target` is of another kind.
@@ -263,15 +264,12 @@ class Explainer:
         check_count("batch_size", batch_size, 1)
         check_dataset(dataset)
         prefetch = check_count("prefetch", prefetch)
-        if not (target is None or callable(target) or (np.ndim(target) == 0 and not isinstance(target, Target))):
-            raise TypeError(
-                '`target` of a stream must be None, one class index, "labels" or a function of the outputs. '
-                f"Received: {shown(target)}. For a class of its own for each sample, let the data set give labels."
-            )
+        check_target_of_many(target)
         read = _BatchReader(self.model, self._units, target)
         explain = _BatchExplainer(self, batch_size)
         if into is None:
             return batches(dataset, lambda _, item: explain(*read(item)), verbose, prefetch)
+        check_ends(dataset)
         if not self.model.built:
             raise ValueError(
                 f"`into` needs a model that has weights. Received: model {self.model.name!r}, which has never been "
@@ -415,6 +413,16 @@ def _check_maps(explainer, maps, shape):
                 f"{shape[0]} samples{of_targets}. Received: {type(array).__name__} of shape {np.shape(array)}, "
                 f"{getattr(array, 'dtype', 'no dtype')}."
             )
+
+
+def check_target_of_many(target: Any) -> None:
+    """Raises `TypeError` unless a target can be that of any batch of a data set."""
+    if not (target is None or callable(target) or (np.ndim(target) == 0 and not isinstance(target, Target))):
+        raise TypeError(
+            '`target` of a data set must be None, one class index, "labels" (of a stream) or a function of the '
+            f"outputs. Received: {shown(target)}. For a class of its own for each sample, let a stream's data set give "
+            "labels."
+        )
 
 
 def check_finite(maps: Maps) -> Maps:

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from vis.backprop_modifiers import composite
+from vis.engine.copying import pickled, unpickled
 from vis.engine.descent import check_terms, ended, tell
 from vis.engine.energy import check_losses, energy_of
 from vis.engine.graph import find_layer, layers
@@ -139,10 +140,12 @@ class FeatureVisualization:
 
     def __getstate__(self) -> dict:
         own = ("_energy", "_lock", "_running")
-        return {key: value for key, value in vars(self).items() if key not in own}
+        state = {key: value for key, value in vars(self).items() if key not in own}
+        return {**state, "_model": pickled(self._model)}
 
     def __setstate__(self, state: dict) -> None:
         vars(self).update(state)
+        self._model = unpickled(self._model)
         self._start()
 
     def __repr__(self) -> str:

@@ -264,7 +264,7 @@ class FeatureExplainer(Sampler, PerturbationExplainer):
         array, name = batch.arrays[index], batch.layout.names[index]
         if self.fades and (not batch.is_float(index) or self.vocabulary(batch, index)):
             raise ValueError(
-                f"`{name}` holds whole numbers, which {type(self).__name__} cannot show in part. Received: "
+                f"`{name}` holds whole numbers or strings, which {type(self).__name__} cannot show in part. Received: "
                 f"{array.dtype}. Use vis.KernelSHAP or vis.Occlusion."
             )
         shape = self.spatial_shape(batch, index)
@@ -490,7 +490,7 @@ def segmented(name: str, method: str, values: np.ndarray, rank: int) -> np.ndarr
         Whole numbers `(N, *spatial)`.
 
     Raises:
-        ValueError: They are no images.
+        ValueError: They are no images, or one is a single segment.
         ImportError: scikit-image is missing.
     """
     if rank not in ((2, 3) if method == "slic" else (2,)) or values.ndim != rank + 2 or values.dtype.kind != "f":
@@ -501,10 +501,19 @@ def segmented(name: str, method: str, values: np.ndarray, rank: int) -> np.ndarr
     segmentation = import_segmentation()
     size = np.prod(values.shape[1:-1])
     images = [_scaled(image) for image in values]
-    if method == "slic":
-        return np.stack([segmentation.slic(image, n_segments=_SEGMENTS, start_label=0) for image in images])
     least = max(1, int(size * _SMALLEST))
-    return np.stack([segmentation.felzenszwalb(image, scale=250, min_size=least) for image in images])
+    if method == "slic":
+        found = [segmentation.slic(image, n_segments=_SEGMENTS, start_label=0) for image in images]
+    else:
+        found = [segmentation.felzenszwalb(image, scale=250, min_size=least) for image in images]
+    whole = [number for number, labels in enumerate(found) if labels.min() == labels.max()]
+    if whole:
+        raise ValueError(
+            f"`features={method!r}` must cut each image of `{name}` into two segments or more. Received: one segment, "
+            f"the whole image, for images {listed(whole)}, as of noise or of a single colour. Give a number of cells "
+            "along each axis, `features=8`; or `features=` a function of the images, a segmentation of your own."
+        )
+    return np.stack(found)
 
 
 def _scaled(image):

@@ -2,29 +2,46 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 
+from vis.engine.designs import looks
 from vis.methods.explainer import check_finite
-from vis.methods.gradients import GradientExplainer, IntegratedGradients, for_targets, per_input, straight
+from vis.methods.gradients import GradientExplainer, for_targets, per_input
+from vis.methods.integrated import IntegratedGradients, straight
 from vis.methods.perturbation import is_image_without_channels
+from vis.methods.sampling import Sampler
+from vis.utils.hints import first_text
 from vis.utils.seeds import fresh_seed
-from vis.utils.validation import check_count, check_fraction, check_nonnegative, check_number, check_numeric
+from vis.utils.validation import (
+    check_count,
+    check_fraction,
+    check_nonnegative,
+    check_number,
+    check_numeric,
+    is_integer,
+    shown,
+)
 
 if TYPE_CHECKING:
     from vis.engine.tasks import Task
     from vis.utils.types import Inputs, LayerLike, Maps, RuleLike, TargetLike
 
 
-class ExpectedGradients(GradientExplainer):
+_LEAST = 16  # draws before a look at the errors
+
+
+class ExpectedGradients(Sampler, GradientExplainer):
     """Shares of the difference between the score and that of usual inputs.
 
     Integrated gradients from many baselines, which are usual inputs rather than one that means "nothing": each gradient
     is taken at a random point of the way from a random one of them. In expectation, the attributions of a sample sum to
-    its score minus the mean score of the background; `with_error` says how far off the mean of the samples may be.
+    its score minus the mean score of the background; `with_error` says how far off the mean of the samples may be, and
+    `until` stops when that is small enough.
     Its limit: what is usual gets little, and another background gives another answer.
 
     Source: Erion et al. 2021, "Improving performance of deep learning models with axiomatic attribution priors and
@@ -80,13 +97,19 @@ class ExpectedGradients(GradientExplainer):
         super().__init__(model, backprop_modifier, input_layer=input_layer, output_layer=output_layer, logits=logits)
         if background is None:
             raise TypeError("`background` must be usual inputs, an array (M, ...). Received: None.")
+        if is_integer(background) or first_text(background) is not None:
+            raise ValueError(
+                "`background` must be a batch of usual inputs, which are drawn from, as numbers: (M, ...), of texts "
+                f"their token ids (M, positions). Received: {shown(background, 40)}. For one token in place of all, "
+                "such as the mask, take its id: `vis.IntegratedGradients(model, baseline=id, input_layer='tokens')`."
+            )
         self._background = background
         self._num_samples = check_count("num_samples", num_samples, 1)
         self._seed = None if seed is None else check_count("seed", seed)
 
     def attributions(self, task: Task) -> list[np.ndarray]:
         """Returns the means of gradients times differences."""
-        return self._moments(task, with_squares=False)
+        return self._moments(task, with_squares=False)[0]
 
     def with_error(
         self, inputs: Inputs, target: TargetLike = None, batch_size: int = 32, verbose: int = 0
@@ -109,41 +132,36 @@ class ExpectedGradients(GradientExplainer):
         if self._num_samples < 2:
             raise ValueError("A standard error needs `num_samples` of at least 2. Received: num_samples=1.")
         task = self.evaluator.task(inputs, target, batch_size, verbose)
-        found = check_finite(self._moments(task, with_squares=True))
-        middle = len(found) // 2
-        means, errors = found[:middle], found[middle:]
+        means, errors = check_finite(self._moments(task, with_squares=True))
         return (task.batch.pack(means), task.batch.pack(errors)) if self.site is None else (means[0], errors[0])
 
     def _moments(self, task, with_squares):
-        """Returns the means of gradients times differences, and after them their standard errors if wanted."""
+        """Returns the means of gradients times differences, and their standard errors if wanted."""
         task = task.settled()
-        values, count = self.values(task), self._num_samples
-        background = self._read_background(task, values)
-        draw = np.random.default_rng(fresh_seed(self._seed))
-        picked = draw.integers(max(map(len, background)), size=count)
-        positions = draw.random(count, "float32")
+        values, progress = self.values(task), self.progress(task.count)
+        draws = _Draws(self._read_background(task, values), values, self._num_samples, fresh_seed(self._seed))
+        with_squares, sums = with_squares or progress.goal is not None, []
+        for indices, group in task.groups() if progress.goal is not None else [(np.arange(task.count), task)]:
+            own = self.progress(len(indices))
+            sums += self._sums(group, draws.part(indices), own, with_squares)
+            progress.take(indices, own)
+        self.tell(progress)
+        return [[np.stack(arrays) for arrays in zip(*parts)] for parts in zip(*(one.result() for one in sums))]
 
-        def between(images, numbers):
-            return [
-                straight(starts[picked[numbers] % len(starts)], value[images], positions[numbers])
-                for starts, value in zip(background, values)
-            ]
-
-        def part(image, numbers, gradients):
-            shares = [
-                gradient * for_targets(value[image] - starts[picked[numbers] % len(starts)], gradient)
-                for gradient, value, starts in zip(gradients, values, background)
-            ]
-            squares = [np.square(one, dtype="float64") for one in shares] if with_squares else []
-            return [one.sum(axis=0, dtype="float64") for one in [*shares, *squares]]
-
-        def finish(_, totals):
-            means = [total / count for total in totals[: len(values)]]
-            pairs = zip(totals[len(values) :], means)
-            spreads = [np.maximum(squares / count - mean**2, 0) for squares, mean in pairs]
-            return means + [np.sqrt(spread / (count - 1)) for spread in spreads]
-
-        return self.sums(task, count, between, part, finish, values)
+    def _sums(self, task, draws, progress, with_squares):
+        """Returns what the gradients of the draws add up to, for each sample, until it is done."""
+        sums, first = [_Sums(self._num_samples, with_squares) for _ in range(task.count)], 0
+        for last in looks(_LEAST, self._num_samples) if progress.goal is not None else [self._num_samples]:
+            left = progress.left
+            part = draws.part(left, first, last)
+            asked, request, how = self.asked(progress.part(task), part.between, part.values)
+            for place, numbers, results in asked.by_sample(request, last - first, **how):
+                sums[left[place]].add(part.shares(place, numbers, self._flat(task, results)))
+            progress.look(last - first, np.array([sums[image].largest_error() for image in left]))
+            if not len(progress.left):
+                break
+            first = last
+        return sums
 
     def _read_background(self, task, values):
         """Returns the background as a flat list of arrays `(M, ...)`; of what is not changed, one row of zeros."""
@@ -183,6 +201,92 @@ class ExpectedGradients(GradientExplainer):
                 f"Received: shape {array.shape}.{hint}"
             )
         return array
+
+
+class _Draws:
+    """Random points on the ways from the rows of a background to values.
+
+    Args:
+        background: A flat list of arrays `(M, ...)`.
+        values: A flat list of arrays `(N, ...)`.
+        count: How many points.
+        seed: Of the draws.
+    """
+
+    def __init__(self, background, values, count, seed):
+        draw = np.random.default_rng(seed)
+        self._background, self.values = background, values
+        self._picked = draw.integers(max(map(len, background)), size=count)
+        self._positions = draw.random(count, "float32")
+
+    def part(self, images, first=0, last=None):
+        """Returns those from one number to another, for some of the samples."""
+        found = copy.copy(self)
+        found.values = [value[images] for value in self.values]
+        found._picked, found._positions = self._picked[first:last], self._positions[first:last]
+        return found
+
+    def between(self, images, numbers):
+        """Returns the points."""
+        return [
+            straight(starts, value[images], self._positions[numbers])
+            for starts, value in zip(self._starts(numbers), self.values)
+        ]
+
+    def shares(self, image, numbers, gradients):
+        """Returns the gradients of some points of a sample times the ways that these are on."""
+        return [
+            gradient * for_targets(value[image] - starts, gradient)
+            for gradient, value, starts in zip(gradients, self.values, self._starts(numbers))
+        ]
+
+    def _starts(self, numbers):
+        return [starts[self._picked[numbers] % len(starts)] for starts in self._background]
+
+
+class _Sums:
+    """What the draws of one sample add up to, a flat list of arrays: in double precision until all are drawn.
+
+    Args:
+        most: How many draws there are.
+        with_squares: Whether the errors of their means are wanted.
+    """
+
+    def __init__(self, most, with_squares):
+        self._most, self._with_squares = most, with_squares
+        self._number, self._totals, self._squares, self._result = 0, [], [], None
+
+    def add(self, shares):
+        """Takes up what some draws give, one row each."""
+        self._number += len(shares[0])
+        self._totals = _added(self._totals, shares)
+        if self._with_squares:
+            self._squares = _added(self._squares, [np.square(one, dtype="float64") for one in shares])
+        if self._number == self._most:
+            self._result = self.result()
+            self._totals = self._squares = []
+
+    def result(self):
+        """Returns `(means, errors)`, float32; no errors where none are wanted."""
+        if self._result is not None:
+            return self._result
+        means = [total / self._number for total in self._totals]
+        errors = [self._error(squares, mean) for squares, mean in zip(self._squares, means)]
+        return [mean.astype("float32") for mean in means], [error.astype("float32") for error in errors]
+
+    def _error(self, squares, mean):
+        if self._number == 1:
+            return np.full(mean.shape, np.inf)
+        return np.sqrt(np.maximum(squares / self._number - mean**2, 0) / (self._number - 1))
+
+    def largest_error(self):
+        """Returns the largest of all errors, 0 where none are wanted."""
+        return max((float(error.max()) for error in self.result()[1]), default=0.0)
+
+
+def _added(totals, rows):
+    sums = [one.sum(axis=0, dtype="float64") for one in rows]
+    return [total + more for total, more in zip(totals, sums)] if totals else sums
 
 
 class BlurIntegratedGradients(GradientExplainer):

@@ -77,6 +77,12 @@ class PerturbationExplainer(Explainer):
     def spatial_shape(self, batch: Batch, index: int) -> tuple:
         """Returns the shape of the map of one sample."""
         shape, whole = batch.spatial_shape(index), batch.arrays[index].shape
+        if batch.holds_texts(index):
+            raise ValueError(
+                f"What is hidden must be numbers. Received: `{batch.layout.names[index]}`, which holds strings. Name "
+                "the other inputs, such as `features={'age': None}`; or look the strings up before, `codes = "
+                "lookup(strings)`, and explain the model of codes."
+            )
         if self.vocabulary(batch, index):
             return whole[1:]
         if not shape:

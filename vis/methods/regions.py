@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vis.engine.masking import read_fill
-from vis.methods.gradients import IntegratedGradients
+from vis.methods.integrated import IntegratedGradients
 from vis.methods.perturbation import PerturbationExplainer
 from vis.utils.images import resize
 from vis.utils.validation import check_unmasked

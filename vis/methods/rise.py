@@ -150,7 +150,7 @@ class RISE(Sampler, PerturbationExplainer):
         index = self.perturbed(task.batch)
         if not task.batch.is_float(index) or self.vocabulary(task.batch, index):
             raise ValueError(
-                f"`{task.batch.layout.names[index]}` holds whole numbers, which cannot be faded by a mask. "
+                f"`{task.batch.layout.names[index]}` holds whole numbers or strings, which cannot be faded by a mask. "
                 "Use vis.Occlusion."
             )
         warn_of_far_zero(task.batch.layout.names[index], task.batch.arrays[index])

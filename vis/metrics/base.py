@@ -170,6 +170,11 @@ class PlainSamples:
             raise ValueError(
                 f"`maps` must have one map for each of {len(given[0])} inputs. Received: shape {array.shape}."
             )
+        if len(given) == 1 and array.ndim == given[0].ndim > 3 and array.shape != given[0].shape:
+            raise ValueError(
+                f"`maps` must have the shape of the inputs, {given[0].shape}, or that without channels. Received: "
+                f"shape {array.shape}. Give what the explainer returned for these inputs."
+            )
         if array.ndim > 3 and any(array.shape == one.shape for one in given):
             is_first = keras.config.image_data_format() == "channels_first"
             return reduced(np.moveaxis(array, 1, -1) if is_first else array, reduce)
@@ -222,15 +227,23 @@ class Samples:
 
     def clean(self) -> np.ndarray:
         """Returns the scores `(N,)` of the samples as they are."""
-        return self.once("clean", lambda: self.task.scores().astype("float64"))
+        return self.once("clean", lambda: check_scores(self.task.scores()).astype("float64"))
 
     def read(self, maps, reduce):
         """Returns maps `(N, *spatial)`, float32, checked."""
-        flat = tree.flatten(maps) if isinstance(maps, (dict, tuple)) else [maps]
-        if isinstance(maps, list) and len(maps) == len(self.task.batch.arrays) > 1:
-            flat = maps
-        array = check_maps(flat[self.index] if len(flat) > 1 else flat[0])
-        return self._fitting(array, reduce)
+        return self._fitting(check_maps(self._own(maps)), reduce)
+
+    def _own(self, maps):
+        """Returns the maps of the input that is meant, out of those of several."""
+        names, count = self.task.batch.layout.names, len(self.task.batch.arrays)
+        if isinstance(maps, dict) and set(maps) == set(names):
+            return maps[names[self.index]]
+        if not isinstance(maps, (dict, tuple)) and not (isinstance(maps, list) and len(maps) == count > 1):
+            return maps
+        flat, places = tree.flatten(maps), tree.flatten(self.task.batch.pack([str(i) for i in range(count)]))
+        if len(flat) not in (1, count):
+            raise ValueError(f"`maps` must be those of one input, or of {count}. Received: {len(flat)} arrays.")
+        return flat[places.index(str(self.index))] if len(flat) > 1 else flat[0]
 
     def _fitting(self, array, reduce):
         whole, has_axis = (self.count, *self.shape), array.ndim == len(self.shape) + 2
@@ -257,6 +270,12 @@ class Samples:
             self._check_imputable()
             return Imputation()
         values, batch = self.task.batch.arrays[self.index], self.task.batch
+        words = self.explainer.vocabulary(batch, self.index) if self.is_text else None
+        if words and not isinstance(fill, (str, Background)) and not _are_tokens(fill, words):
+            raise ValueError(
+                f"`fill` of a text must be a token id, from 0 to {words - 1}. Received: {shown(fill)}. Take the id of "
+                "the tokenizer's mask or padding token."
+            )
         if self.is_text and isinstance(fill, str):
             raise ValueError(
                 f"`fill` of a text must be a token id. Received: {fill!r}. Take the id of the tokenizer's mask or "
@@ -285,7 +304,7 @@ class Samples:
             float64 `(N, count)`.
         """
         rows = Hiding(self.task.batch, self.index, hidden, fill, self.has_channels)
-        found = self.task.scores_of(SCORES, count * fill.versions, inputs=rows, quiet=quiet)
+        found = check_scores(self.task.scores_of(SCORES, count * fill.versions, inputs=rows, quiet=quiet))
         return found.reshape(self.count, count, fill.versions).mean(axis=-1, dtype="float64")
 
     def faded(self, fill, maps) -> np.ndarray:
@@ -307,7 +326,18 @@ class Samples:
         array = np.moveaxis(shown_fill.array, -1, 1) if is_first else shown_fill.array
         parts = Masks(len(maps), len(self.shape), lambda images, numbers: masks[numbers, images])
         rows = Masking(self.task.batch, self.index, parts, array)
-        return self.task.scores_of(SCORES, len(maps), inputs=rows).T.astype("float64")
+        return check_scores(self.task.scores_of(SCORES, len(maps), inputs=rows)).T.astype("float64")
+
+
+def check_scores(scores: np.ndarray) -> np.ndarray:
+    """Returns scores, or raises where some are NaN or infinite: no comparison with them means anything."""
+    bad = int((~np.isfinite(scores)).sum())
+    if bad:
+        raise FloatingPointError(
+            f"{bad} of {scores.size} scores are NaN or infinite when parts of the inputs are hidden. Give a fill that "
+            "the model can take: of a text, a token that its mask does not leave out."
+        )
+    return scores
 
 
 def check_maps(maps) -> np.ndarray:
@@ -342,6 +372,11 @@ def reduced(maps, reduce) -> np.ndarray:
             f"`reduce` must take the last axis away: {maps.shape} to {maps.shape[:-1]}. Received: {found.shape}."
         )
     return found
+
+
+def _are_tokens(fill, words):
+    ids = np.asarray(fill)
+    return bool((ids == np.round(ids)).all() and ids.min() >= 0 and ids.max() < words)
 
 
 def check_fill(fill):

@@ -37,8 +37,9 @@ class Evaluation:
     A key is `(method, metric, fill)`, the fill in words, "" where a metric has none.
 
     Attributes:
-        table: Records, dicts of `method`, `metric`, `fill`, `mean`, `low`, `high` (the 95 % interval), `interval` (what
-            it is of: `"samples"`, `"random maps"` where there is one sample, or `None`), `percentile` (which part of
+        table: Records, dicts of `method`, `metric`, `fill`, `mean`, `low`, `high` (the 95 % interval: of a
+            bootstrap over the samples, or of Student's t where that is wider), `interval` (what it is of: `"samples"`,
+            `"random maps"` where there is one sample, or `None`), `percentile` (which part of
             its own random maps the method beats, in percent), `verdict` and `higher_is_better`.
         scores: Dict from keys to the metric of each sample, `(N,)`.
         random: Dict from keys to that of each method's random maps, `(baselines, N)`.
@@ -106,7 +107,7 @@ class Evaluation:
         return tables.as_markdown(self.table, self._words())
 
     def to_json(self, path: str | os.PathLike) -> None:
-        """Writes settings, table, scores and mean curves as JSON.
+        """Writes settings, table, scores and mean curves as JSON; infinite numbers as `null`.
 
         Raises:
             OSError: The file cannot be written.
@@ -116,8 +117,8 @@ class Evaluation:
             "settings": {name: str(value) for name, value in self.settings.items()},
             "call": self.call,
             "classes": [{"name": name, "score": score} for name, score in self.classes],
-            "table": self.table,
-            "scores": [_named(key, scores=scores.tolist()) for key, scores in self.scores.items()],
+            "table": [{name: _finite(value) for name, value in record.items()} for record in self.table],
+            "scores": [_named(key, scores=[*map(_finite, scores.tolist())]) for key, scores in self.scores.items()],
             "curves": [
                 _named(key, fractions=self.fractions[key[1:]].tolist(), mean=values.mean(axis=0).tolist())
                 for key, values in self.curves.items()
@@ -156,6 +157,10 @@ class Evaluation:
     def _check_measured(self, what, words):
         if not what:
             raise ValueError(f"{words}, so there is nothing to show. Ask `vis.evaluate` for it.")
+
+
+def _finite(value):
+    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def _named(key, **values):
@@ -222,6 +227,11 @@ def evaluate(
     Raises:
         ValueError: An argument has a wrong value.
         TypeError: An argument is of the wrong kind, such as maps where a metric needs an explainer.
+        FloatingPointError: Scores are NaN or infinite where parts are hidden.
+
+    Warns:
+        VisualizationWarning: There are too few random maps, or an explainer explains another layer or model than the
+            one that is measured.
 
     Examples:
         >>> import vis
@@ -239,16 +249,17 @@ def evaluate(
     wanted = studies.read_metrics(metrics, fills, masks, {"model": model, **made_with})
     studies.check_askable(explainers, wanted)
     samples = studies.samples_of(model, inputs, target, check_count("batch_size", batch_size, 1), options)
+    studies.warn_of_other_layers(explainers, samples)
     classes = studies.classes_of(samples)
     asked = classes if target is None and classes is not None else target
     study = studies.Study(samples, wanted, baselines, seed, inputs, asked, batch_size)
     study.check()
     names = _names(samples, classes, labels)
     found = Evaluation(
-        settings=_settings(samples, wanted, baselines, seed, reduce),
+        settings={**_settings(samples, wanted, baselines, seed, reduce), **_words_options(options)},
         classes=list(zip(names, map(float, samples.clean()))),
         inputs=samples.values,
-        call=_call(explainers, metrics, fills, target, baselines, seed),
+        call=_call(explainers, metrics, fills, target, baselines, seed, {**options, "reduce": reduce}),
     )
     beside = study.baseline_maps()
     study.bar = keras.utils.Progbar(study.steps(len(explainers), len(beside))) if verbose else None
@@ -315,9 +326,8 @@ def _names(samples, classes, labels):
     """Returns words for what is explained of each sample."""
     if classes is None:
         return ["target"] * samples.count
-    names = class_names(
-        labels, max(samples.task.goal.weights.shape[1], 2)
-    )  # one unit is class 1, or its negative class 0
+    # One unit is class 1, or its negative class 0.
+    names = class_names(labels, max(samples.task.goal.weights.shape[1], 2))
     return [names[number] for number in classes]
 
 
@@ -337,8 +347,19 @@ def _settings(samples, wanted, baselines, seed, reduce):
     }
 
 
-def _call(explainers, metrics, fills, target, baselines, seed):
+def _words_options(options):
+    """Returns what the metrics look at, in words."""
+    return {
+        "output layer": "the model's output" if options["output_layer"] is None else shown(options["output_layer"]),
+        "score": "before a final softmax or sigmoid" if options["logits"] else "as the model puts it out",
+        **({} if options["input_name"] is None else {"input": str(options["input_name"])}),
+    }
+
+
+def _call(explainers, metrics, fills, target, baselines, seed, options):
     """Returns the call in Python, as far as it is known."""
+    usual = {"input_name": None, "output_layer": None, "logits": False, "reduce": "absolute"}
+    more = "".join(f", {name}={shown(value, 60)}" for name, value in options.items() if value != usual[name])
     words = [
         f"    {name!r}: vis.{type(one).__name__}(model),"
         if isinstance(one, Explainer)
@@ -349,5 +370,5 @@ def _call(explainers, metrics, fills, target, baselines, seed):
     what = "None" if target is None else shown(target, 60)
     settings = f"metrics={metrics!r}, fills={shown(list(fills) if isinstance(fills, (list, tuple)) else fills)}"
     return "\n".join(
-        ["vis.evaluate({", *words, f"}}, inputs, target={what}, {settings}, baselines={baselines}, seed={seed})"]
+        ["vis.evaluate({", *words, f"}}, inputs, target={what}, {settings}, baselines={baselines}, seed={seed}{more})"]
     )

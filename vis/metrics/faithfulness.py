@@ -48,6 +48,11 @@ class SubsetMetric(ModelMetric):
         cells = [min(self._grid, size) for size in samples.shape]
         total, draw = int(np.prod(cells)), np.random.default_rng(self.seed)
         size = max(1, round(self._subset * total))
+        if size == total:
+            raise ValueError(
+                f"`subset` and `grid` must leave cells that are not hidden, or all subsets are the same. Received: "
+                f"{self._subset:g} of {total} cells. Give a smaller `subset` or a larger `grid`."
+            )
         places = np.argsort(draw.random((self._num_samples, total)), axis=1)[:, :size]
         found = np.zeros((self._num_samples, total), bool)
         np.put_along_axis(found, places, True, axis=1)
@@ -126,7 +131,9 @@ class MuFidelity(SubsetMetric):
     def measure(self, samples, maps, known):
         """Returns the correlations."""
         drops, sums = self.drops(samples), self.sums(samples, maps)
-        return np.array([[rank_correlation(one, drop) for one, drop in zip(row, drops)] for row in sums])
+        found = np.array([[rank_correlation(one, drop) for one, drop in zip(row, drops)] for row in sums])
+        is_flat = np.ptp(maps.reshape(*maps.shape[:2], -1), axis=-1) == 0  # its sums are the sizes of the cells
+        return np.where(is_flat, 0.0, found)
 
 
 class Infidelity(SubsetMetric):
@@ -240,7 +247,8 @@ class AverageDrop(MaskedMetric):
 
     Args:
         model: See `vis.metrics.Deletion`.
-        fill: What is seen where the map is 0, see `vis.metrics.Deletion`; not `"road"`. Default 0, as published.
+        fill: What is seen where the map is least, see `vis.metrics.Deletion`; not `"road"`. Default 0, as published.
+            Each map is scaled from its least to its largest value: of a signed one, 0 lies between.
         reduce: See `vis.metrics.Deletion`.
         seed: Not used.
         input_name: See `vis.metrics.Deletion`.

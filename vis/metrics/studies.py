@@ -76,7 +76,17 @@ def read_metrics(given, fills, masks, options) -> list[Wanted]:
             f"`metrics` and `fills` must be lists, not empty. Received: {shown(given)} and {shown(fills)}."
         )
     fills = [check_fill(fill) for fill in fills]
-    return [wanted for one in given for wanted in _wanted(one, fills, masks, options)]
+    return _told_apart([wanted for one in given for wanted in _wanted(one, fills, masks, options)])
+
+
+def _told_apart(columns):
+    """Returns columns of which those with the same words, such as two backgrounds, are numbered."""
+    found, counts = [], {}
+    for one in columns:
+        number = counts[one.name, one.fill] = counts.get((one.name, one.fill), 0) + 1
+        words = f"{one.fill} ({number})" if one.fill else f"({number})"
+        found.append(one if number == 1 else dataclasses.replace(one, fill=words))
+    return found
 
 
 def _wanted(one, fills, masks, options):
@@ -142,6 +152,30 @@ def model_of(explainers, model):
             f"{'explainers of several' if models else 'maps only, which know none'}. Give `model=`."
         )
     return next(iter(models.values()))
+
+
+def warn_of_other_layers(explainers, samples) -> None:
+    """Warns where an explainer explains another layer or model than the one whose score the metrics look at."""
+    model, asked = samples.explainer.evaluator.model, samples.explainer.evaluator.output
+    for name, one in explainers.items():
+        if not isinstance(one, Explainer):
+            continue
+        is_other = one.model is not model
+        if is_other or _layer_of(one.evaluator.output, model) is not _layer_of(asked, model):
+            what = "another model" if is_other else f"layer {_layer_of(one.evaluator.output, model).name!r}"
+            warnings.warn(
+                f"`explainers[{shown(name, 40)}]` explains {what}, but the metrics look at "
+                f"{_layer_of(asked, model).name!r} of the model that is measured. Give both the same "
+                f"{'`model=`' if is_other else '`output_layer=`'}.",
+                VisualizationWarning,
+                stacklevel=3,
+            )
+
+
+def _layer_of(site, model):
+    """Returns the layer that is meant; the model itself, or what is last in it, for its output."""
+    last = model.layers[-1] if len(getattr(model, "outputs", None) or []) == 1 else model
+    return last if site is None else site.layer(model)
 
 
 def samples_of(model, inputs, target, batch_size, options) -> Samples:

@@ -48,6 +48,8 @@ def whole_file(path):
 
 def check_writable(path):
     """Raises `OSError` unless a file can be written; asked before the work, not after it."""
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"`path` must be that of a file. Received: {path!r} ({type(path).__name__}).")
     target = pathlib.Path(os.path.realpath(path))
     if not target.exists() or target.is_dir() or target.is_file():
         _made_beside(target, path).unlink()

@@ -20,14 +20,20 @@ def class_names(labels, units: int) -> list:
         units: How many there are.
 
     Raises:
-        ValueError: There are fewer names.
+        ValueError: There are fewer or more names.
+        TypeError: They are in no order.
     """
     if labels is None:
         known = imagenet_labels()
         return list(known) if units == len(known) else [f"class {number}" for number in range(units)]
-    if isinstance(labels, str) or len(labels) < units:
+    if isinstance(labels, (str, dict, set)):
+        raise TypeError(
+            f"`labels` must be a list of names in the order of the output's classes. Received: {shown(labels)}."
+        )
+    if len(labels) != units:
         raise ValueError(
-            f"`labels` must be a list with a name for each of {units} output units. Received: {shown(labels)}."
+            f"`labels` must be a list with a name for each of {units} classes. Received: {len(labels)} names, "
+            f"{shown(labels)}."
         )
     return [str(label) for label in labels]
 

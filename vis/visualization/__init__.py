@@ -19,7 +19,8 @@ from vis.methods.cam import (
 from vis.methods.channel_cam import AblationCAM, ScoreCAM
 from vis.methods.feature_visualization import FeatureVisualization
 from vis.methods.full_gradients import FullGrad
-from vis.methods.gradients import GradientTimesInput, IntegratedGradients, Saliency, SmoothGrad
+from vis.methods.gradients import GradientTimesInput, Saliency, SmoothGrad
+from vis.methods.integrated import IntegratedGradients
 from vis.methods.language import attribute_tokens
 from vis.methods.layer_outputs import activations
 from vis.methods.lime import LIME
