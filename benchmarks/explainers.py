@@ -7,6 +7,7 @@ what the bare evaluations cost by themselves.
 import argparse
 import contextlib
 import functools
+import importlib.util
 import os
 import pathlib
 import resource
@@ -202,6 +203,21 @@ class Rows:
         """Compares LRP of eight images by four composites."""
         for composite in ("epsilon", "epsilon-plus-flat", "epsilon-gamma", "alpha2-beta1"):
             self._compare_batch(f"LRP {composite}, batch of 8", vis.LRP(self.model, composite), self._gradient)
+
+    def row_zennit(self):
+        """Compares LRP of eight images with Zennit's on PyTorch, of the same weights, in processes of its own."""
+        if not all(importlib.util.find_spec(name) for name in ("torch", "torchvision", "zennit")):
+            print("Zennit: left out, as torch, torchvision or zennit is not installed")
+            return
+        script = pathlib.Path(__file__).with_name("zennit_beside.py")
+        for composite in ("epsilon", "epsilon-plus-flat", "epsilon-gamma", "alpha2-beta1"):
+            explainer, ours, theirs = vis.LRP(self.model, composite), [], []
+            run = functools.partial(explainer, self.images, batch_size=BATCH)
+            time_calls(lambda i, run=run: run(target=i), 4)  # compiled
+            for _ in range(1 if self.quick else 3):
+                theirs.append(measure_elsewhere(script, composite))
+                ours.append(time_calls(lambda i, run=run: run(target=i), 5))
+            print_row(f"LRP {composite}, batch of 8; bare: Zennit", ours, theirs)
 
     def row_deep_lift(self):
         """Compares DeepLIFT of eight images; bare: the gradients of these, without the baselines."""

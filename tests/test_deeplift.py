@@ -169,26 +169,51 @@ def model():
     return drawn_weights(MODELS["max pooling"]())
 
 
+@pytest.mark.parametrize("starts", ["one each", "one for all"])
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 32])
-def test_batch_sizes_do_not_matter(batch_size, model):
-    x, start = drawn((5, *SHAPE)), drawn((5, *SHAPE), 4)
-    one_by_one = [vis.DeepLIFT(model, start[i])(x[i : i + 1], 1)[0] for i in range(5)]
-    got = vis.DeepLIFT(model, start)(x, 1, batch_size=batch_size)
+def test_batch_sizes_do_not_matter(batch_size, starts, model):
+    x, start, targets = drawn((5, *SHAPE)), drawn((5, *SHAPE), 4), [0, 1, 2, 1, 1]
+    start = start if starts == "one each" else np.repeat(start[:1], 5, axis=0)
+    one_by_one = [vis.DeepLIFT(model, start[i])(x[i : i + 1], targets[i])[0] for i in range(5)]
+    got = vis.DeepLIFT(model, start)(x, targets, batch_size=batch_size)
     np.testing.assert_allclose(got, one_by_one, rtol=0, atol=1e-5 * np.abs(got).max())
 
 
-def test_models_of_a_fixed_even_batch_size(model):
-    inputs = keras.Input(batch_shape=(4, *SHAPE))
-    fixed = keras.Model(inputs, model(inputs))
-    x = drawn((5, *SHAPE))
-    np.testing.assert_allclose(vis.DeepLIFT(fixed)(x, 1), vis.DeepLIFT(model)(x, 1), rtol=1e-3, atol=1e-5)
+def of_fixed_size(model, size):
+    inputs = keras.Input(batch_shape=(size, *SHAPE))
+    return keras.Model(inputs, model(inputs))
 
 
-def test_models_of_an_odd_batch_size_are_refused(model):
-    inputs = keras.Input(batch_shape=(3, *SHAPE))
-    with pytest.raises(ValueError, match="2 rows together.*batches of 3") as caught:
-        vis.DeepLIFT(keras.Model(inputs, model(inputs)))(drawn((3, *SHAPE)), 1)
+@pytest.mark.parametrize("size, start", [(4, None), (3, None), (4, drawn((5, *SHAPE), 4))])
+def test_models_of_a_fixed_batch_size(size, start, model):
+    x, fixed = drawn((5, *SHAPE)), of_fixed_size(model, size)
+    wanted = vis.DeepLIFT(model, start)(x, 1)
+    np.testing.assert_allclose(vis.DeepLIFT(fixed, start)(x, 1), wanted, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("size, start", [(1, None), (3, drawn((3, *SHAPE), 4))])
+def test_models_of_a_batch_size_that_holds_no_pairs_are_refused(size, start, model):
+    with pytest.raises(ValueError, match=f"2 rows together.*batches of {size}") as caught:
+        vis.DeepLIFT(of_fixed_size(model, size), start)(drawn((3, *SHAPE)), 1)
     assert len(str(caught.value)) < 400
+
+
+def test_a_baseline_for_all_is_one_row_of_each_evaluation(model):
+    rows = []
+
+    class Counted(layers.Layer):
+        def call(self, x):
+            rows.append(x.shape[0])
+            return x
+
+    inputs = keras.Input(SHAPE)
+    counted = keras.Model(inputs, model(Counted()(inputs)))
+    rows.clear()
+    vis.DeepLIFT(counted)(drawn((8, *SHAPE)), 1, batch_size=8)
+    assert max(rows) == 9
+    rows.clear()
+    vis.DeepLIFT(counted)(drawn((9, *SHAPE)), 1, batch_size=8)
+    assert max(rows) == 6  # five and the baseline, twice
 
 
 def test_inner_layers(model):

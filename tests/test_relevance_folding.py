@@ -214,6 +214,27 @@ def test_a_model_is_that_folded_by_hand(name, network):
     close(vis.LRP(network, name)(x, [0, 1, 2]), vis.LRP(folded(network), name)(x, [0, 1, 2]), 1e-4)
 
 
+@pytest.mark.parametrize("name", ["epsilon", "epsilon-gamma"])
+def test_compiled_calls_are_like_eager_ones(name, network):
+    explainer, x = vis.LRP(network, name), drawn((3, 4, 5, 2))
+    first = explainer(x, 1)
+    for _ in range(3):  # eager, traced, compiled
+        close(explainer(x, 1), first, 1e-5)
+
+
+def test_compiled_calls_do_what_a_normalisation_of_ones_own_does():
+    class Doubled(layers.BatchNormalization):
+        def call(self, inputs, training=None, mask=None):
+            return 2 * super().call(inputs, training=training, mask=mask)
+
+    parts = [layers.Dense(4), Doubled(epsilon=1e-2), layers.ReLU(), layers.Dense(2, use_bias=False)]
+    model = with_drawn_weights(keras.Sequential([keras.Input((3,)), *parts]))
+    explainer, x = vis.LRP(model, "epsilon"), drawn((2, 3))
+    first = explainer(x, 1)
+    for _ in range(3):
+        close(explainer(x, 1), first, 1e-5)
+
+
 def test_the_table_names_the_layer_that_a_normalisation_belongs_to(network):
     assert vis.LRP(network, "epsilon-plus").rules(drawn((1, 4, 5, 2)))[:3] == [
         ("conv", "call", "z-plus"),

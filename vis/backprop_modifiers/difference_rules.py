@@ -1,7 +1,8 @@
 """Rules of differences: how the difference between an input and its reference passes an operation (DeepLIFT).
 
-Rows come in pairs: an input, then its reference. The gradient of an operation becomes its multiplier, the difference of
-its outputs by that of its inputs, so that gradient x difference sums to the difference of the scores.
+Rows that belong together (`vis.engine.requests.belonging`) are inputs, then the reference of these. The gradient of an
+operation becomes its multiplier, the difference of its outputs by that of its inputs, so that gradient x difference
+sums to the difference of the scores.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from keras import ops, tree
 from vis import backend
 from vis.backprop_modifiers.kinds import is_cut
 from vis.backprop_modifiers.relevance_rules import only_one, with_value
+from vis.engine.requests import rows_together
 
 if TYPE_CHECKING:
     from keras import Operation
@@ -24,22 +26,25 @@ if TYPE_CHECKING:
 _CLOSE = 1e-6  # nearer than this, the derivative stands for the quotient
 
 
-def _pair(x):
-    """Returns the input and the reference of each row's pair; where values alone are wanted, rows may be odd."""
-    rows = ops.arange(ops.shape(x)[0])
-    first = rows - rows % 2
-    return ops.take(x, first, axis=0), ops.take(x, ops.minimum(first + 1, rows[-1]), axis=0)
+def _with_reference(function, x):
+    """Returns `function(x, reference)` for each row's reference: itself, where values alone are wanted."""
+    shape, count = ops.shape(x), rows_together()
+    if (x.shape[0] or 0) % count:  # what is the same for all rows
+        count = 1
+    rows = ops.reshape(x, (-1, count, *shape[1:]))
+    return ops.reshape(function(rows, rows[:, -1:]), shape)
 
 
 def _difference(x):
-    """Returns an input minus its reference, once for each of the two rows."""
-    own, reference = _pair(x)
-    return own - reference
+    return _with_reference(ops.subtract, x)
 
 
 def _middle(x):
-    own, reference = _pair(x)
-    return (own + reference) / 2
+    return _with_reference(lambda own, reference: (own + reference) / 2, x)
+
+
+def _reference(x):
+    return _with_reference(lambda own, reference: ops.broadcast_to(reference, own.shape), x)
 
 
 def _quotient(y, x):
@@ -76,12 +81,9 @@ class Rescale:
 
 def _times_multiplier(x, y, upstream):
     """Multiplies a gradient with the multiplier of a function that passes values on or cuts them off."""
-    shape = (-1, 2, *x.shape[1:])
-    x, y = ops.reshape(x, shape), ops.reshape(y, shape)  # slices of whole samples: faster than every second row
-    dx, dy = x[:, :1] - x[:, 1:], y[:, :1] - y[:, 1:]
-    slope = ops.cast(x[:, :1] == y[:, :1], y.dtype)
-    multiplier = ops.where(ops.absolute(dx) < _CLOSE, slope, dy / dx)  # a quotient by 0 is not taken
-    return ops.reshape(ops.reshape(upstream, shape) * multiplier, upstream.shape)
+    dx = _difference(x)
+    slope = ops.cast(x == y, y.dtype)  # whatever the difference, the quotient has no more rounding than its numbers
+    return upstream * ops.where(dx == 0, slope, ops.divide_no_nan(_difference(y), dx))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,16 +107,16 @@ class RescaleMaximum:
     def surrogate(self, call: Callable, operation: Operation | None, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Returns `call(x)`, with the multipliers of both winners as gradients."""
         y = call(x, *args, **kwargs)
-        own, reference = _pair(y)
-        larger = ops.maximum(own, reference)
+        reference = _reference(y)
+        larger = ops.maximum(y, reference)
         parts, _ = _quotient(ops.ones_like(x), _difference(x))
         moving = (x - ops.stop_gradient(x)) * ops.stop_gradient(parts)  # 0, with the gradient 1 / difference
 
         def at_winners_of(fixed):
             return call(ops.stop_gradient(fixed) + moving, *args, **kwargs)
 
-        first, second = (at_winners_of(fixed) for fixed in _pair(x))
-        return with_value(y, first * ops.stop_gradient(larger - reference) + second * ops.stop_gradient(own - larger))
+        first, second = at_winners_of(x), at_winners_of(_reference(x))
+        return with_value(y, first * ops.stop_gradient(larger - reference) + second * ops.stop_gradient(y - larger))
 
 
 @dataclasses.dataclass(frozen=True)

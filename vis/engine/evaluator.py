@@ -20,7 +20,7 @@ from vis.engine.inputs import are_bytes, read_inputs, takes_numbers_as_they_are
 from vis.engine.memory import Memory
 from vis.engine.network import Network, mixed_rows
 from vis.engine.probabilities import activates_to_probabilities, probability_makers
-from vis.engine.requests import is_pair, site
+from vis.engine.requests import belonging, is_pair, site
 from vis.engine.rest import Rest, rest_after
 from vis.engine.surrogates import has_own_activation
 from vis.engine.survey import keeps_rows, survey
@@ -206,7 +206,8 @@ class Evaluator:
         """
 
         def evaluate(inputs, arguments, data):
-            return self.network.evaluate(request, formula, layout, inputs, arguments, data)
+            with belonging(request.together):
+                return self.network.evaluate(request, formula, layout, inputs, arguments, data)
 
         key = (request, formula, layout.key)
         return self.memory.once("functions", lambda: backend.compile_rows(evaluate, self.model.variables), key)

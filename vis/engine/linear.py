@@ -42,6 +42,7 @@ class LinearMap:
     """
 
     is_nonnegative = False  # whether the input is known to hold nothing negative
+    has_own_bias = True  # whether the bias is the layer's, not what another output of the layer makes of a shift
 
     def __init__(self, call, x, kernel, bias, run, layer, form):
         self._call, self.x, self._own = call, x, []
@@ -72,7 +73,7 @@ class LinearMap:
         z = self._run(x, kernel(self._kernel))
         return z if bias is None or self._bias is None else z + ops.cast(bias(self._bias), z.dtype)
 
-    def followed_by(self, scale, shift, call, channels):
+    def followed_by(self, scale, shift, call, channels, at_once=False):
         """Returns the map with a scale and a shift of its output channels behind it.
 
         Args:
@@ -80,11 +81,15 @@ class LinearMap:
             shift: What is added afterwards.
             call: Function `y -> output`: the two, as the normalisation itself does them.
             channels: Function of a vector: the vector in a form that fits y.
+            at_once: Whether the output may be that of one kernel and bias, which differs from `call` by rounding. It
+                takes a pass less forth and back, but another run of the layer where the first is not left out.
         """
         bias = channels(shift) if self._bias is None else self._bias * channels(scale) + channels(shift)
         kernel = None if self._kernel is None else _times(self._kernel, self._form(scale, "outputs"))
-        found = LinearMap(lambda x: call(self(x)), self.x, kernel, bias, self._run, self.layer, self._form)
-        found.is_nonnegative = self.is_nonnegative
+        is_one = at_once and kernel is not None and self.has_own_bias
+        own = (lambda x: self._run(x, kernel) + bias) if is_one else (lambda x: call(self(x)))
+        found = LinearMap(own, self.x, kernel, bias, self._run, self.layer, self._form)
+        found.is_nonnegative, found.has_own_bias = self.is_nonnegative, self.has_own_bias
         return found
 
     def preceded_by(self, scale, x):
@@ -98,7 +103,9 @@ class LinearMap:
             return self
         kernel = _times(self._kernel, self._form(scale, "inputs"))
         bias = self(self.x) - self._run(x, kernel)  # a tensor: at borders the shift meets fewer weights
-        return LinearMap(lambda _: self(self.x), x, kernel, bias, self._run, self.layer, self._form)
+        found = LinearMap(lambda _: self(self.x), x, kernel, bias, self._run, self.layer, self._form)
+        found.has_own_bias = False
+        return found
 
 
 def _times(kernel, factors):

@@ -1,5 +1,7 @@
 """What is asked of a model: small values, which also tell compiled functions apart."""
 
+import contextlib
+import contextvars
 import dataclasses
 from collections.abc import Callable
 
@@ -82,6 +84,8 @@ class Request:
         summary: Function `(layer, output, gradient) -> tensor` of what is kept of each site, instead of the outputs
             and the gradients themselves; `None` to keep these. It must double when the gradient does. Sites that the
             score does not depend on have the gradient 0.
+        together: How many rows that follow one another belong together, the last of which is the reference of the
+            others: their number is a multiple of it. Default 1: none has a reference.
     """
 
     score: bool = True
@@ -90,6 +94,7 @@ class Request:
     gradients: bool = False
     change: Change | None = None
     summary: Callable | None = None
+    together: int = 1
 
     def __post_init__(self):
         for one in self.sites:
@@ -112,3 +117,21 @@ def outputs_at(*sites) -> Request:
 def gradients_at(*sites) -> Request:
     """Asks for the outputs of layers and for the score's gradients with respect to them."""
     return Request(sites=sites, gradients=True)
+
+
+_together = contextvars.ContextVar("together", default=1)
+
+
+@contextlib.contextmanager
+def belonging(count):
+    """Lets backward rules know how many rows belong together, see `Request`."""
+    token = _together.set(count)
+    try:
+        yield
+    finally:
+        _together.reset(token)
+
+
+def rows_together() -> int:
+    """Returns how many rows that follow one another belong together; 1 where no row has a reference."""
+    return _together.get()

@@ -17,6 +17,7 @@ import itertools
 
 import keras
 
+from vis import backend
 from vis.engine.code import read
 from vis.engine.copying import copy_model
 from vis.engine.graph import has_own_code, walk
@@ -314,8 +315,17 @@ def _normalized(rule, normalization, notes, call, x, *args, **kwargs):
         y = plain if rule is None else rule.surrogate(lambda *_, **__: plain, normalization, x)
         return notes.keep(y, plain, normalization, x)
     notes.tell(normalization, "call", its_rule, one.layer)
-    both = one.followed_by(*affine(normalization), lambda y: call(y, *args, **kwargs), channels_of(normalization, x))
+    # In a compiled function, the output of the layer alone is left out, as nobody reads it.
+    at_once = backend.trace() is not None and _is_plain(normalization, x, args, kwargs)
+    steps, channels = (lambda y: call(y, *args, **kwargs)), channels_of(normalization, x)
+    both = one.followed_by(*affine(normalization), steps, channels, at_once)
     return notes.keep(its_rule.surrogate(both, one.layer, both.x), its_rule, both)
+
+
+def _is_plain(normalization, x, args, kwargs):
+    """Tells whether a batch normalisation does what Keras's does at inference, in single precision."""
+    is_own = type(normalization) is keras.layers.BatchNormalization and not args and not kwargs.get("training")
+    return is_own and keras.backend.standardize_dtype(x.dtype) == "float32"
 
 
 def _modified(rule, operation, kind):

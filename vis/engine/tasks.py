@@ -52,7 +52,7 @@ class Task:
         evaluator.ready(self.batch)
         return dataclasses.replace(self, evaluator=evaluator, known_scores=None)
 
-    def rows(self, request, samples=1, inputs=None, data=None, quiet=False, together=1):
+    def rows(self, request, samples=1, inputs=None, data=None, quiet=False):
         """Evaluates rows in chunks: `samples` for each sample of the batch.
 
         Args:
@@ -62,16 +62,12 @@ class Task:
                 themselves. `images` are indices into the batch, `numbers` count each one's rows.
             data: Function of the same arguments that makes the data of `request.change`.
             quiet: Whether to show no progress.
-            together: How many rows that follow one another stay in one chunk, such as 2 for an input and its
-                reference; `samples` is a multiple of it.
 
         Yields:
             `(images, numbers, results)`, the results as `vis.engine.network.Network.evaluate` gives them, as arrays.
         """
-        if samples % together:
-            raise ValueError(f"`samples` must be a multiple of `together`. Received: {samples} and {together}.")
         total = self.count * samples
-        size = self._chunk_size(max(self.usual * samples, total), together)
+        size = self._chunk_size(max(self.usual * samples, total), request.together)
         evaluate, chunks = self._evaluation(request, size), -(-total // size)
         bar = keras.utils.Progbar(chunks) if self.verbose and not quiet else None
         for start in range(0, total, size):

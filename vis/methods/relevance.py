@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from typing import TYPE_CHECKING
 
@@ -283,12 +284,12 @@ class DeepLIFT(GradientExplainer):
         task = task.settled()
         values = self.values(task)
         starts = read_baselines(self, task, values, self._baseline)
-        gaps = []
+        start_scores, gaps = self._start_scores(task, values, starts), []
 
         def parts():
-            for images, multipliers, scores in self._pairs(task, values, starts):
+            for images, multipliers, scores in self._multipliers(task, values, starts):
                 found = [m * (v[images] - s[images]) for m, v, s in zip(multipliers, values, starts)]
-                gaps.append(_gap(found, scores))
+                gaps.append(_gap(found, scores.astype("float64") - start_scores[images]))
                 yield images, found
 
         whole = gathered(task.count, parts())
@@ -299,17 +300,34 @@ class DeepLIFT(GradientExplainer):
         """Returns the baseline, see `vis.methods.gradients.GradientExplainer.starts`."""
         return read_baselines(self, task, self.values(task), self._baseline)
 
-    def _pairs(self, task, values, starts):
-        """Yields `(images, multipliers, scores (n, 2))` of some samples and their baselines, evaluated together."""
+    def _start_scores(self, task, values, starts):
+        """Returns the scores of the baselines: one where baseline and target are the same for all samples."""
+        is_one = all(map(_is_one, [*starts, *task.goal.rows(np.arange(task.count))]))
+        few = np.arange(1 if is_one else task.count)
+        given = [value[few] for value in values]
+        asked, request, how = self.asked(task.part(few), lambda images, _: [s[images] for s in starts], given)
+        scores = dataclasses.replace(request, inputs=False, sites=(), gradients=False)
+        return np.broadcast_to(asked.scores_of(scores, 1, quiet=True, **how)[:, 0], task.count)
 
-        def pair(images, numbers):
-            first = [np.reshape(numbers == 0, (-1, *[1] * (value.ndim - 1))) for value in values]
-            return [np.where(f, v[images], s[images]) for f, v, s in zip(first, values, starts)]
+    def _multipliers(self, task, values, starts):
+        """Yields `(images, multipliers, scores)` of some samples, evaluated together with their baseline.
 
-        asked, request, how = self.asked(task, pair, values)
-        for images, _, results in asked.rows(request, 2, together=2, **how):
-            multipliers = [gradient[0::2] for gradient in self._flat(task, results)]
-            yield images[0::2], multipliers, results["score"].reshape(-1, 2)
+        A baseline that is the same for all is one row of each evaluation; otherwise each sample comes with its own.
+        """
+        size = _samples_at_once(task) if all(map(_is_one, starts)) else 1
+        firsts = np.arange(0, task.count, size)[:, None]
+        samples = np.minimum(firsts + np.append(np.arange(size), 0), task.count - 1).ravel()
+        is_start = np.arange(len(samples)) % (size + 1) == size
+
+        def given(rows, _):
+            pairs = [(v[samples[rows]], s[samples[rows]], is_start[rows]) for v, s in zip(values, starts)]
+            return [np.where(np.reshape(there, (-1, *[1] * (s.ndim - 1))), s, v) for v, s, there in pairs]
+
+        part = dataclasses.replace(task.part(samples), batch_size=max(task.batch_size, size + 1))
+        asked, request, how = self.asked(part, given, [v[samples] for v in values])
+        for rows, _, results in asked.rows(dataclasses.replace(request, together=size + 1), **how):
+            own = ~is_start[rows]
+            yield samples[rows][own], [g[own] for g in self._flat(part, results)], results["score"][own]
 
     def _tell_gap(self, gaps):
         worst = float(gaps.max())
@@ -323,9 +341,20 @@ class DeepLIFT(GradientExplainer):
             )
 
 
-def _gap(contributions, scores):
+def _samples_at_once(task):
+    """Returns how many samples are evaluated together with one baseline."""
+    if task.batch.layout.fixed_size:
+        return max(task.batch.layout.fixed_size - 1, 1)
+    count = max(task.count, task.usual)
+    return -(-count // -(-count // task.batch_size))
+
+
+def _is_one(rows):
+    return bool(np.all(rows == rows[:1]))
+
+
+def _gap(contributions, difference):
     """Returns how far contributions are from the difference of the scores, as a part of it."""
     sums = sum(array.reshape(len(array), -1).sum(axis=1, dtype="float64") for array in contributions)
     sizes = sum(np.abs(array).reshape(len(array), -1).sum(axis=1, dtype="float64") for array in contributions)
-    difference = scores[:, 0].astype("float64") - scores[:, 1]
     return np.abs(sums - difference) / (np.abs(difference) + 1e-3 * sizes + 1e-12)
