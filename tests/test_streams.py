@@ -619,6 +619,29 @@ def test_names_of_layers_make_no_difference():
     assert difference(run_of(vis.Saliency(first), None), run_of(vis.Saliency(second), None)) is None
 
 
+@keras.saving.register_keras_serializable("vis-tests")
+class Around(keras.Model):
+    """Holds a model, as the classifiers of keras-hub do, and tells of it by its configuration."""
+
+    def __init__(self, inner, dropout=0.1, called="dropout", **settings):
+        x = layers.Dropout(dropout, name=called)(inner.outputs[0])
+        super().__init__(inputs=inner.inputs, outputs=x, **settings)
+        self.inner, self.dropout = inner, dropout
+
+    def get_config(self):
+        return {"inner": keras.saving.serialize_keras_object(self.inner), "dropout": self.dropout, "name": self.name}
+
+
+def test_names_of_models_within_models_make_no_difference():
+    def build(called):
+        keras.utils.set_random_seed(0)
+        return Around(keras.Sequential([keras.Input((4,)), layers.Dense(2), layers.Softmax()]), called=called)
+
+    first, second = build("dropout"), build("dropout_1")  # a name that a setting has too
+    assert first.inner.name != second.inner.name
+    assert difference(run_of(vis.Saliency(first), None), run_of(vis.Saliency(second), None)) is None
+
+
 def test_connections_make_a_difference():
     def build(skips):
         inputs = keras.Input((4,))

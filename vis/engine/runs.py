@@ -189,19 +189,21 @@ def _words_layers(model):
         config = model.get_config()
     except Exception:  # of the user's own, which tells nothing of itself
         config = [type(operation).__name__ for operation in operations]
-    for name in _input_layers(config):  # those of a Sequential model are none of its layers
+    for name in _names_within(config):  # some are no operations of the graph, as Sequential's input layers
         names.setdefault(name, f"#{len(names)}")
     own = [_of_own_class(operation) for operation in [model, *operations]]
     return _of_text([json.dumps(part, sort_keys=True, default=_plain) for part in (_renamed(config, names), own)])
 
 
-def _input_layers(config):
-    """Yields the names of the input layers within a configuration."""
-    if isinstance(config, dict) and config.get("class_name") == "InputLayer":
-        yield config["config"]["name"]
-    elif isinstance(config, (dict, list, tuple)):
+def _names_within(config):
+    """Yields the names of the layers and models within a configuration."""
+    if isinstance(config, dict):
+        inner = config.get("config")
+        if isinstance(inner, dict) and "name" in inner and not str(config.get("class_name")).endswith("DTypePolicy"):
+            yield inner["name"]
+    if isinstance(config, (dict, list, tuple)):
         for one in config.values() if isinstance(config, dict) else config:
-            yield from _input_layers(one)
+            yield from _names_within(one)
 
 
 def _of_own_class(operation):
@@ -216,7 +218,7 @@ def _of_own_class(operation):
 
 def _renamed(config, names):
     if isinstance(config, dict):
-        return {names.get(str(key), str(key)): _renamed(one, names) for key, one in config.items()}
+        return {str(key): _renamed(one, names) for key, one in config.items()}
     if isinstance(config, (list, tuple)):
         return [_renamed(one, names) for one in config]
     return names.get(config, config) if isinstance(config, str) else config
