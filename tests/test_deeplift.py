@@ -226,6 +226,15 @@ def test_inner_layers(model):
     assert explainer(x, 1).shape == got.shape
 
 
+def test_a_way_around_an_inner_layer_is_each_samples_own():
+    inputs = keras.Input((6,))
+    x = layers.Add()([layers.Dense(5, activation="relu", name="inner")(inputs), layers.Dense(5)(inputs)])
+    model = drawn_weights(keras.Model(inputs, layers.Dense(3)(layers.ReLU()(x))))
+    explainer, x = vis.DeepLIFT(model, input_layer="inner"), drawn((6, 6))
+    one_by_one = np.concatenate([explainer(x[i : i + 1], 1) for i in range(6)])
+    np.testing.assert_allclose(explainer(x, 1), one_by_one, rtol=1e-4, atol=1e-6)
+
+
 def test_copies_and_pickles(model):
     explainer, x = vis.DeepLIFT(model, 0.2), drawn((2, *SHAPE))
     wanted = explainer(x, 1)

@@ -284,12 +284,14 @@ class DeepLIFT(GradientExplainer):
         task = task.settled()
         values = self.values(task)
         starts = read_baselines(self, task, values, self._baseline)
-        start_scores, gaps = self._start_scores(task, values, starts), []
+        is_shared = self.site is None and all(map(_is_one, starts))  # behind a layer, a sample's own inputs may matter
+        start_scores, gaps = self._start_scores(task, values, starts) if is_shared else None, []
 
         def parts():
-            for images, multipliers, scores in self._multipliers(task, values, starts):
+            for images, multipliers, scores, others in self._multipliers(task, values, starts, is_shared):
                 found = [m * (v[images] - s[images]) for m, v, s in zip(multipliers, values, starts)]
-                gaps.append(_gap(found, scores.astype("float64") - start_scores[images]))
+                known = others if start_scores is None else start_scores[images]
+                gaps.append(_gap(found, scores.astype("float64") - known))
                 yield images, found
 
         whole = gathered(task.count, parts())
@@ -301,20 +303,19 @@ class DeepLIFT(GradientExplainer):
         return read_baselines(self, task, self.values(task), self._baseline)
 
     def _start_scores(self, task, values, starts):
-        """Returns the scores of the baselines: one where baseline and target are the same for all samples."""
-        is_one = all(map(_is_one, [*starts, *task.goal.rows(np.arange(task.count))]))
-        few = np.arange(1 if is_one else task.count)
-        given = [value[few] for value in values]
-        asked, request, how = self.asked(task.part(few), lambda images, _: [s[images] for s in starts], given)
-        scores = dataclasses.replace(request, inputs=False, sites=(), gradients=False)
-        return np.broadcast_to(asked.scores_of(scores, 1, quiet=True, **how)[:, 0], task.count)
+        """Returns the score of a shared baseline for each sample's target; `None` where one target is that of all."""
+        if all(map(_is_one, task.goal.rows(np.arange(task.count)))):
+            return None
+        asked, request, how = self.asked(task, lambda images, _: [s[images] for s in starts], values)
+        return asked.scores_of(dataclasses.replace(request, inputs=False), 1, quiet=True, **how)[:, 0]
 
-    def _multipliers(self, task, values, starts):
-        """Yields `(images, multipliers, scores)` of some samples, evaluated together with their baseline.
+    def _multipliers(self, task, values, starts, is_shared):
+        """Yields `(images, multipliers, scores, scores of the baselines)` of samples evaluated with their baseline.
 
-        A baseline that is the same for all is one row of each evaluation; otherwise each sample comes with its own.
+        A shared baseline is one row of each evaluation, and its score is that for the target of one of the samples;
+        otherwise each sample comes with its own.
         """
-        size = _samples_at_once(task) if all(map(_is_one, starts)) else 1
+        size = _samples_at_once(task) if is_shared else 1
         firsts = np.arange(0, task.count, size)[:, None]
         samples = np.minimum(firsts + np.append(np.arange(size), 0), task.count - 1).ravel()
         is_start = np.arange(len(samples)) % (size + 1) == size
@@ -326,8 +327,9 @@ class DeepLIFT(GradientExplainer):
         part = dataclasses.replace(task.part(samples), batch_size=max(task.batch_size, size + 1))
         asked, request, how = self.asked(part, given, [v[samples] for v in values])
         for rows, _, results in asked.rows(dataclasses.replace(request, together=size + 1), **how):
-            own = ~is_start[rows]
-            yield samples[rows][own], [g[own] for g in self._flat(part, results)], results["score"][own]
+            own, scores = ~is_start[rows], results["score"]
+            multipliers = [g[own] for g in self._flat(part, results)]
+            yield samples[rows][own], multipliers, scores[own], np.repeat(scores[~own], size)
 
     def _tell_gap(self, gaps):
         worst = float(gaps.max())
