@@ -1,7 +1,7 @@
 """Functions that change a gradient before it is used or shown.
 
 Each takes an array or tensor and returns a new one of the same shape; nothing is
-changed in place.
+changed in place. Arrays stay arrays where that needs no operation of the backend.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ def negate(grads: Tensor) -> Tensor:
         grads: Array or tensor, any shape.
 
     Returns:
-        Tensor of the same shape.
+        Array or tensor of the same shape.
     """
-    return ops.negative(grads)
+    return -grads
 
 
 def absolute(grads: Tensor) -> Tensor:
@@ -39,9 +39,9 @@ def absolute(grads: Tensor) -> Tensor:
         grads: Array or tensor, any shape.
 
     Returns:
-        Tensor of the same shape, values >= 0.
+        Array or tensor of the same shape, values >= 0.
     """
-    return ops.absolute(grads)
+    return abs(grads)
 
 
 def invert(grads: Tensor) -> Tensor:
@@ -51,9 +51,9 @@ def invert(grads: Tensor) -> Tensor:
         grads: Array or tensor, any shape.
 
     Returns:
-        Tensor of the same shape.
+        Array or tensor of the same shape.
     """
-    return ops.divide(1.0, ops.add(grads, _EPSILON))
+    return 1.0 / (grads + _EPSILON)
 
 
 def relu(grads: Tensor) -> Tensor:
@@ -63,7 +63,7 @@ def relu(grads: Tensor) -> Tensor:
         grads: Array or tensor, any shape.
 
     Returns:
-        Tensor of the same shape, values >= 0.
+        Array or tensor of the same shape, values >= 0.
     """
     return ops.maximum(grads, 0.0)
 
@@ -75,7 +75,7 @@ def small_values(grads: Tensor) -> Tensor:
         grads: Array or tensor, any shape.
 
     Returns:
-        Tensor of the same shape, values >= 0.
+        Array or tensor of the same shape, values >= 0.
     """
     return absolute(invert(grads))
 

@@ -19,6 +19,7 @@ from vis.utils.validation import VisualizationWarning, check_numeric, shown
 _FAR = 10  # of 0 from all values: times their own range
 _WIDE = 10  # no column with mean 0 and deviation 1 goes that far
 _SMALL = 1024  # numbers of a row that is not worth a step of its own
+_FEW_CHANNELS = 4  # of which one after the other is faster than all at once, where most holes are wide
 _BLUR = 1 / 16  # of the size along each axis, the standard deviation of the Gaussian
 
 
@@ -236,9 +237,13 @@ def _put_all(rows, hidden, values, numbers):
 
 def _put(row, values, out):
     """Puts values into a row where a mask of its positions says so, in place; many times faster than by index."""
-    if row.ndim > out.ndim:
-        out = np.repeat(out[..., None], row.shape[-1], axis=-1)
-    np.copyto(row, values, where=out, casting="unsafe")
+    if row.ndim == out.ndim:
+        np.copyto(row, values, where=out, casting="unsafe")
+    elif row.shape[-1] <= _FEW_CHANNELS:
+        for channel in range(row.shape[-1]):
+            np.copyto(row[..., channel], values[..., channel], where=out, casting="unsafe")
+    else:
+        np.copyto(row, values, where=np.repeat(out[..., None], row.shape[-1], axis=-1), casting="unsafe")
 
 
 @dataclasses.dataclass(eq=False, repr=False)
