@@ -126,7 +126,7 @@ def test_channels_are_scaled_where_the_layer_has_them(model, images):
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 5, 7])
 def test_pairs_stay_together(model, images, batch_size):
     task = Evaluator(model).task(images, 0, batch_size=batch_size)
-    for found, numbers, _ in task.rows(SCORES, 2, together=2):
+    for found, numbers, _ in task.rows(dataclasses.replace(SCORES, together=2), 2):
         assert len(found) % 2 == 0
         assert numbers.tolist() == [0, 1] * (len(numbers) // 2)
         assert found[0::2].tolist() == found[1::2].tolist()
@@ -327,8 +327,8 @@ def test_too_few_rows_are_refused(model, images):
     request = Request(change=Change(site(model, "conv2", 0), scaled))
     with pytest.raises(ValueError, match="`data` must return a list of arrays"):
         task.scores_of(request, 1, data=lambda i, _: [np.ones((1, 5), "float32")])
-    with pytest.raises(ValueError, match="multiple of `together`. Received: 3 and 2"):
-        list(task.rows(SCORES, 3, together=2))
+    with pytest.raises(ValueError, match="multiple of `together`. Received: 5 and 2"):
+        list(task.rows(dataclasses.replace(SCORES, together=2)))
 
 
 @pytest.mark.parametrize("one", ["conv1", None, 0])

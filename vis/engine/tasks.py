@@ -67,6 +67,8 @@ class Task:
             `(images, numbers, results)`, the results as `vis.engine.network.Network.evaluate` gives them, as arrays.
         """
         total = self.count * samples
+        if total % request.together:
+            raise ValueError(f"Rows must be a multiple of `together`. Received: {total} and {request.together}.")
         size = self._chunk_size(max(self.usual * samples, total), request.together)
         evaluate, chunks = self._evaluation(request, size), -(-total // size)
         bar = keras.utils.Progbar(chunks) if self.verbose and not quiet else None
