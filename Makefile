@@ -1,5 +1,5 @@
 # Short names for what CONTRIBUTING.md describes. `python` is that of the active environment.
-.PHONY: test test-all test-jax coverage zoo zoo-install docs docs-images package ci
+.PHONY: test test-all test-jax slow-tests coverage zoo zoo-install docs docs-images package ci
 
 test: # what a change needs many times an hour
 	python -m pytest
@@ -7,8 +7,11 @@ test: # what a change needs many times an hour
 test-all: # the slow ones too, on the backend that KERAS_BACKEND names
 	python -m pytest -m "not zoo"
 
-test-jax: # all on JAX, of which `.ci/run` takes every other one
-	KERAS_BACKEND=jax python -m pytest
+test-jax: # all on JAX, of which `.ci/run` takes every sixth
+	KERAS_BACKEND=jax python -m pytest -m "not zoo"
+
+slow-tests: # finds those that a plain `pytest` leaves out; on an idle machine, on TensorFlow
+	python -m pytest -m "not zoo" --durations=0 > durations.txt; python .ci/slow_tests.py durations.txt; rm durations.txt
 
 coverage: # of all of these tests, with the lines that none of them runs; needs `pip install pytest-cov`
 	python -m pytest -m "not zoo" --cov --cov-report=term-missing:skip-covered

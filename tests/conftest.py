@@ -128,6 +128,15 @@ def pytest_configure(config):
     config.addinivalue_line("filterwarnings", "ignore:The score of .* is below 0")  # random networks do not mind
 
 
+_SLOW = frozenset((ROOT / "tests/slow_tests.txt").read_text().splitlines())
+
+
+def pytest_itemcollected(item):
+    """Marks what takes long, see `.ci/slow_tests.py`, as what is marked in the code."""
+    if item.nodeid in _SLOW:
+        item.add_marker("slow")
+
+
 def pytest_collection_modifyitems(config, items):
     """Puts the real architectures first: of two workers, none then waits for them at the end.
 
