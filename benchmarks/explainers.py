@@ -28,6 +28,7 @@ from network import efficientnet_lite0, load_photos, preprocess
 
 BATCH = 8
 LAYER = "head_relu"
+BESIDE = pathlib.Path(__file__).with_name("torch_beside.py")
 
 
 class Bare:
@@ -209,13 +210,12 @@ class Rows:
         if not all(importlib.util.find_spec(name) for name in ("torch", "torchvision", "zennit")):
             print("Zennit: left out, as torch, torchvision or zennit is not installed")
             return
-        script = pathlib.Path(__file__).with_name("zennit_beside.py")
         for composite in ("epsilon", "epsilon-plus-flat", "epsilon-gamma", "alpha2-beta1"):
             explainer, ours, theirs = vis.LRP(self.model, composite), [], []
             run = functools.partial(explainer, self.images, batch_size=BATCH)
             time_calls(lambda i, run=run: run(target=i), 4)  # compiled
             for _ in range(1 if self.quick else 3):
-                theirs.append(measure_elsewhere(script, composite))
+                theirs.append(measure_elsewhere(BESIDE, composite))
                 ours.append(time_calls(lambda i, run=run: run(target=i), 5))
             print_row(f"LRP {composite}, batch of 8; bare: Zennit", ours, theirs)
 
@@ -252,6 +252,12 @@ class Rows:
         run = functools.partial(explainer, one, batch_size=32)
         name = "AblationCAM, 1 image, 1280 channels"
         compare(name, lambda i: run(target=_first_class), alone, rounds=rounds, bare_calls=8)
+        if not all(importlib.util.find_spec(name) for name in ("torch", "torchvision", "pytorch_grad_cam")):
+            print("pytorch-grad-cam: left out, as torch, torchvision or grad-cam is not installed")
+            return
+        theirs, calls = [measure_elsewhere(BESIDE, "ablation-cam")], functools.partial(explainer, one)
+        print_row("AblationCAM, 1 image; bare: pytorch-grad-cam", [time_calls(lambda i: calls(target=i), 5)], theirs)
+        print_row(f"{name}; bare: pytorch-grad-cam", [time_calls(lambda i: run(target=_first_class), 3)], theirs)
 
     def row_several_targets(self):
         """Compares ten classes at once: Grad-CAM with one class, saliency with ten bare gradients."""

@@ -1,7 +1,8 @@
-"""Zennit's relevance of EfficientNet-Lite0 on PyTorch, for `explainers.py`: a process has one backend.
+"""EfficientNet-Lite0 explained by others on PyTorch, for `explainers.py`: a process has one backend.
 
-`python benchmarks/zennit_beside.py epsilon` prints the milliseconds of a call on eight images, the median of some. It
-needs PyTorch and `zennit==0.5.1`, which is no part of what this project installs.
+`python benchmarks/torch_beside.py epsilon` prints the milliseconds of Zennit's relevance of eight images, the median of
+some calls; `ablation-cam` those of pytorch-grad-cam's Ablation-CAM of one image. They need PyTorch and `zennit==0.5.1`
+or `grad-cam==1.5.7`, which are no part of what this project installs.
 """
 
 import os
@@ -15,12 +16,6 @@ import numpy as np
 import torch
 from timing import time_calls
 from torch import nn
-from zennit.attribution import Gradient
-from zennit.canonizers import SequentialMergeBatchNorm
-from zennit.composites import EpsilonPlusFlat, LayerMapComposite, layer_map_base
-from zennit.layer import Sum
-from zennit.rules import AlphaBeta, Epsilon, Gamma, Pass
-from zennit.types import Convolution, Linear
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "examples" / "imagenet"))
 from network import DATA, STAGES, load_photos, preprocess
@@ -41,8 +36,16 @@ class Same(nn.Module):
         return nn.functional.pad(x, [missing // 2, missing - missing // 2] * 2)
 
 
+class Sum(nn.Module):
+    """Adds along the last axis: a module, so that there can be a rule for it."""
+
+    def forward(self, x):
+        """Returns the sums."""
+        return x.sum(dim=-1)
+
+
 class Added(nn.Sequential):
-    """A block with a way around it, in the form in which Zennit has a rule for the sum."""
+    """A block with a way around it."""
 
     def forward(self, x):
         """Returns the block's output and its input, added."""
@@ -94,16 +97,22 @@ class Network(nn.Sequential):
 
 def composite(name):
     """Returns Zennit's composite that is called `name` here."""
-    merge = {"canonizers": [SequentialMergeBatchNorm()]}
+    from zennit.canonizers import SequentialMergeBatchNorm
+    from zennit.composites import EpsilonPlusFlat, LayerMapComposite, layer_map_base
+    from zennit.rules import AlphaBeta, Epsilon, Gamma, Norm, Pass
+    from zennit.types import Convolution, Linear
+
+    merge, sums = {"canonizers": [SequentialMergeBatchNorm()]}, [(Sum, Norm())]
     if name == "epsilon-plus-flat":
-        return EpsilonPlusFlat(**merge)
+        return EpsilonPlusFlat(layer_map=sums, **merge)
     of_convolutions = {"epsilon": Epsilon(), "epsilon-gamma": Gamma(0.25), "alpha2-beta1": AlphaBeta(2, 1)}[name]
     rules = [(nn.ReLU6, Pass()), (Convolution, of_convolutions), (Linear, Epsilon())]
-    return LayerMapComposite(rules + layer_map_base(), **merge)
+    return LayerMapComposite(sums + rules + layer_map_base(), **merge)
 
 
 def relevance(model, name):
     """Returns a function of images, channels first, and a class: Zennit's relevance of the images."""
+    from zennit.attribution import Gradient
 
     def run(x, index):
         with Gradient(model, composite(name)) as attributor:
@@ -112,13 +121,30 @@ def relevance(model, name):
     return run
 
 
+def ablation_cam(model):
+    """Returns a function of images, channels first, and a class: pytorch-grad-cam's Ablation-CAM of the images."""
+    from pytorch_grad_cam import AblationCAM
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    head = [part for part in model if isinstance(part, nn.ReLU6)][-1]
+
+    def run(x, index):
+        cam = AblationCAM(model, [head], batch_size=32)
+        return cam(x, [ClassifierOutputTarget(index)] * len(x))
+
+    return run
+
+
 def main():
     """Prints the milliseconds of one call."""
-    photos = load_photos()
+    (name,) = sys.argv[1:]
+    photos, model = load_photos(), Network()
     images = preprocess(np.concatenate([photos, photos[:, :, ::-1]]))
-    x, run = torch.tensor(images).permute(0, 3, 1, 2).contiguous(), relevance(Network(), sys.argv[1])
-    time_calls(lambda index: run(x, index), 2)
-    print(statistics.median(time_calls(lambda index: run(x, index), 1) for _ in range(5)))
+    x = torch.tensor(images).permute(0, 3, 1, 2).contiguous()
+    run, x, rounds = (ablation_cam(model), x[:1], 1) if name == "ablation-cam" else (relevance(model, name), x, 5)
+    if rounds > 1:
+        time_calls(lambda index: run(x, index), 2)
+    print(statistics.median(time_calls(lambda index: run(x, index), 1) for _ in range(rounds)))
 
 
 if __name__ == "__main__":
