@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import threading
 
 import keras
 import numpy as np
@@ -10,6 +11,8 @@ from conftest import value_of
 from keras import layers, ops
 
 import vis
+from vis.backprop_modifiers.difference_rules import Rescale
+from vis.engine.requests import belonging
 from vis.utils.validation import VisualizationWarning
 
 
@@ -214,6 +217,19 @@ def test_a_baseline_for_all_is_one_row_of_each_evaluation(model):
     rows.clear()
     vis.DeepLIFT(counted)(drawn((9, *SHAPE)), 1, batch_size=8)
     assert max(rows) == 6  # five and the baseline, twice
+
+
+@pytest.mark.skipif(keras.config.backend() != "torch", reason="only PyTorch goes back in other threads")
+def test_a_backward_pass_in_another_thread_knows_the_pairs():
+    import torch
+
+    x, found = torch.tensor([[3.0], [-1.0]], requires_grad=True), []
+    with belonging(2):
+        y = Rescale().surrogate(ops.relu, layers.ReLU(), x)
+    other = threading.Thread(target=lambda: found.append(torch.autograd.grad(y.sum(), x)[0]))
+    other.start()
+    other.join()
+    np.testing.assert_allclose(found[0][0], [0.75])  # 3 by 4
 
 
 def test_inner_layers(model):

@@ -8,6 +8,7 @@ sums to the difference of the scores.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -26,17 +27,20 @@ if TYPE_CHECKING:
 _CLOSE = 1e-6  # nearer than this, the derivative stands for the quotient
 
 
-def _with_reference(function, x):
-    """Returns `function(x, reference)` for each row's reference: itself, where values alone are wanted."""
-    shape, count = ops.shape(x), rows_together()
+def _with_reference(function, x, count=None):
+    """Returns `function(x, reference)` for each row's reference: itself, where values alone are wanted.
+
+    How many rows belong together is known in the forward pass, not in a backward pass, which may have another thread.
+    """
+    shape, count = ops.shape(x), rows_together() if count is None else count
     if (x.shape[0] or 0) % count:  # what is the same for all rows
         count = 1
     rows = ops.reshape(x, (-1, count, *shape[1:]))
     return ops.reshape(function(rows, rows[:, -1:]), shape)
 
 
-def _difference(x):
-    return _with_reference(ops.subtract, x)
+def _difference(x, count=None):
+    return _with_reference(ops.subtract, x, count)
 
 
 def _middle(x):
@@ -74,16 +78,16 @@ class Rescale:
         """Returns `call(x)`, with the multiplier as gradient."""
         y = call(x, *args, **kwargs)
         if is_cut(operation, call):
-            return backend.with_gradient(_times_multiplier, x, x, y)
+            return backend.with_gradient(functools.partial(_times_multiplier, rows_together()), x, x, y)
         multiplier, near = _quotient(_difference(y), _difference(x))
         return with_value(y, ops.where(near, y, x * ops.stop_gradient(multiplier)))
 
 
-def _times_multiplier(x, y, upstream):
+def _times_multiplier(count, x, y, upstream):
     """Multiplies a gradient with the multiplier of a function that passes values on or cuts them off."""
-    dx = _difference(x)
+    dx = _difference(x, count)
     slope = ops.cast(x == y, y.dtype)  # whatever the difference, the quotient has no more rounding than its numbers
-    return upstream * ops.where(dx == 0, slope, ops.divide_no_nan(_difference(y), dx))
+    return upstream * ops.where(dx == 0, slope, ops.divide_no_nan(_difference(y, count), dx))
 
 
 @dataclasses.dataclass(frozen=True)
