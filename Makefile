@@ -1,17 +1,17 @@
 # Short names for what CONTRIBUTING.md describes. `python` is that of the active environment.
-.PHONY: test test-all test-jax slow-tests coverage zoo zoo-install docs docs-images package ci
+.PHONY: test test-all test-jax long-tests coverage zoo zoo-install docs docs-images package ci
 
 test: # what a change needs many times an hour
 	python -m pytest
 
-test-all: # the slow ones too, on the backend that KERAS_BACKEND names
+test-all: # the slow and the long ones too, on the backend that KERAS_BACKEND names
 	python -m pytest -m "not zoo"
 
 test-jax: # all on JAX, of which `.ci/run` takes every sixth
-	KERAS_BACKEND=jax python -m pytest -m "not zoo"
+	KERAS_BACKEND=jax python -m pytest -m "not zoo and not slow"
 
-slow-tests: # finds those that a plain `pytest` leaves out; on an idle machine, on TensorFlow
-	python -m pytest -m "not zoo" --durations=0 > durations.txt; python .ci/slow_tests.py durations.txt; rm durations.txt
+long-tests: # finds those that a plain `pytest` leaves out; on an idle machine, on TensorFlow
+	python -m pytest -m "not zoo and not slow" --durations=0 > durations.txt; python .ci/long_tests.py durations.txt; rm durations.txt
 
 coverage: # of all of these tests, with the lines that none of them runs; needs `pip install pytest-cov`
 	python -m pytest -m "not zoo" --cov --cov-report=term-missing:skip-covered

@@ -128,13 +128,13 @@ def pytest_configure(config):
     config.addinivalue_line("filterwarnings", "ignore:The score of .* is below 0")  # random networks do not mind
 
 
-_SLOW = frozenset((ROOT / "tests/slow_tests.txt").read_text().splitlines())
+_LONG = frozenset((ROOT / "tests/long_tests.txt").read_text().splitlines())
 
 
 def pytest_itemcollected(item):
-    """Marks what takes long, see `.ci/slow_tests.py`, as what is marked in the code."""
-    if item.nodeid in _SLOW:
-        item.add_marker("slow")
+    """Marks what takes long, see `.ci/long_tests.py`."""
+    if item.nodeid in _LONG:
+        item.add_marker("long")
 
 
 def pytest_collection_modifyitems(config, items):

@@ -115,25 +115,25 @@ def test_other_scripts_take_the_oldest_versions_from_pyproject(capsys):
     assert {one.replace("==", ">=") for one in words} <= set(PROJECT["dependencies"]) and len(words) == 2
 
 
-def test_the_slow_tests_exist():
-    names = (ROOT / "tests/slow_tests.txt").read_text().splitlines()
+def test_the_long_tests_exist():
+    names = (ROOT / "tests/long_tests.txt").read_text().splitlines()
     assert names == sorted(set(names))
     for name in names:
         file, function = name.partition("[")[0].split("::")
         assert f"def {function}(" in (ROOT / file).read_text(), name
 
 
-def test_the_list_of_slow_tests_is_made_from_durations():
+def test_the_list_of_long_tests_is_made_from_durations():
     words = "0.61s call     tests/a.py::b[x y]\n  12.00s call     tests/a.py::a \n0.49s call     tests/a.py::c\n"
-    made = runpy.run_path(str(ROOT / ".ci/slow_tests.py"))["slow_tests"](f"{words}9.00s setup    tests/a.py::d\nx\n")
+    made = runpy.run_path(str(ROOT / ".ci/long_tests.py"))["long_tests"](f"{words}9.00s setup    tests/a.py::d\nx\n")
     assert made == ["tests/a.py::a", "tests/a.py::b[x y]"]
 
 
-def test_ci_runs_the_slow_tests_that_a_plain_pytest_leaves_out():
+def test_ci_runs_the_tests_that_a_plain_pytest_leaves_out():
     plain = SETTINGS["tool"]["pytest"]["ini_options"]["addopts"]
-    assert "-m 'not zoo and not slow'" in plain and "-n auto" in plain
+    assert "-m 'not zoo and not slow and not long'" in plain and "-n auto" in plain
     script = (ROOT / ".ci/run").read_text()
     assert "slow_too=\"-m 'not zoo'\"" in script
-    assert 'PYTEST_ADDOPTS="-m slow" eval "$tests"\n' in script
+    assert 'PYTEST_ADDOPTS="-m long" eval "$tests"\n' in script
     assert 'KERAS_BACKEND=torch PYTEST_ADDOPTS=$slow_too eval "$tests"\n' in script
     assert 'python -m pytest -m "not zoo"' in (ROOT / ".github/workflows/tests.yml").read_text()
