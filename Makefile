@@ -7,7 +7,7 @@ test: # what a change needs many times an hour
 test-all: # the slow and the long ones too, on the backend that KERAS_BACKEND names
 	python -m pytest -m "not zoo"
 
-test-jax: # all on JAX, of which `.ci/run` takes every sixth
+test-jax: # all on JAX, of which `.ci/run` takes every eighth
 	KERAS_BACKEND=jax python -m pytest -m "not zoo and not slow"
 
 long-tests: # finds those that a plain `pytest` leaves out; on an idle machine, on TensorFlow
