@@ -8,7 +8,7 @@ import pathlib
 import re
 import sys
 
-LIMIT = 0.5  # seconds, on TensorFlow; one test in twenty takes longer, and all of these half of the time
+LIMIT = 0.3  # seconds, on TensorFlow; one test in twelve takes longer, and all of these half of the time
 LIST = pathlib.Path(__file__).resolve().parents[1] / "tests" / "long_tests.txt"
 
 
