@@ -124,7 +124,7 @@ def test_the_long_tests_exist():
 
 
 def test_the_list_of_long_tests_is_made_from_durations():
-    words = "0.61s call     tests/a.py::b[x y]\n  12.00s call     tests/a.py::a \n0.49s call     tests/a.py::c\n"
+    words = "0.61s call     tests/a.py::b[x y]\n  12.00s call     tests/a.py::a \n0.29s call     tests/a.py::c\n"
     made = runpy.run_path(str(ROOT / ".ci/long_tests.py"))["long_tests"](f"{words}9.00s setup    tests/a.py::d\nx\n")
     assert made == ["tests/a.py::a", "tests/a.py::b[x y]"]
 
