@@ -11,7 +11,7 @@ test-jax: # all on JAX, of which `.ci/run` takes every eighth
 	KERAS_BACKEND=jax python -m pytest -m "not zoo and not slow"
 
 long-tests: # finds those that a plain `pytest` leaves out; on an idle machine, on TensorFlow
-	python -m pytest -m "not zoo and not slow" --durations=0 > durations.txt; python .ci/long_tests.py durations.txt; rm durations.txt
+	python -m pytest -m "not zoo and not slow" --durations=0 > durations.txt && python .ci/long_tests.py durations.txt && rm durations.txt
 
 coverage: # of all of these tests, with the lines that none of them runs; needs `pip install pytest-cov`
 	python -m pytest -m "not zoo" --cov --cov-report=term-missing:skip-covered

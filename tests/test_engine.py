@@ -13,7 +13,7 @@ from keras import layers, ops
 import vis
 from vis import backend
 from vis.engine.evaluator import Evaluator
-from vis.engine.masking import Masking, Masks, Segments, Windows, read_fill
+from vis.engine.masking import Masking, Masks, Segments, Values, Windows, read_fill
 from vis.engine.memory import Memory
 from vis.engine.network import replaced, scaled
 from vis.engine.requests import INPUT_GRADIENTS, SCORES, Change, Request, gradients_at, outputs_at, site
@@ -121,6 +121,16 @@ def test_channels_are_scaled_where_the_layer_has_them(model, images):
     zeros = [np.zeros((5, channels), "float32")]
     without = task.scores_of(request, 1, data=lambda *_: zeros)[:, 0]
     assert np.ptp(without) < 1e-6 and not np.allclose(without, task.scores())
+
+
+@pytest.mark.parametrize("channels", [(), (3,), (7,)])
+@pytest.mark.parametrize("side", [5, 40])
+def test_values_are_put_where_rows_are_hidden(channels, side, rng):
+    rows, values = rng.random((3, side, side, *channels)), rng.random((2, side, side, *channels))
+    hidden, images = rng.random((3, side, side)) < 0.4, np.array([1, 0, 1])
+    wanted = np.where(hidden.reshape(*hidden.shape, *[1] * len(channels)), values[images], rows)
+    Values(values).show(rows, hidden, images, None)
+    np.testing.assert_array_equal(rows, wanted)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 5, 7])

@@ -642,6 +642,15 @@ def test_names_of_models_within_models_make_no_difference():
     assert difference(run_of(vis.Saliency(first), None), run_of(vis.Saliency(second), None)) is None
 
 
+def test_the_precision_makes_a_difference():
+    def build(dtype):
+        return keras.Sequential([keras.Input((4,)), layers.Dense(4, kernel_initializer="ones", dtype=dtype)])
+
+    one, other = (run_of(vis.Saliency(build(dtype)), None) for dtype in ("mixed_float16", "mixed_bfloat16"))
+    found = difference(one, other)
+    assert found.startswith("layers of the model")
+
+
 def test_connections_make_a_difference():
     def build(skips):
         inputs = keras.Input((4,))

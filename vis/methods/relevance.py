@@ -325,7 +325,7 @@ class DeepLIFT(GradientExplainer):
             return [np.where(np.reshape(there, (-1, *[1] * (s.ndim - 1))), s, v) for v, s, there in pairs]
 
         part = dataclasses.replace(task.part(samples), batch_size=max(task.batch_size, size + 1))
-        asked, request, how = self.asked(part, given, [v[samples] for v in values])
+        asked, request, how = self.asked(part, given, None if self.site is None else [v[samples] for v in values])
         for rows, _, results in asked.rows(dataclasses.replace(request, together=size + 1), **how):
             own, scores = ~is_start[rows], results["score"]
             multipliers = [g[own] for g in self._flat(part, results)]
