@@ -120,6 +120,7 @@ FLOORS = {
     "vis.report.atlas": 6,
     "vis.report.charts": 6,
     "vis.report.checks": 6,
+    "vis.report.flat": 6,
     "vis.report.packing": 6,
     "vis.report.page": 6,
     "vis.report.pictures": 6,

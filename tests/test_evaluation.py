@@ -218,6 +218,17 @@ def test_texts_and_tables_have_no_edges(rng):
     assert "<img" not in _page(found)
 
 
+@pytest.mark.parametrize(
+    ("shape", "words"), [((30, 2), "Signal 1: class 1"), ((5, 6, 7, 1), "Image 1: class 1, slice ")]
+)
+def test_pages_show_signals_and_volumes(shape, words):
+    model = keras.Sequential([keras.Input(shape), keras.layers.Flatten(), keras.layers.Dense(2)])
+    x = np.random.default_rng(0).normal(size=(3, *shape))
+    found = vis.evaluate({"one": vis.GradientTimesInput(model)}, x, 1, fills=[0.0], metrics=["srg"], baselines=7)
+    page = _page(found)
+    assert words in page and page.count('class="picture map"') == 3 * len(found.maps)
+
+
 def _page(found):
     import tempfile
 

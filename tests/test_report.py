@@ -7,6 +7,7 @@ import base64
 import dataclasses
 import hashlib
 import html.parser
+import itertools
 import json
 import math
 import re
@@ -18,6 +19,7 @@ import pytest
 
 from vis.report import Page, packing, pictures, rendering, write_page
 from vis.report.charts import BOTTOM, LEFT, RIGHT, TOP, make_charts, nice_ticks
+from vis.report.flat import flat
 
 HEIGHT, WIDTH = 24, 32
 METHODS = ("Grad-CAM", "Integrated gradients", "LRP")
@@ -158,6 +160,12 @@ def test_whatever_users_write_stays_text(tmp_path):
     assert not any(key.startswith("on") for _, attributes in outline.elements for key in attributes)
     assert sum(words.strip() == ATTACK for words in outline.words) >= 8
     assert "49" not in "".join(words for words in outline.words if "alert" in words)
+
+
+@pytest.mark.parametrize("steps", [0, -1, "3", float("nan")])
+def test_steps_are_a_number_above_zero(steps):
+    with pytest.raises((TypeError, ValueError), match="`steps` must be"):
+        make_page(steps=steps)
 
 
 def test_the_page_says_what_it_was_given(tmp_path):
@@ -403,6 +411,71 @@ FLAGS = (
 ).split()
 
 
+def make_slopes(steps):
+    return np.stack([np.arange(steps), -np.arange(steps)]).astype("float32")
+
+
+def make_signals(steps, channels=2):
+    return np.random.default_rng(3).normal(size=(2, steps, channels)).cumsum(axis=1).astype("float32")
+
+
+def test_each_step_of_a_signal_has_columns_of_its_own():
+    signals, maps = make_signals(50), make_slopes(50)
+    found = flat(signals, {"one": maps})
+    each = found.images[0].shape[1] // 50
+    assert each > 1 and found.steps == 1 / each and found.words == ["", ""]
+    for row, column in itertools.product((0, 70, 127), range(50 * each)):
+        assert found.maps["one"][1, row, column] == -(column // each)
+
+
+def test_the_curve_is_where_the_values_are():
+    signals = make_signals(300)
+    picture = flat(signals, {"one": make_slopes(300)}).images[0][..., 0]
+    for channel, band in enumerate(np.split(picture, 2)):
+        values = signals[0, :, channel].astype("float64")
+        share = (values - values.min()) / (values.max() - values.min())
+        for column, one in enumerate(share):
+            dark = np.flatnonzero(band[:, column] < 128)
+            assert dark.min() - 1 <= 6 + (1 - one) * (len(band) - 13) <= dark.max() + 1
+        assert band[:, values.argmax()].argmin() < 8 < 55 < len(band) - band[::-1, values.argmin()].argmin()
+
+
+def test_long_signals_become_means_and_say_so():
+    found = flat(make_signals(1301, 13), {"one": make_slopes(1301)})
+    assert found.steps == 3 and found.words == ["means of 3 steps each, root mean square of 13 channels"] * 2
+    assert found.maps["one"].shape[2] == 434 == found.images[0].shape[1]
+    assert found.maps["one"][0, 0, :2].tolist() == [1, 4] and found.maps["one"][0, 0, -1] == 1299.5
+    height, width = found.images[0].shape[:2]
+    assert width <= 4 * height
+
+
+def test_the_slice_with_most_of_the_maps_is_shown():
+    volumes = np.random.default_rng(0).random((2, 5, 6, 7, 1))
+    weak, strong = np.zeros((2, 5, 6, 7)), np.zeros((2, 5, 6, 7))
+    weak[:, 1, 2:4, 3], strong[:, 3, 0, 0] = 1e-6, 1000  # two positions as strong as can be, and one
+    found = flat(volumes, {"weak": weak, "strong": strong})
+    assert found.words == ["slice 1 of 0 to 4"] * 2 and found.steps is None
+    assert np.array_equal(found.maps["weak"], weak[:, 1]) and np.abs(found.maps["strong"]).max() == 0
+    assert np.array_equal(found.images[1][..., 0], np.round(255 * volumes[1, 1, ..., 0]).astype("uint8"))
+
+
+@pytest.mark.parametrize(
+    ("shape", "spatial", "kind"),
+    [
+        ((2, 9), (9,), None),  # a table, or tokens
+        ((2, 9, 8), (9, 8), "image"),
+        ((2, 9, 8, 3), (9, 8), "image"),
+        ((2, 9, 8, 5), (9, 8), "image"),
+        ((2, 9, 3), (9,), "signal"),
+        ((2, 4, 9, 8), (4, 9, 8), "image"),
+        ((2, 4, 4, 9, 8, 1), (4, 4, 9, 8), None),
+    ],
+)
+def test_what_can_be_drawn(shape, spatial, kind):
+    found = flat(np.ones(shape), {"one": np.ones((2, *spatial))})
+    assert (None if found is None else "image" if found.steps is None else "signal") == kind
+
+
 def start_browser(profile):
     """Returns a driver of Chromium, or skips."""
     webdriver = pytest.importorskip("selenium.webdriver", reason="a real browser needs the package selenium")
@@ -622,6 +695,26 @@ def test_the_pointer_reads_the_values_of_the_arrays(browser, path, page):
     browser.until(lambda: browser.all(".place")[1].text == "")
 
 
+@pytest.mark.parametrize("steps", [49, 1300])
+def test_the_pointer_tells_the_step_of_a_signal(browser, steps, tmp_path):
+    found = flat(make_signals(steps), {"one": make_slopes(steps)})
+    path = tmp_path / "signals.html"
+    write_page(path, make_page(images=found.images, maps=found.maps, concepts=[], steps=found.steps))
+    browser.open(path)
+    assert browser.one("h3").text.startswith("Signal 1: tabby")
+    width = found.images[0].shape[1]
+    for step in (0, 24, 48):
+        browser.point(browser.all(".picture")[1], (step / found.steps + 0.5) / width, 0.3)
+        browser.until(lambda at=f"step {step // 3 * 3 if steps > 600 else step}": browser.one(".place").text == at)
+        value = found.maps["one"][0, 5, int(step / found.steps)]
+        assert abs(number(browser.one("output:not([for])").text) - value) < 0.01 * steps
+    browser.press("ARROW_RIGHT")
+    before = browser.one(".place").text
+    browser.run("document.querySelector('.image').focus({focusVisible: true})")
+    browser.press("ARROW_LEFT", "ARROW_LEFT")
+    assert int(browser.one(".place").text.split()[1]) == int(before.split()[1]) - 2 * max(1, round(found.steps))
+
+
 def test_arrow_keys_move_the_pointer(browser, path, page):
     browser.open(path)
     browser.run("document.querySelector('.image').focus({focusVisible: true})")
@@ -630,7 +723,7 @@ def test_arrow_keys_move_the_pointer(browser, path, page):
     row, column = HEIGHT // 2 - 1 + 10, WIDTH // 2 - 2
     assert browser.one(".place").text == f"row {row}, column {column}"
     spoken = browser.one("#said").get_attribute("textContent")
-    assert spoken.startswith(f"Row {row}, column {column}: Grad-CAM ") and spoken.count(";") == len(METHODS) - 1
+    assert spoken.startswith(f"row {row}, column {column}: Grad-CAM ") and spoken.count(";") == len(METHODS) - 1
     browser.press(*["ARROW_DOWN"] * 5)
     assert browser.one(".place").text == f"row {HEIGHT - 1}, column {column}"
     browser.press("ESCAPE")

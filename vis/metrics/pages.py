@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vis.plotting import as_pictures
 from vis.report import Page
+from vis.report.flat import Flat, flat
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ _STRAIGHT = 1e-6
 
 
 def page_of(evaluation, title: str, most: int, concepts: Sequence[Mapping[str, Any]] = ()) -> Page:
-    """Returns what `vis.report.write_page` takes; of inputs that are no images, without pictures.
+    """Returns what `vis.report.write_page` takes; of vectors, tables and texts, without pictures.
 
     Args:
         evaluation: A `vis.metrics.Evaluation`.
@@ -24,30 +24,23 @@ def page_of(evaluation, title: str, most: int, concepts: Sequence[Mapping[str, A
         most: How many images are shown.
         concepts: What is shown of concepts.
     """
-    images = _images(evaluation.inputs)[:most]
-    maps = {name: values[:most] for name, values in evaluation.maps.items()} if images else {}
+    maps = {name: values[:most] for name, values in evaluation.maps.items()}
+    shown = flat(evaluation.inputs[:most], maps) or Flat([], {}, [])
     count, settings = len(evaluation.classes), evaluation.settings
-    if 0 < len(images) < count:
+    if 0 < len(shown.images) < count:
         settings = {**settings, "shown": f"the first {most} of {count} samples; all are measured"}
     return Page(
         title,
         settings,
         evaluation.call,
-        images,
-        maps,
-        evaluation.classes[:most] if images else (),
+        shown.images,
+        shown.maps,
+        [(name + (words and f", {words}"), score) for (name, score), words in zip(evaluation.classes, shown.words)],
         evaluation.table,
         [curve for key, values in evaluation.curves.items() for curve in _curve(key, values, evaluation.fractions)],
         concepts,
+        shown.steps,
     )
-
-
-def _images(inputs):
-    """Returns uint8 images, or none where the inputs are none."""
-    is_image = inputs.ndim == 4 and inputs.shape[-1] in (1, 3)
-    if not (is_image or (inputs.ndim == 3 and inputs.dtype.kind == "f" and min(inputs.shape[1:]) > 4)):
-        return []
-    return list(np.round(255 * as_pictures(inputs)).astype("uint8"))
 
 
 def _curve(key, values, fractions):

@@ -131,6 +131,12 @@ def check_concepts(concepts) -> None:
                 _check_picture(f"concepts[{i}][{key!r}][{j}]", picture)
 
 
+def check_steps(steps) -> None:
+    """Raises unless it is a number above 0, or `None`."""
+    if steps is not None and check_number("steps", steps) <= 0:
+        raise ValueError(f"`steps` must be above 0, or None where columns are no steps. Received: {shown(steps)}.")
+
+
 def _check_keys(name, record, keys):
     if not isinstance(record, Mapping):
         raise TypeError(f"`{name}` must be a dict. Received: {shown(record)} ({type(record).__name__}).")

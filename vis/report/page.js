@@ -89,11 +89,14 @@ function written(map, place) {
 
 // ---- The pointer: one position for all pictures of an image ----
 
+const placeOf = (row, column) =>
+  data.steps === null ? `row ${row}, column ${column}` : `step ${Math.floor(column * data.steps + 1e-6)}`;
+
 function show(article, maps, row, column, speak) {
   article.style.setProperty("--row", `${(100 * (row + 0.5)) / data.height}%`);
   article.style.setProperty("--column", `${(100 * (column + 0.5)) / data.width}%`);
   article.classList.add("probed");
-  one(".place", article).textContent = `row ${row}, column ${column}`;
+  one(".place", article).textContent = placeOf(row, column);
   for (const map of maps) {
     map.output.value = written(map, row * data.width + column);
     map.output.hidden = false;
@@ -101,7 +104,7 @@ function show(article, maps, row, column, speak) {
   }
   if (speak) {
     const words = maps.map((map) => `${map.name} ${map.output.value}`).join("; ");
-    one("#said").textContent = `Row ${row}, column ${column}: ${words}`;
+    one("#said").textContent = `${placeOf(row, column)}: ${words}`;
   }
 }
 
@@ -136,7 +139,7 @@ function followPointer(article, maps) {
     const move = keys[event.key];
     if (!move || event.ctrlKey || event.altKey || event.metaKey) return;
     event.preventDefault();
-    const far = event.shiftKey ? 10 : 1;
+    const far = (event.shiftKey ? 10 : 1) * (data.steps === null ? 1 : Math.max(1, Math.round(1 / data.steps)));
     row = within(row + far * move[0], 0, data.height - 1);
     column = within(column + far * move[1], 0, data.width - 1);
     show(article, maps, row, column, true);

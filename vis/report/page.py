@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Page:
     """What `write_page` shows. Everything is checked when it is made; nothing is copied or changed.
 
-    Without images and maps, as for text and signals, a page has its table, curves and settings.
+    Without images and maps, as for texts and tables, a page has its table, curves and settings.
 
     Args:
         title: Words at the top.
@@ -38,6 +38,8 @@ class Page:
             same shape or `None`. Default none.
         concepts: Dicts with the keys `name`, `importance` (a number or `None`), `pieces` and `maps`: lists of uint8
             arrays `(h, w, 3)`, as `vis.concepts.CRAFT.records` returns them. Default none.
+        steps: For pictures of signals: how many steps a column of pixels stands for. Default `None`: positions are
+            rows and columns.
 
     Raises:
         ValueError: Shapes or counts do not fit, values are not finite, or a key is missing.
@@ -59,6 +61,7 @@ class Page:
     table: Sequence[Mapping[str, Any]] = ()
     curves: Sequence[Mapping[str, Any]] = ()
     concepts: Sequence[Mapping[str, Any]] = ()
+    steps: float | None = None
 
     def __post_init__(self):
         size = checks.check_images(self.images)
@@ -68,6 +71,7 @@ class Page:
         checks.check_table(self.table)
         checks.check_curves(self.curves)
         checks.check_concepts(self.concepts)
+        checks.check_steps(self.steps)
 
 
 def write_page(path: str | os.PathLike, page: Page) -> None:

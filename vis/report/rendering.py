@@ -112,6 +112,7 @@ def _values(page, maps):
     return {
         **{"title": str(page.title), "call": str(page.call), "frame": _FRAME, "opacity": round(100 * OPACITY)},
         "in_a_row": int(np.clip(_ROW // (1 + len(maps)) - _GAP, *_SIZES)),
+        "what": "image" if page.steps is None else "signal",
         "settings": [(str(name), str(value)) for name, value in page.settings.items()],
         "images": _images(page, maps, signed, ends, tables),
         "concepts": [_concept(one) for one in page.concepts],
@@ -137,6 +138,7 @@ def _data(page, signed, charts, tables):
     height, width = page.images[0].shape[:2] if len(page.images) else (0, 0)
     return {
         **{"height": height, "width": width, "images": len(page.images)},
+        "steps": page.steps,
         "signed": list(signed.values()),
         "tables": {name: base64.b64encode(table.tobytes()).decode() for name, table in tables.items()},
         "charts": [[line.values for line in chart.lines] for chart in charts],
