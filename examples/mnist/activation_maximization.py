@@ -22,7 +22,7 @@ DIGIT = 3
 INDEX = 110  # the test image of the last picture, an eight
 RANGE = (0.0, 1.0)
 TV_WEIGHTS = (1e-3, 1e-2, 1e-1, 1, 10)
-SHARP = {"tv_weight": 0.3, "lp_norm_weight": 0, "max_iter": 250}
+SHARP = {"tv_weight": 0.3, "lp_norm_weight": 0}
 
 
 class EnlargedGif(GifGenerator):
@@ -70,10 +70,7 @@ def draw_weights(find):
 
 def draw_sweep(find, digits=(0, 3, 8)):
     """Draws some digits for rising weights of the total variation."""
-    rows = [
-        [grey(find(digit, tv_weight=weight, lp_norm_weight=0, max_iter=250)) for weight in TV_WEIGHTS]
-        for digit in digits
-    ]
+    rows = [[grey(find(digit, tv_weight=weight, lp_norm_weight=0)) for weight in TV_WEIGHTS] for digit in digits]
     return draw(rows, titles=[f"TV {weight:g}" for weight in TV_WEIGHTS], labels=digits)
 
 
