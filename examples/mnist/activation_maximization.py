@@ -1,6 +1,6 @@
 """What the network looks for: the image that each class likes best.
 
-Trains the network once (about a minute on two cores), then writes one picture a step into `output/`.
+Trains the network once (less than half a minute on two cores), then writes one picture a step into `output/`.
 """
 
 import matplotlib

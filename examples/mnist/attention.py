@@ -1,6 +1,6 @@
 """Where the network looks: saliency, Grad-CAM and relevance of handwritten digits.
 
-Trains the network once (about a minute on two cores), then writes one picture a step into `output/`.
+Trains the network once (less than half a minute on two cores), then writes one picture a step into `output/`.
 """
 
 import matplotlib
