@@ -99,6 +99,8 @@ FLOORS = {
     "vis.methods.gradients": 5,
     "vis.methods.integrated": 5,
     "vis.methods.paths": 5,
+    "vis.methods.sampled_gradients": 5,
+    "vis.methods.smooth": 5,
     "vis.methods.full_gradients": 5,
     "vis.methods.regions": 5,
     "vis.methods.relevance": 5,

@@ -191,6 +191,8 @@ METHODS = {
     "rise": (lambda m: vis.RISE(m, 3000, 3, seed=0), 0.005),
     "rise of features": (lambda m: vis.RISE(m, 3000, seed=0, features=4), 0.005),
     "expected gradients": (lambda m: vis.ExpectedGradients(m, BACKGROUND, 3000, seed=0), 0.004),
+    "smooth": (lambda m: vis.SmoothGrad(m, 3000, 0.3, seed=0), 0.012),
+    "smooth squares": (lambda m: vis.SmoothGrad(m, 3000, 0.3, "square", seed=0), 0.012),
 }
 
 
@@ -254,6 +256,34 @@ def test_streams_stop_early_and_by_feature_does(model, images):
     found = vis.KernelSHAP(model, 4, num_samples=3000, seed=0).until(0.01)
     assert (found.by_feature(images, 1, batch_size=256).errors <= 0.01).all()
     assert found.evaluations.max() < 3000
+
+
+@pytest.mark.parametrize("statistic", ["mean", "square"])
+def test_errors_of_smooth_gradients_by_loops(statistic, model, images):
+    explainer = vis.SmoothGrad(model, 30, 0.2, statistic, seed=3)
+    values, errors = explainer.with_error(images[:2], 1, batch_size=7)
+    np.testing.assert_array_equal(values, explainer(images[:2], 1, batch_size=7))
+    singles = [vis.SmoothGrad(model, count, 0.2, seed=3)(images[:2], 1) * count for count in range(1, 31)]
+    gradients = np.diff(np.stack([np.zeros_like(singles[0]), *singles]).astype("float64"), axis=0)
+    samples = gradients**2 if statistic == "square" else gradients
+    np.testing.assert_allclose(values, samples.mean(axis=0), atol=1e-4 * np.abs(values).max())
+    np.testing.assert_allclose(errors, samples.std(axis=0, ddof=1) / 30**0.5, atol=1e-4 * errors.max())
+
+
+def test_smooth_gradients_without_noise_are_done_at_once(model, images):
+    explainer = vis.SmoothGrad(model, 50, 0.0, seed=0).until(1e-6)
+    values, errors = explainer.with_error(images, 1)
+    np.testing.assert_allclose(values, vis.Saliency(model)(images, 1), atol=1e-6)
+    assert np.abs(errors).max() < 1e-7 and explainer.evaluations.tolist() == [2, 2, 2]
+
+
+def test_variances_have_no_errors(model, images):
+    explainer = vis.SmoothGrad(model, 5, statistic="variance")
+    for ask in (lambda: explainer.until(0.1), lambda: explainer.with_error(images)):
+        with pytest.raises(ValueError, match="statistic='mean' or 'square'. Received: statistic='variance'"):
+            ask()
+    with pytest.raises(ValueError, match="num_samples=1"):
+        vis.SmoothGrad(model, 1).with_error(images)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,15 +16,11 @@ from vis.engine.tokens import differentiable_inputs, no_token, plain_inputs
 from vis.methods.explainer import Explainer
 from vis.utils.formats import data_format
 from vis.utils.hints import first_text
-from vis.utils.seeds import fresh_seed
 from vis.utils.validation import (
-    check_count,
-    check_nonnegative,
     check_numeric,
     cut,
     holds_integers,
     listed,
-    pick,
 )
 
 if TYPE_CHECKING:
@@ -361,126 +356,6 @@ def _product(gradients, values, least):
     found = gradients * (values + np.where(values < 0, -least, least)).astype("float32")
     found[(values == 0) & (np.abs(found) <= _NOTHING * np.abs(found).max())] = 0
     return found
-
-
-_STATISTICS = {
-    "mean": lambda count, total, squares: total / count,
-    "square": lambda count, total, squares: squares / count,
-    "variance": lambda count, total, squares: np.maximum(squares - total**2 / count, 0) / max(count - 1, 1),
-}
-
-
-class SmoothGrad(GradientExplainer):
-    """A statistic of the gradients of noisy copies of the input.
-
-    Averaging takes out much of what makes raw gradients hard to read. Its limit: it explains the
-    network around the input, as far as the noise reaches, not at the input itself.
-
-    Source: Smilkov et al. 2017, "SmoothGrad", section 2 (mean); Hooker et al. 2019, "A Benchmark
-    for Interpretability Methods" (square); Adebayo et al. 2018, "Sanity Checks", section 2 (VarGrad:
-    variance, unbiased here).
-
-    Args:
-        model: Any built or callable Keras model. Not changed.
-        num_samples: How many noisy copies, at least 1 (2 for the variance). Default 50.
-        noise_level: Standard deviation of the normal noise, as a part of (max - min) of each sample
-            (of each of its inputs). At 0 the mean is `Saliency` exactly. Default 0.15.
-        statistic: `"mean"` of the signed gradients (default), `"square"` (mean of the squares), or
-            `"variance"`.
-        seed: Seed of the noise, which is the same for every sample and backend. Default `None`: another
-            at each call.
-        backprop_modifier: `None` (default), `"guided"`, `"rectified"` (`"relu"`, `"deconv"`), a rule or a composite of
-            `vis.backprop_modifiers`.
-        input_layer: Layer at whose output the attribution is made instead of at the inputs: name, path, index, layer,
-            a pair of one of these and the number of the call, or `"tokens"` for the embedding of a text model's
-            token ids. Default `None`.
-        output_layer: Layer whose units are explained. Default `None`: the model's output.
-        logits: Whether the score before a final softmax or sigmoid is explained. Default `True`.
-
-    Returns:
-        When called, float32 in the shape and structure of the inputs, signed for `"mean"`.
-
-    Raises:
-        ValueError: An argument is wrong, or the score does not depend on the inputs.
-        TypeError: An argument is of the wrong kind.
-
-    Examples:
-        >>> import keras
-        >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
-        >>> model.set_weights([np.array([[1, 4], [2, 5], [3, 6.0]]), np.zeros(2)])
-        >>> SmoothGrad(model, num_samples=5, seed=0)(np.eye(3)[:1], target=1).tolist()
-        [[4.0, 5.0, 6.0]]
-    """
-
-    takes_several_targets = True
-
-    def __init__(
-        self,
-        model: keras.Layer,
-        num_samples: int = 50,
-        noise_level: float = 0.15,
-        statistic: str = "mean",
-        seed: int | None = None,
-        *,
-        backprop_modifier: RuleLike | None = None,
-        input_layer: LayerLike | None = None,
-        output_layer: LayerLike | None = None,
-        logits: bool = True,
-    ) -> None:
-        super().__init__(model, backprop_modifier, input_layer=input_layer, output_layer=output_layer, logits=logits)
-        pick("statistic", statistic, _STATISTICS)
-        self._statistic = statistic
-        self._num_samples = check_count("num_samples", num_samples, 2 if statistic == "variance" else 1)
-        self._noise_level = check_nonnegative("noise_level", noise_level)
-        self._seed = None if seed is None else check_count("seed", seed)
-
-    def attributions(self, task: Task) -> list[np.ndarray]:
-        """Returns the statistic of the gradients under noise."""
-        task = task.settled()
-        values, seed = self.values(task), fresh_seed(self._seed)
-        spreads = [np.ptp(v.reshape(len(v), -1), axis=1) * self._noise_level for v in values]
-        samples = self._num_samples if self._noise_level else 1
-
-        def noisy(images, numbers):
-            rows = [value[images] for value in values]
-            for i, form in enumerate(self.formats(task)):
-                if self.is_changeable(task, i):
-                    rows[i] += spreads[i][images].reshape(-1, *[1] * (rows[i].ndim - 1)) * _noise(
-                        rows[i].shape, form, seed, i, numbers
-                    )
-            return rows
-
-        def part(image, numbers, gradients):
-            squares = [] if self._statistic == "mean" else [np.square(g, dtype="float64") for g in gradients]
-            return [array.sum(axis=0, dtype="float64") for array in [*gradients, *squares]]
-
-        def finish(image, totals):
-            sums, squares = totals[: len(values)], totals[len(values) :] or [None] * len(values)
-            return [_STATISTICS[self._statistic](samples, *pair) for pair in zip(sums, squares)]
-
-        return self.sums(task, samples, noisy, part, finish, values)
-
-
-@functools.cache
-def _normal_quantiles():
-    """Returns the middles of 65,536 equally likely pieces of the normal distribution."""
-    from scipy import special  # slow to import
-
-    pieces = 2**16
-    return special.ndtri((np.arange(pieces) + 0.5) / pieces).astype("float32")
-
-
-def _noise(shape, form, seed, index, numbers):
-    """Draws rows by their numbers: the same whatever else is in the chunk and wherever the channels are.
-
-    Two random bytes choose a quantile: four times as fast as drawing from the distribution itself.
-    """
-    first = form == "channels_first" and len(shape) > 2
-    rows = np.empty((shape[0], *shape[2:], shape[1]) if first else shape, "float32")
-    for row, number in zip(rows, numbers):
-        draw = np.random.Generator(np.random.SFC64([seed, index, number]))
-        np.take(_normal_quantiles(), draw.integers(2**16, size=row.shape, dtype="uint16"), out=row, mode="wrap")
-    return np.moveaxis(rows, -1, 1) if first else rows
 
 
 def read_baselines(explainer: GradientExplainer, task: Task, values: list[np.ndarray], given: Any) -> list[np.ndarray]:

@@ -13,7 +13,7 @@ from vis.methods.explainer import check_finite
 from vis.methods.gradients import GradientExplainer, for_targets, per_input
 from vis.methods.integrated import IntegratedGradients, straight
 from vis.methods.perturbation import is_image_without_channels
-from vis.methods.sampling import Sampler
+from vis.methods.sampled_gradients import GradientSampler
 from vis.utils.hints import first_text
 from vis.utils.seeds import fresh_seed
 from vis.utils.validation import (
@@ -28,12 +28,10 @@ from vis.utils.validation import (
 
 if TYPE_CHECKING:
     from vis.engine.tasks import Task
-    from vis.utils.types import Inputs, LayerLike, Maps, RuleLike, TargetLike
-
-_LEAST = 16  # draws before a look at the errors
+    from vis.utils.types import Inputs, LayerLike, RuleLike
 
 
-class ExpectedGradients(Sampler, GradientExplainer):
+class ExpectedGradients(GradientSampler):
     """Shares of the difference between the score and that of usual inputs.
 
     Integrated gradients from many baselines, which are usual inputs rather than one that means "nothing": each gradient
@@ -105,58 +103,9 @@ class ExpectedGradients(Sampler, GradientExplainer):
         self._num_samples = check_count("num_samples", num_samples, 1)
         self._seed = None if seed is None else check_count("seed", seed)
 
-    def attributions(self, task: Task) -> list[np.ndarray]:
-        """Returns the means of gradients times differences."""
-        return self._moments(task, with_squares=False)[0]
-
-    def with_error(
-        self, inputs: Inputs, target: TargetLike = None, batch_size: int = 32, verbose: int = 0
-    ) -> tuple[Maps, Maps]:
-        """Explains a batch of inputs, and says how uncertain each attribution is.
-
-        Args:
-            inputs: See `__call__`.
-            target: See `__call__`.
-            batch_size: See `__call__`.
-            verbose: See `__call__`.
-
-        Returns:
-            `(attributions, standard errors)`, both as `__call__` returns attributions: the errors are the standard
-            deviation over the random draws, divided by the root of their number.
-
-        Raises:
-            ValueError: `num_samples` is 1, or see `__call__`.
-        """
-        if self._num_samples < 2:
-            raise ValueError("A standard error needs `num_samples` of at least 2. Received: num_samples=1.")
-        task = self.evaluator.task(inputs, target, batch_size, verbose)
-        means, errors = check_finite(self._moments(task, with_squares=True))
-        return (task.batch.pack(means), task.batch.pack(errors)) if self.site is None else (means[0], errors[0])
-
-    def _moments(self, task, with_squares):
-        """Returns the means of gradients times differences, and their standard errors if wanted."""
-        task = task.settled()
-        values, progress = self.values(task), self.progress(task.count)
-        draws = _Draws(self._read_background(task, values), values, self._num_samples, fresh_seed(self._seed))
-        with_squares, sums = with_squares or progress.goal is not None, []
-        for indices, group in task.groups() if progress.goal is not None else [(np.arange(task.count), task)]:
-            own = self.progress(len(indices))
-            sums += self._sums(group, draws.part(indices), own, with_squares)
-            progress.take(indices, own)
-        self.tell(progress)
-        return [[np.stack(arrays) for arrays in zip(*parts)] for parts in zip(*(one.result() for one in sums))]
-
-    def _sums(self, task, draws, progress, with_squares):
-        """Returns what the gradients of the draws add up to, for each sample, until it is done."""
-        sums = [_Sums(self._num_samples, with_squares) for _ in range(task.count)]
-        for first, last in progress.rounds(_LEAST, self._num_samples):
-            left = progress.left
-            part = draws.part(left, first, last)
-            asked, request, how = self.asked(progress.part(task), part.between, part.values)
-            for place, numbers, results in asked.by_sample(request, last - first, **how):
-                sums[left[place]].add(part.shares(place, numbers, self._flat(task, results)))
-            progress.look(last - first, np.array([sums[image].largest_error() for image in left]))
-        return sums
+    def draws(self, task: Task, values: list[np.ndarray]) -> _Draws:
+        """Returns the points on the ways, see `GradientSampler`."""
+        return _Draws(self._read_background(task, values), values, self._num_samples, fresh_seed(self._seed))
 
     def _read_background(self, task, values):
         """Returns the background as a flat list of arrays `(M, ...)`; of what is not changed, one row of zeros."""
@@ -210,7 +159,7 @@ class _Draws:
 
     def __init__(self, background, values, count, seed):
         draw = np.random.default_rng(seed)
-        self._background, self.values = background, values
+        self._background, self.values, self.count = background, values, count
         self._picked = draw.integers(max(map(len, background)), size=count)
         self._positions = draw.random(count, "float32")
 
@@ -237,51 +186,6 @@ class _Draws:
 
     def _starts(self, numbers):
         return [starts[self._picked[numbers] % len(starts)] for starts in self._background]
-
-
-class _Sums:
-    """What the draws of one sample add up to, a flat list of arrays: in double precision until all are drawn.
-
-    Args:
-        most: How many draws there are.
-        with_squares: Whether the errors of their means are wanted.
-    """
-
-    def __init__(self, most, with_squares):
-        self._most, self._with_squares = most, with_squares
-        self._number, self._totals, self._squares, self._result = 0, [], [], None
-
-    def add(self, shares):
-        """Takes up what some draws give, one row each."""
-        self._number += len(shares[0])
-        self._totals = _added(self._totals, shares)
-        if self._with_squares:
-            self._squares = _added(self._squares, [np.square(one, dtype="float64") for one in shares])
-        if self._number == self._most:
-            self._result = self.result()
-            self._totals = self._squares = []
-
-    def result(self):
-        """Returns `(means, errors)`, float32; no errors where none are wanted."""
-        if self._result is not None:
-            return self._result
-        means = [total / self._number for total in self._totals]
-        errors = [self._error(squares, mean) for squares, mean in zip(self._squares, means)]
-        return [mean.astype("float32") for mean in means], [error.astype("float32") for error in errors]
-
-    def _error(self, squares, mean):
-        if self._number == 1:
-            return np.full(mean.shape, np.inf)
-        return np.sqrt(np.maximum(squares / self._number - mean**2, 0) / (self._number - 1))
-
-    def largest_error(self):
-        """Returns the largest of all errors, 0 where none are wanted."""
-        return max((float(error.max()) for error in self.result()[1]), default=0.0)
-
-
-def _added(totals, rows):
-    sums = [one.sum(axis=0, dtype="float64") for one in rows]
-    return [total + more for total, more in zip(totals, sums)] if totals else sums
 
 
 class BlurIntegratedGradients(GradientExplainer):

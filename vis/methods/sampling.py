@@ -42,7 +42,7 @@ class Sampler:
         end are some hundredths too small. And what matters in few draws only may be missed by the first, which are 256
         masks of `vis.RISE`, 8 pairs of orders of `vis.ShapleyValues`, 32 pairs of coalitions of `vis.KernelSHAP`,
         64 coalitions and two for each feature of `vis.LIME`, 16 designs of `vis.Sobol`, 128 masks of `vis.HSIC`, 16
-        gradients of `vis.ExpectedGradients`.
+        gradients of `vis.ExpectedGradients` and `vis.SmoothGrad`.
 
         Args:
             standard_error: Above 0, in units of the values: of the score for most methods (a probability, if a softmax

@@ -19,7 +19,7 @@ from vis.methods.cam import (
 from vis.methods.channel_cam import AblationCAM, ScoreCAM
 from vis.methods.feature_visualization import FeatureVisualization
 from vis.methods.full_gradients import FullGrad
-from vis.methods.gradients import GradientTimesInput, Saliency, SmoothGrad
+from vis.methods.gradients import GradientTimesInput, Saliency
 from vis.methods.integrated import IntegratedGradients
 from vis.methods.language import attribute_tokens
 from vis.methods.layer_outputs import activations
@@ -31,6 +31,7 @@ from vis.methods.relevance import LRP, DeepLIFT
 from vis.methods.rise import RISE
 from vis.methods.sensitivity import HSIC, Sobol
 from vis.methods.shapley import KernelSHAP, ShapleyValues
+from vis.methods.smooth import SmoothGrad
 from vis.utils.formats import channel_axis as _channel_axis
 from vis.utils.heatmaps import heatmap
 from vis.utils.images import overlay
