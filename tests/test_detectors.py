@@ -254,7 +254,47 @@ def test_proposals_without_a_size_are_nothing():
 
     model, x = detector()
     target = Box([0.1, 0.1, 0.9, 0.9], 0, upside_down)
-    assert not scored(model, x, target).any() and not vis.Saliency(model)(x, target).any()
+    for ask in (lambda: scored(model, x, target), lambda: vis.Saliency(model)(x, target)):
+        with pytest.warns(
+            VisualizationWarning, match="likeness 0 of the first sample.*100% of the boxes without a size"
+        ):
+            assert not ask().any()
+
+
+@pytest.mark.parametrize("method", [vis.Saliency, vis.Occlusion])
+def test_what_decode_returns_is_looked_at_in_every_method(method):
+    model, x = detector()
+
+    def logits(outputs):
+        boxes, scores, certain = decode(outputs)
+        return boxes, 10 * scores - 5, certain
+
+    def pixels(outputs):
+        boxes, scores, certain = decode(outputs)
+        return 32 * boxes, scores, certain
+
+    def nothing(outputs):
+        boxes, scores, certain = decode(outputs)
+        return boxes[:, :0], scores[:, :0], certain[:, :0]
+
+    box = [0.1, 0.1, 0.9, 0.9]
+    for wrong, words in ((logits, "class scores from 0 to 1"), (nothing, "proposals, 4")):
+        with pytest.raises(ValueError, match=words):
+            method(model)(x, Box(box, 0, wrong))
+    with pytest.warns(VisualizationWarning, match="where most should be 0 to 1"):
+        method(model)(x, Box(box, 0, pixels))
+
+
+def test_outputs_that_are_no_probabilities_may_be_decoded_into_some():
+    model, x = detector()
+    moved = layers.Lambda(lambda kinds: kinds - 40.0)
+    logs = keras.Model(model.inputs, {**model.output, "kind": moved(model.output["kind"])})
+
+    def raised(outputs):
+        return decode({**outputs, "kind": outputs["kind"] + 40.0})
+
+    box = [0.1, 0.1, 0.9, 0.9]
+    np.testing.assert_allclose(scored(logs, x, Box(box, 0, raised)), scored(model, x, Box(box, 0, decode)), rtol=1e-4)
 
 
 def test_another_box_needs_no_new_trace():

@@ -815,3 +815,124 @@ def test_strings_are_no_features(rng):
 def test_strings_where_there_are_none(rng):
     with pytest.raises(ValueError, match=r"which Keras takes on TensorFlow only\. .* `codes = lookup\(strings\)`"):
         vis.ShapleyValues(with_texts(), {"numbers": None})([TEXTS, rng.normal(size=(3, 2))], 1)
+
+
+class Frame:
+    """What is read of a data frame: the names of its columns, and its numbers."""
+
+    def __init__(self, numbers, columns):
+        self.columns, self._numbers = list(columns), np.asarray(numbers)
+
+    def to_numpy(self):
+        return self._numbers
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self._numbers, dtype)
+
+    @property
+    def shape(self):
+        return self._numbers.shape
+
+
+def three_columns():
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    model.set_weights([np.array([[1.0], [10.0], [100.0]]), np.zeros(1)])
+    return model, Frame(np.random.default_rng(0).normal(size=(20, 3)), ["age", "dose", "kg"])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda m, other: vis.ShapleyValues(m, baseline=other),
+        lambda m, other: vis.Occlusion(m, baseline=other, features=[0, 1, 2]),
+        lambda m, other: vis.ExpectedGradients(m, other, 5, seed=0),
+        lambda m, other: vis.IntegratedGradients(m, baseline=other),
+        lambda m, other: vis.DeepLIFT(m, baseline=other),
+    ],
+)
+def test_columns_of_another_order_are_refused(make):
+    model, rows = three_columns()
+    swapped = Frame(np.array(rows)[:, ::-1], rows.columns[::-1])
+    with pytest.raises(
+        ValueError,
+        match=r"columns of the inputs, in their order.*'kg', 'dose', 'age', and inputs of 'age', 'dose', 'kg'",
+    ):
+        make(model, swapped)(rows, 1)
+    for other in (
+        Frame(1 + np.array(rows), rows.columns),
+        1 + np.array(rows)[::-1],
+    ):  # names that are the same, or none
+        assert make(model, other)(rows, 1).shape == (20, 3)
+
+
+def test_features_have_the_names_of_the_columns():
+    model, rows = three_columns()
+    assert vis.ShapleyValues(model).by_feature(rows, 1).names == ["age", "dose", "kg"]
+    found = vis.ShapleyValues(model, [1, 0, 0]).by_feature(rows, 1)
+    assert found.names == ["dose + kg", "age"]
+    np.testing.assert_allclose(found.values[:, 1], np.array(rows)[:, 0], atol=1e-4)
+    assert vis.ShapleyValues(model).by_feature(np.array(rows), 1).names == ["feature 0", "feature 1", "feature 2"]
+
+
+def test_classes_are_told_and_mixed_ones_warned_of():
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    model.set_weights([np.array([[1.0, -1], [1, -1], [1, -1]]), np.zeros(2)])
+    rows = np.array([[1.0, 2, 3], [-1, -2, -3]])
+    with pytest.warns(VisualizationWarning, match="Each row is explained for its own highest output, 0, 1"):
+        assert vis.ShapleyValues(model).by_feature(rows).classes.tolist() == [0, 1]
+    assert vis.ShapleyValues(model).by_feature(rows, [1, 1]).classes.tolist() == [1, 1]
+    assert vis.ShapleyValues(model).by_feature(rows, lambda outputs: outputs[:, 0]).classes is None
+    single, one = three_columns()
+    assert vis.ShapleyValues(single).by_feature(one, 0).classes.tolist() == [0] * 20
+
+
+def test_a_baseline_that_is_the_inputs_is_warned_of():
+    model, rows = three_columns()
+    for explainer in (
+        vis.Occlusion(model, baseline=np.array(rows)),
+        vis.IntegratedGradients(model, baseline=np.array(rows)),
+    ):
+        with pytest.warns(VisualizationWarning, match="is the inputs themselves, row by row: every difference is 0"):
+            explainer(rows, 1)
+    with pytest.raises(ValueError, match="a background of 20 samples.*vis.ShapleyValues"):
+        vis.Occlusion(model, baseline=vis.Background(np.array(rows)))(rows, 1)
+
+
+def test_zero_is_warned_of_where_the_model_takes_off_the_mean():
+    rows = np.random.default_rng(0).normal([4, 7, 3], 1, (300, 3))
+    scaling = keras.layers.Normalization()
+    scaling.adapt(rows)
+    model = keras.Sequential([keras.Input((3,)), scaling, keras.layers.Dense(1)])
+    with pytest.warns(VisualizationWarning, match="0 is 7.* standard deviations away from the mean"):
+        vis.ShapleyValues(model)(rows[:2], 1)
+    vis.ShapleyValues(model, baseline=rows[:5])(rows[:2], 1)
+    near = keras.layers.Normalization(mean=[1.0, 1, 1], variance=[1.0, 1, 1])
+    vis.ShapleyValues(keras.Sequential([keras.Input((3,)), near, keras.layers.Dense(1)]))(rows[:2], 1)
+
+
+def test_occlusion_hides_columns_one_by_one():
+    weights = np.random.default_rng(0).normal(size=(20, 1))
+    model = keras.Sequential([keras.Input((20,)), keras.layers.Dense(1)])
+    model.set_weights([weights, np.zeros(1)])
+    np.testing.assert_allclose(vis.Occlusion(model)(np.ones((1, 20)), 1)[0], weights[:, 0], atol=1e-5)
+
+
+def test_a_table_beside_an_image_is_told_of():
+    photo, table = keras.Input((8, 8, 1), name="photo"), keras.Input((3,), name="table")
+    both = keras.layers.Concatenate()([keras.layers.Flatten()(photo), table])
+    model = keras.Model({"photo": photo, "table": table}, keras.layers.Dense(1)(both))
+    x = {"photo": np.ones((1, 8, 8, 1)), "table": np.ones((1, 3))}
+    with pytest.warns(VisualizationWarning, match=r"Only parts of `inputs\['photo'\]` are hidden.*table"):
+        vis.KernelSHAP(model, num_samples=140, seed=0)(x, 1)
+    found = vis.KernelSHAP(model, {"photo": 2, "table": None}, seed=0).by_feature(x, 1)
+    assert len(found.names) == 7
+
+
+def test_an_empty_dict_of_features():
+    with pytest.raises(ValueError, match="as a dict must name an input"):
+        vis.ShapleyValues(three_columns()[0], {})
+
+
+def test_a_background_in_the_place_of_features():
+    with pytest.raises(ValueError, match="Rows to compare with are the `baseline=`"):
+        vis.KernelSHAP(three_columns()[0], np.ones((5, 3)))

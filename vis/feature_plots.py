@@ -23,6 +23,7 @@ _LINE = 0.34  # inches, of a feature
 _LETTERS = 28  # of a name
 _BINS = 60  # of a swarm's width
 _DOTS = 9  # beside one another in a swarm, at most, without a change of their distance
+_CODES = 1e15  # whole numbers below are written out
 _LABELLED = 8  # parts of a strip that are named, at most
 
 
@@ -69,6 +70,7 @@ def waterfall(
         _write(axis, row, start, value)
     _mark_ends(axis, base, ends[-1], len(bars))
     _name_rows(axis, [label for label, _ in reversed(bars)])
+    axis.set_xlabel("score")
     return figure
 
 
@@ -114,7 +116,7 @@ def bar(
     axis.barh(range(len(order)), lengths[order], 0.7, xerr=margins, color=colours, ecolor="0.2", capsize=2)
     axis.axvline(0, color="0.3", linewidth=0.8)
     _name_rows(axis, [labels[i] for i in order])
-    axis.set_xlabel("mean size of the values" if several else "share of the score")
+    axis.set_xlabel(_label("mean size of the values" if several else "share of the score", len(order), len(lengths)))
     return figure
 
 
@@ -156,7 +158,7 @@ def beeswarm(
         axis.scatter(array[:, i], places, s=12, c=colours, linewidths=0)
     _name_rows(axis, [names[i] for i in order[::-1]])
     axis.set_ylim(-0.6, len(order) - 0.4)
-    axis.set_xlabel("share of the score")
+    axis.set_xlabel(_label("share of the score", len(order), array.shape[1]))
     if table is not None:
         _shade_bar(figure, axis, "value of the feature", ("low", "high"))
     return figure
@@ -199,6 +201,7 @@ def force(values: ArrayLike, base: float, data: Any = None, feature_names: Seque
     _name_parts(figure, axis, [(left + width / 2, labels[i], _colour(values[i])) for i, left, width in chosen])
     axis.spines[["left"]].set_visible(False)
     axis.set_yticks([])
+    axis.set_xlabel(_label("score", len(chosen), len(parts), "named"))
     return figure
 
 
@@ -241,7 +244,7 @@ def dependence(
     shades = PLAIN if other is None else _shades(table[:, other])
     axis.scatter(table[:, index], array[:, index], s=16, c=shades, linewidths=0)
     axis.set_xlabel(names[index], parse_math=False)
-    axis.set_ylabel(f"share of {names[index]} in the score", parse_math=False)
+    axis.set_ylabel("share of the score")
     if other is not None:
         low, high = _range(table[:, other])
         _shade_bar(figure, axis, names[other], (f"{low:.3g}", f"{high:.3g}"))
@@ -252,6 +255,8 @@ def dependence(
 
 
 def _read_values(name, values):
+    if hasattr(values, "values") and hasattr(values, "base"):
+        raise TypeError(f"`{name}` must be numbers. Received: {type(values).__name__}. Give its `values`.")
     array = np.asarray(values, "float64") if _is_numeric(values) else check_numeric(name, values).astype("float64")
     whole = ~np.isnan(array) if array.ndim == 1 else ~np.isnan(array).all(axis=0)
     if array.ndim in (1, 2) and array.size and whole.any():
@@ -313,12 +318,13 @@ def _read_names(feature_names, data, count):
         return [f"feature {i}" for i in range(count)]
     if isinstance(given, (str, bytes)) or not hasattr(given, "__len__"):
         raise TypeError(f"`feature_names` must be a list of names. Received: {shown(given)}.")
-    if len(given) < count or (feature_names is not None and len(given) != count):
+    if len(given) != count:
+        what = "`data` must have" if feature_names is None else "`feature_names` must be"
         raise ValueError(
-            f"`feature_names` must be {count} names, one for each feature. Received: {len(given)}. Names of a group: "
-            "one for all that is shown or hidden together."
+            f"{what} {count} names, one for each feature. Received: {len(given)}. Where columns are grouped, one name "
+            "(and one column of `data`) stands for all that is shown or hidden together."
         )
-    return [_short(str(name)) for name in given][:count]
+    return [_short(str(name)) for name in given]
 
 
 def _short(name):
@@ -341,7 +347,12 @@ def _read_row(data, count):
         raise ValueError(
             f"`data` must be the sample's own values, one for each of {count} features. Received: shape {row.shape}."
         )
-    return [_short(f"{value:.4g}") if _is_number(value) else _short(str(value)) for value in row.tolist()]
+    return [_short(_written(value)) if _is_number(value) else _short(str(value)) for value in row.tolist()]
+
+
+def _written(value):
+    """Words a number: whole ones, which may be codes, with all digits."""
+    return f"{value:.0f}" if abs(value) < _CODES and value == round(value) else f"{value:.4g}"
 
 
 def _is_number(value):
@@ -355,7 +366,6 @@ def _as_float(value):
 def _read_table(data, shape):
     """Returns the data of many samples as floats; what is no number becomes NaN."""
     table = _plain(data)
-    table = table[:, : shape[1]] if table.ndim == 2 and hasattr(data, "columns") else table
     if table.shape != shape:
         raise ValueError(f"`data` must have the shape of the values, {shape}. Received: shape {table.shape}.")
     if table.dtype.kind in "fiub":
@@ -372,6 +382,8 @@ def _check_column(name, column):
 
 
 def _index(argument, feature, names):
+    if names.count(feature) > 1:
+        raise ValueError(f"`{argument}` {feature!r} is the name of {names.count(feature)} features. Give its number.")
     index = feature if is_integer(feature) else names.index(feature) if feature in names else None
     if index is None or not -len(names) <= index < len(names):
         raise ValueError(
@@ -394,6 +406,11 @@ def _figure(rows, line=_LINE, width=7.0):
     axis = figure.add_subplot()
     axis.spines[["top", "right"]].set_visible(False)
     return figure, axis
+
+
+def _label(what, shown_ones, count, how="shown"):
+    """Words an axis, and how many features are left out of it."""
+    return what if shown_ones == count else f"{what} (the strongest {shown_ones} of {count} features are {how})"
 
 
 def _strongest(sizes):

@@ -8,6 +8,7 @@ needs no new compilation.
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ import numpy as np
 from keras import ops, tree
 
 from vis.detectors import corners
-from vis.utils.validation import check_flag, check_numeric, is_integer, pick, shown
+from vis.utils.validation import VisualizationWarning, check_flag, check_numeric, is_integer, pick, shown
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 
 _LARGEST = 2**31
+_HARDLY = 0.01  # of a likeness
 _ROUNDING = 1e-3  # beyond 0 and 1, of probabilities in half precision
 
 
@@ -80,6 +82,7 @@ class Target:
         """
         outputs = tree.map_structure(ops.convert_to_tensor, outputs)
         self.check(outputs)
+        self.look(outputs)
         rows = map(ops.convert_to_tensor, self.arrays(len(tree.flatten(outputs)[0])))
         return ops.convert_to_numpy(ops.cast(self.function(outputs, *rows), "float32"))
 
@@ -93,6 +96,13 @@ class Target:
 
         Args:
             outputs: Outputs for a few samples, as arrays.
+        """
+
+    def look(self, outputs: Any) -> None:
+        """Raises or warns where what the model puts out is not what is meant; overridden by targets that can tell.
+
+        Args:
+            outputs: The model's outputs for the first of the samples, as tensors.
         """
 
     def check_padding(self, kept: np.ndarray) -> None:
@@ -298,7 +308,7 @@ class _Detection:
         shapes = [tuple(part.shape) for part in parts] if _are_tensors(parts) else []
         batch = tree.flatten(outputs)[0].shape[0]
         boxes, scores, objectness = [*shapes, None, None, None][:3]
-        fits = len(shapes) in (2, 3) and len(boxes) == len(scores) == 3 and boxes == (batch, boxes[1], 4)
+        fits = len(shapes) in (2, 3) and len(boxes) == len(scores) == 3 and boxes == (batch, boxes[1], 4) and boxes[1]
         if not fits or scores[:2] != boxes[:2] or objectness not in (None, boxes[:2]):
             raise ValueError(
                 "`decode` must return boxes (B, proposals, 4) and class scores (B, proposals, classes), and after them "
@@ -313,7 +323,10 @@ class _Detection:
             return self.decode(tree.map_structure(_as_float32, outputs))
         except Exception as error:  # the user's code, it may raise anything
             shapes = tree.map_structure(lambda tensor: tuple(tensor.shape), outputs)
-            error.add_note(f"It was raised by `decode`, called on the model's outputs, of shape {shapes}.")
+            error.add_note(
+                f"It was raised by `decode`, called on the model's outputs, of shape {shapes}. It must be made of "
+                "`keras.ops`, not of NumPy."
+            )
             raise
 
 
@@ -416,21 +429,39 @@ class Box(_ForAll):
         super().__init__(self._detection, self._boxes, self._classes)
 
     def check(self, outputs: Any) -> None:
-        """Raises where `decode` does not fit the outputs, gives logits, or there are not as many classes."""
+        """Raises where `decode` does not fit the outputs, or there are not as many classes."""
         _, scores, _ = self._detection.decoded(outputs)
-        count, known = scores.shape[-1], ops.convert_to_numpy(scores)
-        low, high = float(known.min()), float(known.max())
-        if low < -_ROUNDING or high > 1 + _ROUNDING:
-            raise ValueError(
-                f"`decode` must return class scores from 0 to 1, as they are multiplied with overlaps. Received: from "
-                f"{low:.3g} to {high:.3g}. Of logits take `keras.ops.sigmoid` or `softmax` in it."
-            )
+        count = scores.shape[-1]
         if self._classes.ndim == 1:
             check_within("classes", self._classes, 0, count, "the classes that `decode` returns")
         elif self._classes.shape[-1] != count:
             raise ValueError(
                 f"`classes` must hold a probability for each of the {count} classes that `decode` returns. Received: "
                 f"shape {self._classes.shape}."
+            )
+
+    def look(self, outputs: Any) -> None:
+        """Raises where `decode` gives logits; warns of pixels, and where no proposal is at all like the box."""
+        found = self._detection.decoded(outputs)
+        boxes, scores = (ops.convert_to_numpy(part) for part in found[:2])
+        low, high = float(scores.min()), float(scores.max())
+        if low < -_ROUNDING or high > 1 + _ROUNDING:
+            raise ValueError(
+                f"`decode` must return class scores from 0 to 1, as they are multiplied with overlaps. Received: from "
+                f"{low:.3g} to {high:.3g}. Of logits take `keras.ops.sigmoid` or `softmax` in it."
+            )
+        rows = [ops.convert_to_tensor(array[:1]) for array in (self._boxes, self._classes)]
+        first = tree.map_structure(lambda tensor: tensor[:1], outputs)
+        likeness = float(ops.convert_to_numpy(self._detection(first, *rows))[0])
+        is_far = np.median(np.abs(boxes).max(axis=-1)) > 2
+        if not likeness or (is_far and likeness < _HARDLY):
+            backwards = float((boxes[..., 2:] <= boxes[..., :2]).any(axis=-1).mean())
+            warnings.warn(
+                f"Does `decode` return left, top, right and bottom in fractions of the image? Received: likeness "
+                f"{likeness:.3g} of the first sample; coordinates up to {np.abs(boxes).max():.3g}, where most should "
+                f"be 0 to 1; {backwards:.0%} of the boxes without a size. Where the likeness is 0, maps may be 0.",
+                VisualizationWarning,
+                stacklevel=2,
             )
 
 

@@ -262,6 +262,8 @@ class Evaluator:
             if example is not None:
                 goal.check(example)
                 self._check_padding(batch, goal, getattr(example, "shape", ()))
+            if goal.looks_at_values:
+                self.memory.once("looked", lambda: goal.look(self._first_outputs(batch)), goal.formula)
         if not self.memory.once("keeps rows", lambda: keeps_rows(known, goal, example), goal.formula):
             raise ValueError(_mixed_samples(self._words_output() if goal.formula.of_units else "`target`"))
 
@@ -272,6 +274,11 @@ class Evaluator:
             if kept is not None and len(shape) == 3 and kept.shape[1:] == shape[1:2]:
                 goal.check_padding(kept)
 
+    def _first_outputs(self, batch):
+        """Returns the model's outputs for the first sample."""
+        few = batch.rows(np.zeros(batch.layout.fixed_size or 1, int))
+        return self.network.outputs(batch.layout, list(map(ops.convert_to_tensor, few)))[0]
+
     def _example(self, batch, goal):
         """Returns random numbers like the outputs for these inputs, as far as their shapes are known or needed."""
 
@@ -279,8 +286,7 @@ class Evaluator:
             known = self._example_outputs()
             if known is not None or not goal.looks_at_outputs:
                 return known
-            few = batch.rows(np.zeros(batch.layout.fixed_size or 1, int))
-            return _random_like(self.network.outputs(batch.layout, list(map(ops.convert_to_tensor, few)))[0])
+            return _random_like(self._first_outputs(batch))
 
         return self.memory.once("example", make, (_shapes(batch), goal.looks_at_outputs))
 

@@ -79,7 +79,7 @@ class Units:
     """
 
     formula = _UnitsFormula()  # all such goals are served by one compiled function
-    looks_at_outputs = False
+    looks_at_outputs = looks_at_values = False
 
     def __init__(self, weights):
         self.weights = weights
@@ -93,6 +93,14 @@ class Units:
     def is_settled(self) -> bool:
         """Tells whether the units of every sample are known."""
         return bool(np.all(np.any(self.weights != 0, axis=-1)))
+
+    @property
+    def classes(self) -> np.ndarray | None:
+        """The class that is explained of each sample, `(N,)`; `None` where it is not one. One unit is class 1 or 0."""
+        if self.weights.ndim != 2 or (np.count_nonzero(self.weights, axis=1) != 1).any():
+            return None
+        several = self.weights.shape[1] > 1
+        return np.argmax(self.weights != 0, axis=1) if several else (self.weights[:, 0] > 0).astype(int)
 
     def rows(self, indices) -> list:
         """Returns the formula's arguments for some samples."""
@@ -128,7 +136,7 @@ class EveryUnit:
     """The scores of all output units, `(N, units)`, of one evaluation. Not for gradients."""
 
     formula = _EveryUnitFormula()
-    is_settled, targets, looks_at_outputs = True, None, False
+    is_settled, targets, looks_at_outputs, looks_at_values = True, None, False, False
 
     def rows(self, indices) -> list:
         """Returns the formula's arguments for some samples: none."""
@@ -158,6 +166,11 @@ class Custom:
         """Tells whether the target can say from the outputs that its arrays do not fit."""
         return type(self._target).check is not Target.check
 
+    @property
+    def looks_at_values(self) -> bool:
+        """Tells whether the target can say from what the model puts out that it is not what is meant."""
+        return type(self._target).look is not Target.look
+
     def rows(self, indices) -> list:
         """Returns the formula's arguments for some samples."""
         return [array[indices] for array in self._arrays]
@@ -180,6 +193,10 @@ class Custom:
     def check(self, outputs):
         """Raises where the arrays do not fit the outputs, as far as the target can tell."""
         self._target.check(outputs)
+
+    def look(self, outputs):
+        """Raises or warns where what the model put out is not what is meant, as far as the target can tell."""
+        self._target.look(outputs)
 
     def check_padding(self, kept):
         """Raises where the target asks for a position that is padding, as far as it can tell."""

@@ -12,7 +12,7 @@ from vis import backend
 from vis.engine.graph import has_graph, walk
 from vis.utils.contexts import Again
 from vis.utils.formats import input_data_format, stated_format
-from vis.utils.hints import fits, is_dataset, is_picture, wrong_kind
+from vis.utils.hints import columns_of, fits, is_dataset, is_picture, wrong_kind
 from vis.utils.internals import consumers, producer
 from vis.utils.validation import check_numeric, cut, is_integer, listed, shown, words_error, words_mend, words_shape
 
@@ -72,12 +72,14 @@ class Batch:
         formats: The data format of each.
         pack: Puts one value for each input into the structure that they came in.
         layout: How the model is called on them.
+        columns: The names of the columns of each that came as a data frame, `None` for the others.
     """
 
     arrays: list
     formats: list
     pack: Callable
     layout: Layout
+    columns: list | None = None
 
     @property
     def count(self) -> int:
@@ -102,6 +104,22 @@ class Batch:
         if len(shape) < 3:
             return shape[1:]
         return shape[2:] if self.formats[index] == "channels_first" else shape[1:-1]
+
+    def check_columns(self, name, index, given):
+        """Raises where what the user gave beside an input is a data frame with other columns, or in another order.
+
+        Args:
+            name: The argument's name.
+            index: Which input.
+            given: What came: a data frame, a row of one, or anything else, which has no names.
+        """
+        own, other = (self.columns or [None] * len(self.arrays))[index], columns_of(given)
+        if own is not None and other is not None and own != other:
+            raise ValueError(
+                f"`{name}` must have the columns of the inputs, in their order, as they are read by their place. "
+                f"Received: {cut(listed(other), 80)}, and inputs of {cut(listed(own), 80)}. Give "
+                f"`{name}[inputs.columns]`, or arrays."
+            )
 
     def with_channels(self, index, mask):
         """Gives a mask `(B, *spatial)` a channel axis where the input has one."""
@@ -134,7 +152,8 @@ def read_inputs(model, inputs) -> Batch:
         _read(name, value, tuple(tensor.shape), keras.backend.standardize_dtype(tensor.dtype), form)
         for name, value, tensor, form in zip(names, values, own, formats)
     ]
-    return _of_one_length(Batch(arrays, formats, pack, _layout(model, own, names)))
+    columns = [columns_of(value) for value in values]
+    return _of_one_length(Batch(arrays, formats, pack, _layout(model, own, names), columns))
 
 
 def _layout(model, own, names):
@@ -191,6 +210,19 @@ def _first_layers(tensor):
     return found
 
 
+def farthest_mean(model) -> float:
+    """Returns how many standard deviations 0 is away from a mean that a model's normalisation takes off, at most.
+
+    0.0 where there is no `Normalization` layer that knows means.
+    """
+    found = [0.0]
+    for _, operation in walk(model):
+        if isinstance(operation, layers.Normalization) and getattr(operation, "mean", None) is not None:
+            mean, variance = (ops.convert_to_numpy(part) for part in (operation.mean, operation.variance))
+            found.append(float(np.max(np.abs(mean) / np.sqrt(np.maximum(variance, 1e-12)))))
+    return max(found)
+
+
 def are_bytes(batch, index) -> bool:
     """Tells whether an input of floats holds pictures as files do: grey or RGB, whole numbers from 0 to 255."""
     array = batch.arrays[index]
@@ -235,7 +267,8 @@ def _of_unknown_shape(model, inputs):
     arrays = [_read(name, value, shape, _dtype_of(value), form) for name, value in zip(names, values)]
     nest = tree.map_structure(lambda _: 0, inputs) if several else 0
     pack = functools.partial(tree.pack_sequence_as, nest)
-    return _of_one_length(Batch(arrays, [form] * len(arrays), pack, Layout(nest, names, False)))
+    columns = [columns_of(value) for value in values]
+    return _of_one_length(Batch(arrays, [form] * len(arrays), pack, Layout(nest, names, False), columns))
 
 
 def _is_list_of_arrays(inputs):

@@ -18,6 +18,7 @@ from vis.utils.validation import VisualizationWarning, check_numeric, shown
 
 _FAR = 10  # of 0 from all values: times their own range
 _WIDE = 10  # no column with mean 0 and deviation 1 goes that far
+_FAR_MEAN = 2  # standard deviations
 _SMALL = 1024  # numbers of a row that is not worth a step of its own
 _FEW_CHANNELS = 4  # of which one after the other is faster than all at once, where most holes are wide
 _BLUR = 1 / 16  # of the size along each axis, the standard deviation of the Gaussian
@@ -320,7 +321,20 @@ def read_fill(baseline, values, form="channels_last", name="baseline") -> np.nda
     """
     if isinstance(baseline, str):
         return _fitting(_named_fill(baseline, values, form, name), values.dtype, name)
+    if isinstance(baseline, Background):
+        raise ValueError(
+            f"`{name}` must be a number or an array here. Received: a background of {baseline.versions} samples, which "
+            "are averaged over by methods of features: vis.ShapleyValues, vis.KernelSHAP, or vis.Occlusion with "
+            "`features=`; by gradients, vis.ExpectedGradients."
+        )
     array = check_numeric(name, baseline)
+    if len(values) > 1 and array.shape == values.shape and np.array_equal(array, values):
+        warnings.warn(
+            f"`{name}` is the inputs themselves, row by row: every difference is 0. To average over rows, as over a "
+            "background, take vis.ShapleyValues, vis.ExpectedGradients, or vis.Occlusion with `features=`.",
+            VisualizationWarning,
+            stacklevel=4,
+        )
     if "bool" in str(getattr(baseline, "dtype", type(baseline))):
         raise TypeError(
             f"`{name}` must be a number or an array of numbers. Received: {shown(baseline)}. Give the value that is "
@@ -384,8 +398,14 @@ def warn_of_far_zero(name, values):
         )
 
 
-def warn_of_wide_columns(name, values):
-    """Says so where 0, which stands for hidden columns of a table, is nothing like some of them."""
+def warn_of_wide_columns(name, values, deviations=0.0):
+    """Says so where 0, which stands for hidden columns of a table, is nothing like some of them.
+
+    Args:
+        name: What messages call the input.
+        values: The rows.
+        deviations: How many standard deviations 0 is away from a mean that the model itself takes off.
+    """
     wide = np.flatnonzero(np.abs(values).max(axis=0) > _WIDE) if values.dtype.kind == "f" else []
     if len(wide):
         column = int(wide[0])
@@ -394,6 +414,14 @@ def warn_of_wide_columns(name, values):
             f"What is hidden becomes 0, also columns that are not scaled. Received: `{name}`, column {column} with "
             f"values from {low:g} to {high:g}. The model probably never saw a 0 there. Give a `baseline=` where the "
             "method takes one: typical values, or `vis.Background(rows)` of training data, which is averaged over.",
+            VisualizationWarning,
+            stacklevel=3,
+        )
+    elif deviations > _FAR_MEAN:
+        warnings.warn(
+            f"What is hidden becomes 0, also in columns that the model scales itself. Received: `{name}`, where 0 is "
+            f"{deviations:.3g} standard deviations away from the mean that a Normalization layer takes off. Give a "
+            "`baseline=`: typical values, or `vis.Background(rows)` of training data, which is averaged over.",
             VisualizationWarning,
             stacklevel=3,
         )

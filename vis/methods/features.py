@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vis.engine.inputs import named_input
+from vis.engine.inputs import farthest_mean, named_input
 from vis.engine.masking import Background, fill_for, warn_of_far_zero, warn_of_wide_columns
 from vis.engine.players import Part, Players, cells, numbered
 from vis.engine.requests import SCORES
@@ -24,7 +25,15 @@ from vis.methods.regions import import_segmentation
 from vis.methods.sampling import Sampler
 from vis.utils.hints import first_text
 from vis.utils.seeds import fresh_seed
-from vis.utils.validation import check_count, check_unmasked, is_integer, listed, shown
+from vis.utils.validation import (
+    VisualizationWarning,
+    check_count,
+    check_unmasked,
+    cut,
+    is_integer,
+    listed,
+    shown,
+)
 
 if TYPE_CHECKING:
     import keras
@@ -52,8 +61,11 @@ class FeatureValues:
         scores: float32 `(N,)`: the scores of the samples as they are.
         labels: The feature of each position, the column of `values`, `(N, *spatial)`; -1 for padding. A structure like
             that of the inputs if several of them have features.
-        names: What each column of `values` is: the input, and the number of the feature in it, in the order of the
-            model's inputs (of a dict, that of its keys in the alphabet). For `feature_names=` of the pictures.
+        names: What each column of `values` is, for `feature_names=` of the pictures: of a data frame its columns,
+            "a + b" where they are one feature; else the input, and the number of the feature in it, in the order of the
+            model's inputs (of a dict, that of its keys in the alphabet).
+        classes: Whole numbers `(N,)`: the output unit that is explained of each sample; of one unit, 1, or 0 where its
+            negative is explained. `None` for other targets.
     """
 
     values: np.ndarray
@@ -62,6 +74,7 @@ class FeatureValues:
     scores: np.ndarray
     labels: Any
     names: list[str]
+    classes: np.ndarray | None = None
 
     def __repr__(self) -> str:
         return f"FeatureValues(values={self.values.shape}, base={self.base.shape}, names={shown(self.names)})"
@@ -153,6 +166,8 @@ class FeatureExplainer(Sampler, PerturbationExplainer):
         """
         task = self.evaluator.task(inputs, target, batch_size, verbose)
         answer = self._answer(task, pairs=1)
+        if target is None:
+            _tell_of_classes(task.batch, answer.classes)
         labels = [np.broadcast_to(part.labels, (task.count, *part.labels.shape[1:])) for part in answer.players.parts]
         return FeatureValues(
             _table(answer.values),
@@ -161,6 +176,7 @@ class FeatureExplainer(Sampler, PerturbationExplainer):
             answer.scores,
             self._packed(task.batch, answer.players, labels),
             _names(self.model, task.batch, answer.players),
+            answer.classes,
         )
 
     def _answer(self, task, pairs=None):
@@ -187,7 +203,7 @@ class FeatureExplainer(Sampler, PerturbationExplainer):
                         break
                 progress.take(indices, own)
         self.tell(progress)
-        return _Answer(players, values, errors, base, full.astype("float32"))
+        return _Answer(players, values, errors, base, full.astype("float32"), getattr(task.goal, "classes", None))
 
     @staticmethod
     def groups(task: Task, design: Any, players: Players) -> Iterator[np.ndarray]:
@@ -250,11 +266,13 @@ class FeatureExplainer(Sampler, PerturbationExplainer):
             return {named_input(self.model, batch, name, "features"): own for name, own in given.items()}
         if isinstance(given, list):
             return dict(enumerate(_one_each("features", given, batch)))
-        plain = plain_inputs(self.model, batch) or range(len(batch.arrays))
+        plain = list(plain_inputs(self.model, batch) or range(len(batch.arrays)))
         are_columns = all(batch.arrays[i].ndim == 2 and self._is_table(batch, i) for i in plain)
         if are_columns and len(plain) > 1 and (given is None or is_integer(given)):
             return dict.fromkeys(plain, given)
-        return {self.perturbed(batch): given}
+        chosen = self.perturbed(batch)
+        _tell_of_others(batch, chosen, [i for i in plain if i != chosen and self._is_table(batch, i)])
+        return {chosen: given}
 
     def _is_table(self, batch, index):
         """Tells whether an input is columns, a single one of codes among them, and no text."""
@@ -301,13 +319,17 @@ class FeatureExplainer(Sampler, PerturbationExplainer):
     def _fill(self, batch, index, baseline, has_channels):
         """Returns what is shown in place of features, as `vis.engine.masking.Values` or `Background`."""
         values, vocabulary = batch.arrays[index], self.vocabulary(batch, index)
+        batch.check_columns("baseline", index, baseline)
         if vocabulary and first_text(getattr(baseline, "samples", baseline)) is not None:
             raise no_token("baseline", baseline, vocabulary)
         if np.ndim(baseline) == values.ndim and len(baseline) > 1:
             baseline = Background(baseline)
         if np.isscalar(baseline) and baseline == 0 and not vocabulary:
-            tell = warn_of_wide_columns if values.ndim == 2 else warn_of_far_zero
-            tell(batch.layout.names[index], values)
+            name = batch.layout.names[index]
+            if values.ndim == 2:
+                warn_of_wide_columns(name, values, farthest_mean(self.model))
+            else:
+                warn_of_far_zero(name, values)
         # ids as floats, which hold fractions too: these are told of
         given = np.float32(values) if vocabulary else values
         fill = fill_for(baseline, given, batch.formats[index], has_channels)
@@ -323,7 +345,15 @@ def _names(model, batch, players):
     tensors, found = getattr(model, "inputs", None) or [], []
     for part in players.parts:
         known = tensors[part.index].name if part.index < len(tensors) else "input"
+        known = "feature" if len(players.parts) == 1 and known.startswith("keras_tensor") else known
         name, count = own.get(part.index, known), int(part.counts.max())
+        columns = batch.columns and batch.columns[part.index]
+        if columns and part.labels.shape == (1, len(columns)):
+            found += [
+                " + ".join(column for column, own_label in zip(columns, part.labels[0]) if own_label == label)
+                for label in np.unique(part.labels[0])
+            ]
+            continue
         found += [name] if count == 1 and len(players.parts) > 1 else [f"{name} {i}" for i in range(count)]
     return found
 
@@ -371,6 +401,30 @@ class _Answer:
     errors: list
     base: np.ndarray
     scores: np.ndarray
+    classes: np.ndarray | None
+
+
+def _tell_of_others(batch, chosen, others):
+    """Says so where columns beside the input that is meant are never hidden."""
+    names = [batch.layout.names[i] for i in others if batch.arrays[i].ndim == 2]
+    if names:
+        warnings.warn(
+            f"Only parts of `{batch.layout.names[chosen]}` are hidden and have values; {cut(listed(names), 80)} stay "
+            "as they are. For all, name each input: `features={'image': None, 'table': None}`, by your names.",
+            VisualizationWarning,
+            stacklevel=3,
+        )
+
+
+def _tell_of_classes(batch, classes):
+    """Says so where rows of a table are explained for classes or outputs of their own, as no one named one."""
+    if classes is not None and len(set(classes)) > 1 and all(array.ndim == 2 for array in batch.arrays):
+        warnings.warn(
+            f"Each row is explained for its own highest output, {cut(listed(np.unique(classes).tolist()), 60)}: the values do "
+            "not belong into one picture. Name one, `by_feature(rows, target=1)`; `classes` tells which they were.",
+            VisualizationWarning,
+            stacklevel=3,
+        )
 
 
 def _table(rows):
@@ -392,6 +446,8 @@ def _raised(labels, before):
 
 def _checked(features):
     """Returns what the user gave as `features`, its arrays read and copied."""
+    if isinstance(features, Mapping) and not features:
+        raise ValueError("`features` as a dict must name an input. Received: {}. For all, leave it out.")
     if isinstance(features, Mapping):
         return {name: _checked_one(own) for name, own in features.items()}
     if isinstance(features, (list, tuple)) and any(not is_integer(one) and np.ndim(one) == 0 for one in features):
@@ -425,6 +481,7 @@ def _read_labels(name, value):
     if array.dtype.kind not in "iu" or array.ndim == 0 or not array.size or array.min() < 0:
         came = f"{array.dtype}, shape {array.shape}" if array.dtype != object else shown(value)
         least = f", least {array.min()}" if array.dtype.kind == "i" and array.size else ""
+        least += ". Rows to compare with are the `baseline=`" if array.dtype.kind == "f" and array.ndim else ""
         raise ValueError(
             f"{name if ' ' in name else f'`{name}`'} must be whole numbers from 0 on, the feature of each position. "
             f"Received: {came}{least}. For columns, `np.array([0, 0, 1])` takes the first two together."

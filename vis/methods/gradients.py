@@ -372,9 +372,10 @@ def read_baselines(explainer: GradientExplainer, task: Task, values: list[np.nda
     if explainer.evaluator.token_lookup is not None and first_text(given) not in (None, "mean", "blur"):
         raise no_token("baseline", given, explainer.evaluator.token_lookup.size)
     flat = per_input("baseline", given, task, len(values))
-    for name, one, value in zip(task.batch.layout.names, flat, values):
-        if one is None and explainer.site is None:
-            warn_of_far_zero(name, value)
+    for i, (one, value) in enumerate(zip(flat, values) if explainer.site is None else ()):
+        task.batch.check_columns("baseline", i, one)
+        if one is None:
+            warn_of_far_zero(task.batch.layout.names[i], value)
     return [
         read_fill(0.0 if one is None else one, value) if explainer.is_changeable(task, i) else value
         for i, (one, value) in enumerate(zip(flat, values))

@@ -49,8 +49,8 @@ class Occlusion(PerturbationExplainer):
     Args:
         model: Any built or callable Keras model. Not changed.
         patch: Size of the window in pixels: a number, or one for each spatial axis. Default `None`: an
-            eighth of each axis; one token of a text. Inputs `(N, H, W)` are taken for signals of W channels,
-            unless the model gives them more axes; a pair makes them images without a channel axis.
+            eighth of each axis; one token of a text, one column of a table. Inputs `(N, H, W)` are taken for signals of
+            W channels, unless the model gives them more axes; a pair makes them images without a channel axis.
         stride: Step between windows, at most `patch`, in the same form. Default `None`: half the patch.
             The last window of an axis reaches its end, whatever the stride.
         baseline: What stands in the window: a number, an array that fits one sample or the batch, `"mean"` (each
@@ -147,10 +147,10 @@ class Occlusion(PerturbationExplainer):
             check_ids(fill, vocabulary)
             kept = self._kept(batch, index)
             fill = fill if kept is None else np.where(kept, fill, array)  # windows may reach into the padding
-        return Masking(batch, index, self._windows(shape, bool(vocabulary)), fill)
+        return Masking(batch, index, self._windows(shape, bool(vocabulary) or array.ndim == 2), fill)
 
-    def _windows(self, shape, are_tokens):
-        size = [1 if are_tokens else max(1, size // 8) for size in shape]
+    def _windows(self, shape, one_by_one):
+        size = [1 if one_by_one else max(1, size // 8) for size in shape]
         patch = _per_axis("patch", self._patch, shape, size)
         stride = _per_axis("stride", self._stride, shape, [max(1, size // 2) for size in patch])
         if any(p > size for p, size in zip(patch, shape)):

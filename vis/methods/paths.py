@@ -134,6 +134,8 @@ class ExpectedGradients(GradientSampler):
             return np.zeros((1, *value.shape[1:]), value.dtype)
         if self.are_tokens(given) and np.ndim(given) == value.ndim - 1:
             return self.embedded(task, "background", given, len(given))
+        if self.site is None:
+            task.batch.check_columns("background", index, given)
         array = check_numeric("background", given)
         if array.ndim != value.ndim or array.shape[1:] != value.shape[1:] or not len(array):
             expected = ", ".join(["M", *map(str, value.shape[1:])])

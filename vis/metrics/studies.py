@@ -194,10 +194,7 @@ def samples_of(model, inputs, target, batch_size, options) -> Samples:
 
 def classes_of(samples) -> np.ndarray | None:
     """Returns the class of each sample that is explained, `(N,)`, or `None` for other targets."""
-    weights = getattr(samples.task.goal, "weights", None)
-    if weights is None or (np.count_nonzero(weights, axis=1) != 1).any():
-        return None
-    return np.argmax(weights != 0, axis=1) if weights.shape[1] > 1 else (weights[:, 0] > 0).astype(int)
+    return getattr(samples.task.goal, "classes", None)
 
 
 @dataclasses.dataclass(eq=False)

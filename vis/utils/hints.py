@@ -23,6 +23,12 @@ def is_dataset(value) -> bool:
     return iterates or hasattr(kind, "__next__") or hasattr(kind, "num_batches")
 
 
+def columns_of(value) -> list | None:
+    """Returns the names of the columns of a data frame, or of one of its rows; `None` for what has none."""
+    names = getattr(value, "columns", getattr(value, "index", None))
+    return None if names is None or callable(names) or not hasattr(value, "to_numpy") else [str(one) for one in names]
+
+
 def is_picture(value) -> bool:
     """Tells whether a value is an image of Pillow."""
     return hasattr(value, "getbands") and hasattr(value, "convert")
