@@ -136,6 +136,55 @@ def test_errors_that_are_not_known_are_not_drawn():
     assert plotting.bar([1.0, 2.0, np.nan], [np.nan] * 3).axes[0].patches
 
 
+def test_columns_that_are_grouped_are_not_named_by_a_frame(rng):
+    values, frame = rng.normal(size=(4, 2)), Frame({"age": [1, 2, 3, 4], "dose": [1, 2, 3, 4], "kg": [5, 6, 7, 8]})
+    one = type("Row", (), {"index": ["age", "dose", "kg"], "to_numpy": lambda self: np.arange(3.0)})()
+    for draw in (
+        lambda: plotting.beeswarm(values, frame),
+        lambda: plotting.bar(values, data=frame),
+        lambda: plotting.dependence(values, frame, "dose"),
+        lambda: plotting.waterfall(values[0], 0.0, one),
+        lambda: plotting.force(values[0], 0.0, one),
+    ):
+        with pytest.raises(ValueError, match="`data` must have 2 names, one for each feature. Received: 3"):
+            draw()
+
+
+def test_what_is_left_out_is_said(rng):
+    values = rng.normal(size=(6, 30))
+    for figure in (plotting.beeswarm(values), plotting.bar(values)):
+        assert figure.axes[0].get_xlabel().endswith("(the strongest 10 of 30 features are shown)")
+    assert plotting.force(values[0], 0.0).axes[0].get_xlabel() == "score (the strongest 8 of 30 features are named)"
+    assert plotting.waterfall(values[0], 0.0).axes[0].get_xlabel() == "score"
+    assert plotting.beeswarm(values[:, :3]).axes[0].get_xlabel() == "share of the score"
+
+
+def test_codes_keep_their_digits():
+    axis = plotting.waterfall([1.0, 0.5, 0.2], 0.0, [90210, -123456.0, 0.123456]).axes[0]
+    words = [label.get_text() for label in axis.get_yticklabels()]
+    assert words == ["feature 2 = 0.1235", "feature 1 = -123456", "feature 0 = 90210"]
+
+
+def test_the_labels_of_long_names_are_inside(rng):
+    names = ["number of rooms per floor and house", "b"]
+    figure = plotting.dependence(rng.normal(size=(9, 2)), rng.normal(size=(9, 2)), 0, feature_names=names)
+    figure.draw_without_rendering()
+    for label in (figure.axes[0].xaxis.label, figure.axes[0].yaxis.label):
+        box = label.get_window_extent()
+        assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1
+
+
+def test_two_features_of_one_name(rng):
+    with pytest.raises(ValueError, match="'a' is the name of 2 features. Give its number"):
+        plotting.dependence(rng.normal(size=(4, 3)), rng.normal(size=(4, 3)), "a", feature_names=["a", "a", "b"])
+
+
+def test_what_by_feature_returns_is_not_its_values():
+    found = type("FeatureValues", (), {"values": np.ones((2, 2)), "base": np.zeros(2)})()
+    with pytest.raises(TypeError, match="Received: FeatureValues. Give its `values`"):
+        plotting.beeswarm(found)
+
+
 def test_pandas(rng):
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame({"age": [3.0, 4, 5], "kind": ["a", "b", "c"]})

@@ -829,6 +829,9 @@ class Frame:
     def __array__(self, dtype=None, copy=None):
         return np.array(self._numbers, dtype)
 
+    def __len__(self):
+        return len(self._numbers)
+
     @property
     def shape(self):
         return self._numbers.shape
@@ -936,3 +939,29 @@ def test_an_empty_dict_of_features():
 def test_a_background_in_the_place_of_features():
     with pytest.raises(ValueError, match="Rows to compare with are the `baseline=`"):
         vis.KernelSHAP(three_columns()[0], np.ones((5, 3)))
+
+
+@pytest.mark.parametrize("column", ["age", "kg"])
+def test_words_in_a_table_name_their_column(column):
+    model, rows = three_columns()
+    table = np.array(rows).astype(object)
+    table[:, rows.columns.index(column)] = "x"
+    with pytest.raises(ValueError, match=f"with 'x' in column '{column}'. Turn words, dates and gaps into numbers"):
+        vis.ShapleyValues(model)(Frame(table, rows.columns), 1)
+
+
+def test_mends_for_pandas():
+    pandas = pytest.importorskip("pandas")
+    model, rows = three_columns()
+    frame = pandas.DataFrame(np.array(rows), columns=rows.columns)
+    with pytest.raises(ValueError, match=r"take it as `frame.iloc\[\[i\]\]`"):
+        vis.ShapleyValues(model)(frame.iloc[0], 1)
+    assert vis.ShapleyValues(model)(frame.iloc[[0]], 1).shape == (1, 3)
+    age, kg = keras.Input((1,), name="age"), keras.Input((1,), name="kg")
+    several = keras.Model({"age": age, "kg": kg}, keras.layers.Dense(1)(keras.layers.Concatenate()([age, kg])))
+    with pytest.raises(ValueError, match=r"inputs\[\[name\]\].to_numpy\(\) for name in \['age', 'kg'\]"):
+        vis.ShapleyValues(several)(frame, 1)
+    with pytest.raises(ValueError, match=r"inputs\['age'\].to_numpy\(\)\[:, None\]"):
+        vis.ShapleyValues(several)(dict(frame[["age", "kg"]]), 1)
+    given = {name: frame[[name]].to_numpy() for name in ("age", "kg")}
+    assert vis.ShapleyValues(several).by_feature(given, 1).names == ["age", "kg"]

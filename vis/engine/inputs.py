@@ -317,9 +317,13 @@ def _in_order(model, own, inputs):
     if not listed or len(inputs) != len(own):
         came = f"{len(inputs)} of them" if listed else f"{type(inputs).__name__} of shape {np.shape(inputs)}"
         takes = cut(", ".join(f"{tensor.name!r} {words_shape(tensor.shape)}" for tensor in own), 150)
+        columns, names = columns_of(inputs), [tensor.name for tensor in own]
+        mend = ""
+        if columns is not None and set(names) <= set(columns):
+            mend = f" Give `{{name: inputs[[name]].to_numpy() for name in {cut(str(names), 60)}}}`."
         raise ValueError(
             f"`inputs` must be a list, tuple or dict of {len(own)} arrays, as model {model.name!r} takes {takes}. "
-            f"Received: {came}."
+            f"Received: {came}.{mend}"
         )
     return list(inputs), [f"inputs[{i}]" for i in range(len(own))], list if isinstance(inputs, list) else tuple
 

@@ -419,9 +419,10 @@ def _tell_of_others(batch, chosen, others):
 def _tell_of_classes(batch, classes):
     """Says so where rows of a table are explained for classes or outputs of their own, as no one named one."""
     if classes is not None and len(set(classes)) > 1 and all(array.ndim == 2 for array in batch.arrays):
+        found = cut(listed(np.unique(classes).tolist()), 60)
         warnings.warn(
-            f"Each row is explained for its own highest output, {cut(listed(np.unique(classes).tolist()), 60)}: the values do "
-            "not belong into one picture. Name one, `by_feature(rows, target=1)`; `classes` tells which they were.",
+            f"Each row is explained for its own highest output, {found}: the values do not belong into one picture. "
+            "Name one, `by_feature(rows, target=1)`; `classes` tells which they were.",
             VisualizationWarning,
             stacklevel=3,
         )

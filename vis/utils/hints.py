@@ -117,6 +117,8 @@ def mend(name, value, shape, form="channels_last", batched=True) -> str:
         >>> mend("images", np.zeros((9, 7, 4)), (None, 9, 7, 3))
         'Add a batch axis to the one sample, take off the alpha channel: `images[None][..., :3]`.'
     """
+    if hasattr(value, "iloc"):  # of pandas, whose objects take no other axes
+        return _of_pandas(name, value, shape)
     given, code, words = _start(name, value, shape, form)
     if words and _is_done(given, shape, batched):
         return _sentence(words, code)
@@ -130,6 +132,15 @@ def mend(name, value, shape, form="channels_last", batched=True) -> str:
         for given, code, words in tried:
             if _is_done(given, shape, batched):
                 return _sentence(words, code)
+    return ""
+
+
+def _of_pandas(name, value, shape):
+    count = np.prod([size or 1 for size in shape[1:]], dtype=int)
+    if len(shape) == 2 and np.shape(value) == (count,) and count > 1:
+        return f"A row of a data frame is no batch: take it as `frame.iloc[[i]]`, or `{name}.to_numpy()[None]`."
+    if len(shape) == 2 and count == 1 and len(np.shape(value)) == 1:
+        return f"Make the column an array with two axes: `{name}.to_numpy()[:, None]`."
     return ""
 
 

@@ -238,14 +238,12 @@ def check_numeric(name: str, value) -> np.ndarray:
         array = np.array(value)
     except Exception as error:  # frameworks raise what they like
         raise ValueError(_no_array(name, value, error)) from error
-    if first_text(array) is not None:  # of another library
+    if first_text(array) is not None and not hasattr(value, "columns"):  # of another library
         raise wrong_kind(name, array)
     if array.dtype == object and array.ndim and all(isinstance(one, (int, float, np.number)) for one in array.flat):
         array = array.astype("float64")  # columns of several types, as in a data frame
     if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
-        raise ValueError(
-            f"`{name}` must be numbers. Received: dtype {array.dtype}. Lists of arrays must have one common shape."
-        )
+        raise ValueError(_no_numbers(name, value, array))
     array = array.astype("float32", copy=False)
     if array.size and not (np.isfinite(array.min()) and np.isfinite(array.max())):
         bad = int(array.size - np.isfinite(array).sum())
@@ -254,6 +252,23 @@ def check_numeric(name: str, value) -> np.ndarray:
             f"Find them with `np.argwhere(~np.isfinite({name}))`."
         )
     return array
+
+
+def _no_numbers(name, value, array):
+    """Words an array that holds other things than numbers; of a table, which column."""
+    known = f"`{name}` must be numbers. Received: dtype {array.dtype}"
+    if array.ndim != 2:
+        return f"{known}. Lists of arrays must have one common shape."
+    columns = getattr(value, "columns", range(array.shape[1]))
+    for column, own in zip(columns, array.T):
+        other = next((one for one in own if not isinstance(one, (int, float, np.number))), None)
+        if other is not None:
+            return (
+                f"{known}, with {shown(other, 40)} in column {shown(column, 40)}. Turn words, dates and gaps into "
+                "numbers first, as for training: codes, such as `frame[column].astype('category').cat.codes`, or "
+                "columns of 0 and 1."
+            )
+    return f"{known}, shape {array.shape}. Give an array of floats."
 
 
 def _no_array(name, value, error):
