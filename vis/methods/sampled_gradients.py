@@ -27,7 +27,6 @@ class GradientSampler(Sampler, GradientExplainer):
     """
 
     _num_samples: int
-    takes_several_targets = True
 
     def draws(self, task: Task, values: list[np.ndarray]) -> Any:
         """Returns the random points of a call, see the class.

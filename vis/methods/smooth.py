@@ -65,6 +65,8 @@ class SmoothGrad(GradientSampler):
         [[4.0, 5.0, 6.0]]
     """
 
+    takes_several_targets = True
+
     def __init__(
         self,
         model: keras.Layer,
