@@ -408,7 +408,7 @@ def test_a_baseline_far_from_the_inputs_is_said(make, model):
 
 
 def test_a_baseline_of_0_for_pale_pictures_is_usual(model):
-    for pale in (X * 0.01 + 0.5, np.clip(X, -1, 1) * 10 + 140):
+    for pale in (X * 0.01 + 0.5, np.clip(X, -1, 1) * 5 + 50):
         vis.Occlusion(model)(pale, 1)
         vis.IntegratedGradients(model, 2)(pale, 1)
 

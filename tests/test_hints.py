@@ -310,7 +310,7 @@ def divided():
     return keras.Model(inputs, layers.Dense(2)(layers.Flatten()(layers.Conv2D(2, 3)(inputs / 255.0))))
 
 
-@pytest.mark.parametrize("data", [BYTES, BYTES.astype("float32"), BYTES.astype("int64"), BYTES // 64])
+@pytest.mark.parametrize("data", [BYTES, BYTES.astype("float32"), BYTES.astype("int64"), BYTES // 64, BYTES * 0.97])
 def test_bytes_are_said_once(data):
     explainer = vis.Saliency(first_in_line(layers.ZeroPadding2D(), layers.Conv2D(2, 3)))
     with pytest.warns(VisualizationWarning, match=r"keras.applications.<module>.preprocess_input.*images / 255"):
@@ -343,7 +343,7 @@ def test_bytes_are_right_where_the_model_scales_them(make):
         lambda x: x - 128,
         lambda x: x // 128,
         lambda x: x * 2.0,
-        lambda x: np.where(np.arange(7)[None, None, :, None] == 3, x + 0.5, x),
+        lambda x: x / 4 - 0.1 * (x > 1),
     ],
 )
 def test_other_numbers_are_no_bytes(change):
@@ -376,6 +376,62 @@ def test_nested_models_and_models_without_a_graph():
             return keras.ops.mean(self.convolution(x / 255.0), axis=(1, 2))
 
     vis.Saliency(Hidden())(BYTES, 1)  # what its `call` does is not known
+
+
+def test_a_model_on_its_own_input_tensor():
+    """As keras-hub builds its classifiers: the backbone stands behind its own input."""
+    inputs = keras.Input((9, 7, 3))
+    base = keras.Model(inputs, layers.Conv2D(4, 3)(inputs))
+    model = keras.Model(base.input, layers.Dense(3)(layers.GlobalAveragePooling2D()(base(base.input))))
+    with pytest.warns(VisualizationWarning, match="preprocess_input"):
+        assert vis.Saliency(model)(BYTES, 1).shape == BYTES.shape
+
+
+@pytest.mark.parametrize(
+    "scaling",
+    [
+        lambda: layers.Rescaling(1 / 255),
+        lambda: layers.Rescaling(1 / 127.5, offset=-1.0),
+        lambda: layers.Normalization(mean=[124.0, 116, 104], variance=[3400.0, 3200, 3300]),
+    ],
+)
+def test_fractions_into_a_model_that_rescales_bytes(scaling):
+    model = first_in_line(scaling(), layers.Conv2D(2, 3))
+    explainer = vis.Saliency(model)
+    with pytest.warns(VisualizationWarning, match="lie between 0 and 1.*rescales them as if they were bytes.*0 255"):
+        explainer(BYTES / 255, 1)
+    explainer(BYTES / 255, 1)  # once
+    vis.Saliency(model)(BYTES, 1), vis.Saliency(model)(np.zeros((1, 9, 7, 3)), 1)
+    vis.Saliency(first_in_line(layers.Rescaling(2.0, offset=-1), layers.Conv2D(2, 3)))(BYTES / 255, 1)
+
+
+def test_a_list_for_a_model_of_a_dict():
+    first, second = keras.Input((3,), name="b"), keras.Input((3,), name="a")
+    model = keras.Model({"b": first, "a": second}, layers.Dense(2)(layers.Concatenate()([first, second])))
+    with pytest.raises(ValueError, match=r"must be a dict.*keys \['a', 'b'\]. Received: a list"):
+        vis.Saliency(model)([np.ones((1, 3)), np.ones((1, 3))], 1)
+    with pytest.raises(ValueError, match="Make token ids of texts first"):
+        vis.Saliency(model)(["a cat", "a dog"], 1)
+    with pytest.raises(ValueError, match=r"Of a pair with labels give the first, `inputs\[0\]`"):
+        vis.Saliency(model)(({"a": np.ones((1, 3)), "b": np.ones((1, 3))}, np.ones(1)), 1)
+
+
+@pytest.mark.parametrize(
+    "target, words",
+    [
+        (lambda outputs: outputs["kid"], "failed on the model's outputs, whose shapes are .*keras.ops"),
+        (lambda outputs: outputs * keras.ops.ones((5,)), "failed on the model's outputs, whose shapes are .*, 2"),
+    ],
+)
+def test_a_target_that_fails_tells_the_shapes(target, words):
+    with pytest.raises(ValueError, match=words) as caught:
+        vis.Saliency(first_in_line(layers.Conv2D(2, 3)))(BYTES / 255, target)
+    assert caught.value.__cause__ is not None and len(str(caught.value)) < 400
+
+
+def test_a_path_is_no_model():
+    with pytest.raises(TypeError, match=r"Load it: `keras.saving.load_model\(path\)`"):
+        vis.GradCAM("model.keras")
 
 
 @pytest.mark.parametrize("name, is_raw", [("MobileNetV3Small", False), ("MobileNetV2", True), ("VGG16", True)])

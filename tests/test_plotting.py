@@ -510,3 +510,12 @@ def test_rendering_leaves_the_figure_on_its_canvas():
     canvas = figure.canvas
     plotting.rendered(figure)
     assert figure.canvas is canvas
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_maps_of_a_batch_are_not_taken_for_channels(count):
+    image, maps = np.random.default_rng(0).random((12, 10, 3)), np.random.default_rng(1).random((count, 12, 10))
+    with pytest.raises(ValueError, match="`attribution` must be of one image"):
+        plotting.show_attribution(image, maps)
+    first = np.moveaxis(image, -1, 0)
+    assert plotting.show_attribution(first, np.random.default_rng(1).random(first.shape)).axes

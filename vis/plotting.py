@@ -215,7 +215,7 @@ def show_attribution(
         6
     """
     picture = _pictures("image", image, single=True)[0]
-    values = _attribution_of(picture, attribution)
+    values = _attribution_of(picture, attribution, np.shape(image))
     low = _lowest(values)
     strength, signed = _scaled_strength(values, low), _scaled(values, "signed")
     _colour_map(signed_cmap)
@@ -235,11 +235,14 @@ def show_attribution(
     return figure
 
 
-def _attribution_of(picture, attribution):
-    """Returns an attribution as `(H, W)` or `(H, W, C)`, of the picture's size."""
+def _attribution_of(picture, attribution, shape=None):
+    """Returns an attribution as `(H, W)` or `(H, W, C)`, of the picture's size.
+
+    Channels may be first if the picture was made of an image of that shape, or of one that is not known.
+    """
     values = check_numeric("attribution", attribution)
     size = picture.shape[:2]
-    if values.ndim == 3 and values.shape[:2] != size and values.shape[1:] == size:
+    if values.ndim == 3 and values.shape[1:] == size and shape in (None, values.shape):
         values = np.moveaxis(values, 0, -1)
     if values.ndim not in (2, 3) or not values.size or (values.ndim == 3 and values.shape[:2] != size):
         raise ValueError(
@@ -252,7 +255,7 @@ def _attribution_of(picture, attribution):
 
 
 def _words_attribution(shape):
-    if len(shape) > 2 and (len(shape) == 4 or shape[-1] > _MOST_CHANNELS):
+    if len(shape) == 4 or (len(shape) > 2 and shape[-1] > _MOST_CHANNELS):
         return "Give one sample, without the batch axis: `attribution[0]`."
     if len(shape) == 3:
         return "One with channels is not resized: give `vis.heatmap(attribution[None])[0]`, (H, W) of any size."

@@ -5,6 +5,7 @@ It is asked with a `vis.engine.requests.Request`; whoever asks knows nothing of 
 
 import copy
 import dataclasses
+import os
 import warnings
 import weakref
 
@@ -16,7 +17,7 @@ from vis import backend
 from vis.engine.copying import pickled, unpickled
 from vis.engine.goals import read_goal
 from vis.engine.graph import has_graph, operations
-from vis.engine.inputs import are_bytes, read_inputs, takes_numbers_as_they_are
+from vis.engine.inputs import are_bytes, are_fractions, read_inputs, scales_bytes, takes_numbers_as_they_are
 from vis.engine.memory import Memory
 from vis.engine.network import Network, mixed_rows
 from vis.engine.probabilities import activates_to_probabilities, probability_makers
@@ -59,7 +60,10 @@ class Evaluator:
         self, model, output_layer=None, logits=True, composite=None, site_layer=None, site_call=-1, finds_tokens=False
     ):
         if not isinstance(model, keras.Layer):
-            raise TypeError(f"`model` must be a Keras 3 model. Received: {shown(model)} ({type(model).__name__}).")
+            mend = " Load it: `keras.saving.load_model(path)`." if isinstance(model, (str, os.PathLike)) else ""
+            raise TypeError(
+                f"`model` must be a Keras 3 model. Received: {shown(model)} ({type(model).__name__}).{mend}"
+            )
         self._model = model
         self._logits, self.composite = logits, composite
         self._layers = {"output": (output_layer, -1), "site": (site_layer, site_call)}
@@ -175,8 +179,16 @@ class Evaluator:
         return goal
 
     def _tell_of_bytes(self, batch):
-        """Says once that inputs look like pictures as files hold them, which nothing in the model scales."""
-        if "bytes" in self._told or not any(are_bytes(batch, i) for i in range(len(batch.arrays))):
+        """Says once that inputs look like pictures as files hold them, which nothing scales, or were scaled already."""
+        if "bytes" in self._told:
+            return
+        if any(are_fractions(batch, i) for i in range(len(batch.arrays))):
+            layer = self.memory.once("scales bytes", lambda: scales_bytes(self.model))
+            if layer is not None:
+                self._told.add("bytes")
+                warnings.warn(_words_fractions(self.model.name, layer.name), VisualizationWarning, stacklevel=4)
+            return
+        if not any(are_bytes(batch, i) for i in range(len(batch.arrays))):
             return
         if self.memory.once("as they are", lambda: takes_numbers_as_they_are(self.model)):
             self._told.add("bytes")
@@ -350,9 +362,17 @@ def _random_like(structure):
 
 def _words_bytes(model):
     return (
-        f"`inputs` are whole numbers up to 255, as files hold pictures, and nothing in model {model!r} scales them. Do "
+        f"`inputs` are numbers from 0 to 255, as files hold pictures, and nothing in model {model!r} scales them. Do "
         "what was done in training: `keras.applications.<module>.preprocess_input(images)` for its models, such as "
         "`keras.applications.resnet50`, or `images / 255`. If it was trained on such numbers, all is well."
+    )
+
+
+def _words_fractions(model, layer):
+    return (
+        f"`inputs` lie between 0 and 1, and model {model!r} rescales them as if they were bytes, in layer {layer!r}: "
+        "it sees images that are nearly black. Give the pixels from 0 to 255, as files hold them (`255 * images`; in "
+        "the shell `--input-range 0 255`). If it was trained on such numbers, all is well."
     )
 
 

@@ -12,7 +12,7 @@ from keras import ops, tree
 from vis import backend
 from vis.targets import Contrast, Target
 from vis.utils.labels import class_index
-from vis.utils.validation import check_unmasked, is_integer, listify, shown
+from vis.utils.validation import check_unmasked, cut, is_integer, listify, shown, words_error
 
 
 class _UnitsFormula:
@@ -57,9 +57,13 @@ class _CustomFormula:
         try:
             score = self.function(outputs, *arguments)
         except Exception as error:  # the user's code, it may raise anything
-            shapes = tree.map_structure(lambda tensor: tuple(tensor.shape), outputs)
-            error.add_note(f"It was raised by `target`, called on the model's outputs, of shape {shapes}.")
-            raise
+            if type(self.function).__module__.partition(".")[0] == "vis":  # which words its errors itself
+                raise
+            shapes = cut(str(tree.map_structure(lambda tensor: tuple(tensor.shape), outputs)), 120)
+            raise ValueError(
+                f"`target` failed on the model's outputs, whose shapes are {shapes}. Received: "
+                f"{type(error).__name__}: {words_error(error, 120)}. It must be made of `keras.ops`."
+            ) from error
         expected = (tree.flatten(outputs)[0].shape[0],)
         shape = tuple(getattr(score, "shape", ()))
         if not ops.is_tensor(score) or shape != expected:
@@ -303,7 +307,8 @@ def _indices_of_samples(target, count):
 def _unit(index, size, what):
     """Returns `(position, sign)` of a class index; a single unit stands for class 1."""
     if not is_integer(index):
-        raise TypeError(f"`target` must hold integers. Received: {shown(index)} ({type(index).__name__}).")
+        mend = " Give `labels.astype(int)`." if isinstance(index, float) else ""
+        raise TypeError(f"`target` must hold integers. Received: {shown(index)} ({type(index).__name__}).{mend}")
     classes = max(size, 2)
     if not 0 <= index < classes:
         raise ValueError(

@@ -12,7 +12,7 @@ from vis import backend
 from vis.engine.graph import has_graph, walk
 from vis.utils.contexts import Again
 from vis.utils.formats import input_data_format, stated_format
-from vis.utils.hints import columns_of, fits, is_dataset, is_picture, wrong_kind
+from vis.utils.hints import columns_of, first_text, fits, is_dataset, is_picture, wrong_kind
 from vis.utils.internals import consumers, producer
 from vis.utils.validation import check_numeric, cut, is_integer, listed, shown, words_error, words_mend, words_shape
 
@@ -181,6 +181,8 @@ _NEUTRAL = (
     *(layers.Flatten, layers.Dropout, layers.SpatialDropout2D, layers.GaussianNoise, layers.Identity),
     *(layers.RandomFlip, layers.RandomRotation, layers.RandomTranslation, layers.RandomZoom, layers.RandomCrop),
 )
+_SCALE_OF_BYTES = 1 / 50  # a layer that multiplies by less makes small numbers of bytes
+_BRIGHT = 64  # no fraction, nor what is standardised, comes near
 _LINEAR = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D, layers.Dense)
 
 
@@ -189,13 +191,35 @@ def takes_numbers_as_they_are(model) -> bool:
 
     Where it is not known, as in a model without a graph or with layers of the user's own, they do not.
     """
-    ends = [end for tensor in getattr(model, "inputs", None) or [] for end in _first_layers(tensor)]
+    ends = _ends(model)
     return bool(ends) and all(isinstance(end, _LINEAR) for end in ends)
 
 
-def _first_layers(tensor):
-    """Returns the first operations on an input that are not neutral, in nested models too."""
-    found, queue, seen = [], consumers(producer(tensor)), set()
+def scales_bytes(model) -> keras.Layer | None:
+    """Returns the layer that makes small numbers of the bytes that a model takes, if all that it takes goes into such.
+
+    Of inputs between 0 and 1 it leaves nearly nothing.
+    """
+    ends = _ends(model)
+    return ends[0] if ends and all(takes_bytes(end) for end in ends) else None
+
+
+def takes_bytes(layer) -> bool:
+    """Tells whether a layer rescales so much that bytes become small numbers."""
+    if isinstance(layer, layers.Rescaling):
+        return bool(0 < np.max(np.abs(layer.scale)) < _SCALE_OF_BYTES)
+    variance = getattr(layer, "input_variance", None) if isinstance(layer, layers.Normalization) else None
+    return variance is not None and bool(1 / np.sqrt(np.min(variance)) < _SCALE_OF_BYTES * 2)
+
+
+def _ends(model):
+    seen = set()
+    return [end for tensor in getattr(model, "inputs", None) or [] for end in _first_layers(tensor, seen)]
+
+
+def _first_layers(tensor, seen):
+    """Returns the first operations on an input that are not neutral, in nested models too, each once."""
+    found, queue = [], consumers(producer(tensor))
     while queue:
         operation = queue.pop()
         if id(operation) in seen:
@@ -204,7 +228,7 @@ def _first_layers(tensor):
         if isinstance(operation, _NEUTRAL):
             queue += consumers(operation)
         elif has_graph(operation):
-            found += [one for inner in operation.inputs for one in _first_layers(inner)]
+            found += [one for inner in operation.inputs for one in _first_layers(inner, seen)]
         else:
             found.append(operation)
     return found
@@ -224,13 +248,26 @@ def farthest_mean(model) -> float:
 
 
 def are_bytes(batch, index) -> bool:
-    """Tells whether an input of floats holds pictures as files do: grey or RGB, whole numbers from 0 to 255."""
+    """Tells whether an input of floats holds pictures as files do: grey or RGB, from 0 to 255.
+
+    Below a quarter of that only whole numbers are taken for bytes; resized ones have fractions.
+    """
+    array = batch.arrays[index]
+    if not _are_pictures(batch, index) or array.min() < 0 or not 1 < array.max() <= 255:
+        return False
+    return bool(array.max() > _BRIGHT or all((one == np.round(one)).all() for one in array))
+
+
+def are_fractions(batch, index) -> bool:
+    """Tells whether an input of floats holds pictures between 0 and 1, not all black."""
+    array = batch.arrays[index]
+    return _are_pictures(batch, index) and bool(array.min() >= 0 and 0 < array.max() <= 1)
+
+
+def _are_pictures(batch, index):
     array = batch.arrays[index]
     axis = 1 if batch.formats[index] == "channels_first" else -1
-    if array.ndim != 4 or not batch.is_float(index) or array.shape[axis] not in (1, 3):
-        return False
-    within = array.min() >= 0 and 1 < array.max() <= 255
-    return bool(within and all((one == np.round(one)).all() for one in array))  # the first is enough as a rule
+    return array.ndim == 4 and batch.is_float(index) and array.shape[axis] in (1, 3)
 
 
 def single_layout(model, shape) -> Layout:
@@ -314,11 +351,17 @@ def _in_order(model, own, inputs):
         if listed and len(inputs) == 1 and _rank(inputs[0]) == len(own[0].shape):
             return list(inputs), ["inputs[0]"], type(inputs)
         return [inputs], ["inputs"], _first
+    nest = model.input if isinstance(model, keras.Function) else None
+    if isinstance(nest, dict) and listed:
+        raise ValueError(
+            f"`inputs` must be a dict, as model {model.name!r} takes one, with the keys {cut(str(sorted(nest)), 120)}. "
+            f"Received: a list.{_words_texts(inputs)}"
+        )
     if not listed or len(inputs) != len(own):
         came = f"{len(inputs)} of them" if listed else f"{type(inputs).__name__} of shape {np.shape(inputs)}"
         takes = cut(", ".join(f"{tensor.name!r} {words_shape(tensor.shape)}" for tensor in own), 150)
         columns, names = columns_of(inputs), [tensor.name for tensor in own]
-        mend = ""
+        mend = _words_texts(inputs)
         if columns is not None and set(names) <= set(columns):
             mend = f" Give `{{name: inputs[[name]].to_numpy() for name in {cut(str(names), 60)}}}`."
         raise ValueError(
@@ -326,6 +369,15 @@ def _in_order(model, own, inputs):
             f"Received: {came}.{mend}"
         )
     return list(inputs), [f"inputs[{i}]" for i in range(len(own))], list if isinstance(inputs, list) else tuple
+
+
+def _words_texts(inputs):
+    """Words what to do with texts where a model takes token ids, or returns nothing."""
+    pair = isinstance(inputs, (list, tuple)) and len(inputs) == 2 and isinstance(inputs[0], dict)
+    if pair:
+        return " Of a pair with labels give the first, `inputs[0]`."
+    is_text = first_text(inputs) is not None
+    return " Make token ids of texts first, such as by `model.preprocessor(texts)` of keras-hub." if is_text else ""
 
 
 def _rank(value):

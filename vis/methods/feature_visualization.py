@@ -13,7 +13,7 @@ from vis.engine.copying import pickled, unpickled
 from vis.engine.descent import check_terms, ended, tell
 from vis.engine.energy import check_losses, energy_of
 from vis.engine.graph import find_layer, layers
-from vis.engine.inputs import model_input_format, model_input_shape
+from vis.engine.inputs import model_input_format, model_input_shape, takes_bytes
 from vis.engine.probabilities import warn_of_probabilities
 from vis.engine.synthesis import Loop
 from vis.engine.taps import shadowed
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 _RESCUE = 16  # steps with redirected gradients, where there are none without
 _LEARNING_RATE = 0.05
-_SCALE_OF_BYTES = 1 / 50  # a layer that multiplies by less makes small numbers of bytes
 
 
 class FeatureVisualization:
@@ -371,21 +370,13 @@ def _warn_of_bytes(model, input_range):
         layer for _, layer in layers(model) if isinstance(layer, (keras.layers.Rescaling, keras.layers.Normalization))
     )
     rescaling = next(first, None)
-    if rescaling is not None and _takes_bytes(rescaling):
+    if rescaling is not None and takes_bytes(rescaling):
         warnings.warn(
             f"`input_range` should be that of bytes: the model's layer {rescaling.name!r} rescales inputs from 0 to "
             f"255. Received: {input_range}, of which nearly nothing is left then. Give `input_range=(0, 255)`.",
             VisualizationWarning,
             stacklevel=3,
         )
-
-
-def _takes_bytes(layer):
-    """Tells whether a layer that rescales makes small numbers of bytes, and of fractions nearly nothing."""
-    if isinstance(layer, keras.layers.Rescaling):
-        return 0 < np.max(np.abs(layer.scale)) < _SCALE_OF_BYTES
-    variance = getattr(layer, "input_variance", None)
-    return variance is not None and 1 / np.sqrt(np.min(variance)) < _SCALE_OF_BYTES * 2
 
 
 def _read_regularizers(regularizers):
