@@ -429,6 +429,17 @@ def test_a_target_that_fails_tells_the_shapes(target, words):
     assert caught.value.__cause__ is not None and len(str(caught.value)) < 400
 
 
+def test_an_explainer_in_the_place_of_its_maps():
+    explainer = vis.Saliency(first_in_line(layers.Conv2D(2, 3)))
+    for ask in (lambda: vis.heatmap(explainer), lambda: vis.plotting.gallery(BYTES, {"a": explainer})):
+        with pytest.raises(ValueError, match=r"Received: Saliency, an explainer. Call it: `explainer\(images\)`"):
+            ask()
+
+
+def test_names_are_found_without_regard_to_case_and_hyphens():
+    assert near_names("GradCAM", ["saliency", "grad-cam", "guided-grad-cam"]) == "Did you mean: 'grad-cam'?"
+
+
 def test_a_path_is_no_model():
     with pytest.raises(TypeError, match=r"Load it: `keras.saving.load_model\(path\)`"):
         vis.GradCAM("model.keras")

@@ -279,7 +279,9 @@ def main(arguments=None) -> int:
         return 130
     except Exception as error:  # the model's, the framework's or the disk's
         is_worded = isinstance(error, (OSError, FloatingPointError, ImportError))
-        warn("error", error if is_worded else f"{type(error).__name__}: {error}")
+        missing = getattr(error, "name", None) if isinstance(error, ImportError) else None
+        mend = f". Install it: `pip install {missing}`" if missing in ("jax", "torch", "tensorflow") else ""
+        warn("error", f"{error}{mend}" if is_worded else f"{type(error).__name__}: {error}")
         return 1
     return 0
 

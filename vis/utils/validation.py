@@ -93,8 +93,13 @@ def listed(names, most: int = _MOST_NAMES) -> str:
 def near_names(name: str, names) -> str:
     """Words the names that come closest to `name`, or all of them if few."""
     names = list(dict.fromkeys(names))
-    near = difflib.get_close_matches(str(name)[:200], names, n=5, cutoff=0.5)
+    alike = [one for one in names if _letters(one) == _letters(name)]  # "GradCAM" for "grad-cam"
+    near = alike or difflib.get_close_matches(str(name)[:200], names, n=5, cutoff=0.5)
     return f"Did you mean: {listed(near)}?" if near else f"Choose one of: {listed(names)}."
+
+
+def _letters(name):
+    return re.sub(r"[^a-z0-9+]", "", str(name)[:200].lower())
 
 
 def pick(argument: str, identifier, table: dict):
@@ -256,6 +261,10 @@ def check_numeric(name: str, value) -> np.ndarray:
 
 def _no_numbers(name, value, array):
     """Words an array that holds other things than numbers; of a table, which column."""
+    if callable(value) and hasattr(value, "stream"):
+        return (
+            f"`{name}` must be numbers. Received: {type(value).__name__}, an explainer. Call it: `explainer(images)`."
+        )
     known = f"`{name}` must be numbers. Received: dtype {array.dtype}"
     if array.ndim != 2:
         return f"{known}. Lists of arrays must have one common shape."
