@@ -14,6 +14,8 @@ from vis.targets import Contrast, Target
 from vis.utils.labels import class_index
 from vis.utils.validation import check_unmasked, cut, is_integer, listify, shown, words_error
 
+_FRAMEWORKS = ("tensorflow", "jax", "jaxlib", "torch")  # whose errors are no sentences
+
 
 class _UnitsFormula:
     """The weighted sum of output units; where no weight is given, the highest unit."""
@@ -57,9 +59,10 @@ class _CustomFormula:
         try:
             score = self.function(outputs, *arguments)
         except Exception as error:  # the user's code, it may raise anything
-            if type(self.function).__module__.partition(".")[0] == "vis":  # which words its errors itself
-                raise
             shapes = cut(str(tree.map_structure(lambda tensor: tuple(tensor.shape), outputs)), 120)
+            if type(error).__module__.partition(".")[0] not in _FRAMEWORKS:
+                error.add_note(f"It was raised by `target`, called on the model's outputs, of shape {shapes}.")
+                raise
             raise ValueError(
                 f"`target` failed on the model's outputs, whose shapes are {shapes}. Received: "
                 f"{type(error).__name__}: {words_error(error, 120)}. It must be made of `keras.ops`."
