@@ -159,6 +159,8 @@ class _Draws:
         seed: Of the draws.
     """
 
+    is_exact = False
+
     def __init__(self, background, values, count, seed):
         draw = np.random.default_rng(seed)
         self._background, self.values, self.count = background, values, count

@@ -22,8 +22,8 @@ class GradientSampler(Sampler, GradientExplainer):
 
     A subclass writes `draws` and sets `_num_samples`. What `draws` returns has `part(images, first, last)`, the draws
     from one number to another for some of the samples; `between(images, numbers)`, the points, a flat list as `values`
-    gives; `shares(image, numbers, gradients)`, what is to be averaged; `values`, those of its samples; and `count`, how
-    many draws there are.
+    gives; `shares(image, numbers, gradients)`, what is to be averaged; `values`, those of its samples; `count`, how
+    many draws there are; and `is_exact`, whether one draw is as good as all, as nothing is drawn.
     """
 
     _num_samples: int
@@ -85,7 +85,7 @@ class GradientSampler(Sampler, GradientExplainer):
 
     def _sums(self, task, draws, progress, with_squares):
         """Returns what the gradients of the draws add up to, for each sample, until it is done."""
-        sums = [_Sums(draws.count, with_squares) for _ in range(task.count)]
+        sums = [_Sums(draws, with_squares) for _ in range(task.count)]
         for first, last in progress.rounds(_LEAST, draws.count):
             left = progress.left
             part = draws.part(left, first, last)
@@ -100,12 +100,12 @@ class _Sums:
     """What the draws of one sample add up to, a flat list of arrays: in double precision until all are drawn.
 
     Args:
-        most: How many draws there are.
+        draws: What is drawn, for its number.
         with_squares: Whether the errors of their means are wanted.
     """
 
-    def __init__(self, most, with_squares):
-        self._most, self._with_squares = most, with_squares
+    def __init__(self, draws, with_squares):
+        self._most, self._is_exact, self._with_squares = draws.count, draws.is_exact, with_squares
         self._number, self._totals, self._squares, self._result = 0, [], [], None
 
     def add(self, shares):
@@ -127,8 +127,8 @@ class _Sums:
         return [mean.astype("float32") for mean in means], [error.astype("float32") for error in errors]
 
     def _error(self, squares, mean):
-        if self._number == 1:
-            return np.full(mean.shape, np.inf)
+        if self._is_exact or self._number == 1:
+            return np.full(mean.shape, 0.0 if self._is_exact else np.inf)
         return np.sqrt(np.maximum(squares / self._number - mean**2, 0) / (self._number - 1))
 
     def largest_error(self):

@@ -139,8 +139,8 @@ class SmoothGrad(GradientSampler):
         return _Noisy(values, forms, self._noise_level, self._count(), fresh_seed(self._seed), self._statistic)
 
     def _count(self):
-        """Returns how many noisy copies there are; without noise, two tell the errors."""
-        return self._num_samples if self._noise_level else min(self._num_samples, 2)
+        """Returns how many noisy copies there are; without noise, one is as good as all."""
+        return self._num_samples if self._noise_level else 1
 
 
 class _Noisy:
@@ -156,7 +156,7 @@ class _Noisy:
     """
 
     def __init__(self, values, forms, level, count, seed, statistic):
-        self.values, self.count = values, count
+        self.values, self.count, self.is_exact = values, count, not level
         self._forms, self._seed, self._of_squares = forms, seed, statistic == "square"
         self._spreads, self._first = [np.ptp(one.reshape(len(one), -1), axis=1) * level for one in values], 0
 
