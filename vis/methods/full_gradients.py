@@ -20,7 +20,7 @@ from vis.methods.explainer import check_finite
 from vis.methods.perturbation import PerturbationExplainer
 from vis.utils.formats import channels_last, data_format
 from vis.utils.images import resize
-from vis.utils.validation import VisualizationWarning
+from vis.utils.validation import VisualizationWarning, cut
 
 if TYPE_CHECKING:
     from vis.engine.tasks import Task
@@ -216,8 +216,7 @@ class FullGrad(PerturbationExplainer):
             warnings.warn(
                 f"FullGrad leaves out biases of {len(others)} layers, which have no place on the input (inside of "
                 "attention), run in a loop or a branch, or are not known to be added: "
-                f"{', '.join(map(repr, others[:5]))}{', ...' if len(others) > 5 else ''}. What it gives is not all of "
-                "the score.",
+                f"{cut(', '.join(map(repr, others)), 150)}. What it gives is not all of the score.",
                 VisualizationWarning,
                 stacklevel=3,
             )
