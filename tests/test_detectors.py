@@ -285,6 +285,27 @@ def test_what_decode_returns_is_looked_at_in_every_method(method):
         method(model)(x, Box(box, 0, pixels))
 
 
+def test_a_detector_that_ends_in_a_sigmoid():
+    """Methods of gradients leave the sigmoid out, so that `decode` would get logits."""
+    inner, x = detector()
+    found = inner.output
+    model = keras.Model(inner.inputs, {**found, "kind": layers.Activation("sigmoid")(found["kind"])})
+
+    def plain(outputs):
+        boxes, _, certain = decode(outputs)
+        return boxes, outputs["kind"], certain
+
+    target = Box([0.1, 0.1, 0.9, 0.9], 0, plain)
+    with pytest.raises(
+        ValueError, match="class scores from 0 to 1.*leave them out: give the explainer `logits=False`"
+    ) as caught:
+        vis.Saliency(model)(x, target)
+    assert len(str(caught.value)) < 400
+    expected = vis.Saliency(inner)(x, Box([0.1, 0.1, 0.9, 0.9], 0, decode))
+    np.testing.assert_allclose(vis.Saliency(model, logits=False)(x, target), expected, atol=1e-6)
+    assert vis.Occlusion(model)(x, target).any()
+
+
 def test_outputs_that_are_no_probabilities_may_be_decoded_into_some():
     model, x = detector()
     moved = layers.Lambda(lambda kinds: kinds - 40.0)
