@@ -862,6 +862,7 @@ def test_columns_of_another_order_are_refused(make):
     ):
         make(model, swapped)(rows, 1)
     for other in (
+        Frame(1 + np.array(rows), range(3)),
         Frame(1 + np.array(rows), rows.columns),
         1 + np.array(rows)[::-1],
     ):  # names that are the same, or none
@@ -874,6 +875,8 @@ def test_features_have_the_names_of_the_columns():
     found = vis.ShapleyValues(model, [1, 0, 0]).by_feature(rows, 1)
     assert found.names == ["dose + kg", "age"]
     np.testing.assert_allclose(found.values[:, 1], np.array(rows)[:, 0], atol=1e-4)
+    counted = Frame(np.array(rows), range(3))  # as a data frame that is made of an array
+    assert vis.ShapleyValues(model).by_feature(counted, 1).names == ["feature 0", "feature 1", "feature 2"]
     assert vis.ShapleyValues(model).by_feature(np.array(rows), 1).names == ["feature 0", "feature 1", "feature 2"]
 
 

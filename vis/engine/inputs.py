@@ -152,7 +152,7 @@ def read_inputs(model, inputs) -> Batch:
         _read(name, value, tuple(tensor.shape), keras.backend.standardize_dtype(tensor.dtype), form)
         for name, value, tensor, form in zip(names, values, own, formats)
     ]
-    columns = [columns_of(value) for value in values]
+    columns = [columns_of(value) if hasattr(value, "columns") else None for value in values]
     return _of_one_length(Batch(arrays, formats, pack, _layout(model, own, names), columns))
 
 
@@ -304,7 +304,7 @@ def _of_unknown_shape(model, inputs):
     arrays = [_read(name, value, shape, _dtype_of(value), form) for name, value in zip(names, values)]
     nest = tree.map_structure(lambda _: 0, inputs) if several else 0
     pack = functools.partial(tree.pack_sequence_as, nest)
-    columns = [columns_of(value) for value in values]
+    columns = [columns_of(value) if hasattr(value, "columns") else None for value in values]
     return _of_one_length(Batch(arrays, [form] * len(arrays), pack, Layout(nest, names, False), columns))
 
 

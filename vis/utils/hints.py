@@ -24,9 +24,14 @@ def is_dataset(value) -> bool:
 
 
 def columns_of(value) -> list | None:
-    """Returns the names of the columns of a data frame, or of one of its rows; `None` for what has none."""
+    """Returns the names of the columns of a data frame, or of one of its rows.
+
+    `None` for what has none, and where they are only counted, as in a data frame made of an array.
+    """
     names = getattr(value, "columns", getattr(value, "index", None))
-    return None if names is None or callable(names) or not hasattr(value, "to_numpy") else [str(one) for one in names]
+    if names is None or callable(names) or not hasattr(value, "to_numpy"):
+        return None
+    return None if list(names) == list(range(len(names))) else [str(one) for one in names]
 
 
 def is_picture(value) -> bool:
