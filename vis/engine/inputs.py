@@ -152,8 +152,13 @@ def read_inputs(model, inputs) -> Batch:
         _read(name, value, tuple(tensor.shape), keras.backend.standardize_dtype(tensor.dtype), form)
         for name, value, tensor, form in zip(names, values, own, formats)
     ]
-    columns = [columns_of(value) if hasattr(value, "columns") else None for value in values]
+    columns = _columns(values)
     return _of_one_length(Batch(arrays, formats, pack, _layout(model, own, names), columns))
+
+
+def _columns(values):
+    """Returns the names of the columns of each data frame; a single column has rows with names, not columns."""
+    return [columns_of(value) if hasattr(value, "columns") else None for value in values]
 
 
 def _layout(model, own, names):
@@ -304,7 +309,7 @@ def _of_unknown_shape(model, inputs):
     arrays = [_read(name, value, shape, _dtype_of(value), form) for name, value in zip(names, values)]
     nest = tree.map_structure(lambda _: 0, inputs) if several else 0
     pack = functools.partial(tree.pack_sequence_as, nest)
-    columns = [columns_of(value) if hasattr(value, "columns") else None for value in values]
+    columns = _columns(values)
     return _of_one_length(Batch(arrays, [form] * len(arrays), pack, Layout(nest, names, False), columns))
 
 
