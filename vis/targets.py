@@ -448,8 +448,8 @@ class Box(_ForAll):
         if low < -_ROUNDING or high > 1 + _ROUNDING:
             raise ValueError(
                 f"`decode` must return class scores from 0 to 1, as they are multiplied with overlaps. Received: from "
-                f"{low:.3g} to {high:.3g}. Of logits take `keras.ops.sigmoid` or `softmax` in it. Where the model itself "
-                "ends in these, methods of gradients leave them out: give the explainer `logits=False`."
+                f"{low:.3g} to {high:.3g}. Of logits take `keras.ops.sigmoid` or `softmax` in it. Where the model "
+                "itself ends in these, methods of gradients leave them out: give the explainer `logits=False`."
             )
         rows = [ops.convert_to_tensor(array[:1]) for array in (self._boxes, self._classes)]
         first = tree.map_structure(lambda tensor: tensor[:1], outputs)
