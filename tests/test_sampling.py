@@ -283,8 +283,9 @@ def test_variances_have_no_errors(model, images):
     for ask in (lambda: explainer.until(0.1), lambda: explainer.with_error(images)):
         with pytest.raises(ValueError, match="statistic='mean' or 'square'. Received: statistic='variance'"):
             ask()
-    with pytest.raises(ValueError, match="num_samples=1"):
-        vis.SmoothGrad(model, 1).with_error(images)
+    for ask in (vis.SmoothGrad(model, 1).with_error, lambda _: vis.SmoothGrad(model, 1).until(0.1)):
+        with pytest.raises(ValueError, match="num_samples=1"):
+            ask(images)
 
 
 @pytest.mark.parametrize(

@@ -54,16 +54,20 @@ class GradientSampler(Sampler, GradientExplainer):
 
         Returns:
             `(attributions, standard errors)`, both as `__call__` returns attributions: the errors are the standard
-            deviation over the random draws, divided by the root of their number.
+            deviation of what is averaged over the random draws, divided by the root of their number.
 
         Raises:
-            ValueError: `num_samples` is 1, or see `__call__`.
+            ValueError: Errors are not known, as `num_samples` is 1 or the statistic no mean, or see `__call__`.
         """
-        if self._num_samples < 2:
-            raise ValueError("A standard error needs `num_samples` of at least 2. Received: num_samples=1.")
+        self.check_has_errors()
         task = self.evaluator.task(inputs, target, batch_size, verbose)
         means, errors = check_finite(self.moments(task, with_squares=True))
         return (task.batch.pack(means), task.batch.pack(errors)) if self.site is None else (means[0], errors[0])
+
+    def check_has_errors(self) -> None:
+        """Raises where standard errors are not known, as of a single draw."""
+        if self._num_samples < 2:
+            raise ValueError("A standard error needs `num_samples` of at least 2. Received: num_samples=1.")
 
     def moments(self, task: Task, with_squares: bool) -> list[list[np.ndarray]]:
         """Returns `[means, errors]`, flat lists: the means over the draws, and their standard errors if wanted.

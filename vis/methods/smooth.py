@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import keras
 
     from vis.engine.tasks import Task
-    from vis.utils.types import Inputs, LayerLike, Maps, RuleLike, TargetLike
+    from vis.utils.types import LayerLike, RuleLike
 
 _STATISTICS = {"mean": "the mean", "square": "the mean of the squares", "variance": "the variance"}
 
@@ -94,38 +94,19 @@ class SmoothGrad(GradientSampler):
             standard_error: Above 0, in units of the values.
 
         Raises:
-            ValueError: `standard_error` is not above 0, or the statistic is `"variance"`.
+            ValueError: `standard_error` is not above 0, the statistic is `"variance"`, or `num_samples` is 1.
             TypeError: It is no number.
         """
-        self._check_has_errors()
+        self.check_has_errors()
         return super().until(standard_error)
 
-    def with_error(
-        self, inputs: Inputs, target: TargetLike = None, batch_size: int = 32, verbose: int = 0
-    ) -> tuple[Maps, Maps]:
-        """Explains a batch of inputs, and says how uncertain each value is.
-
-        Args:
-            inputs: See `__call__`.
-            target: See `__call__`.
-            batch_size: See `__call__`.
-            verbose: See `__call__`.
-
-        Returns:
-            `(values, standard errors)`, both as `__call__` returns values: the errors are the standard deviation over
-            the noise, divided by the root of the number of noisy copies.
-
-        Raises:
-            ValueError: The statistic is `"variance"`, `num_samples` is 1, or see `__call__`.
-        """
-        self._check_has_errors()
-        return super().with_error(inputs, target, batch_size, verbose)
-
-    def _check_has_errors(self):
+    def check_has_errors(self) -> None:
+        """Raises where the statistic is no mean, or of one copy."""
         if self._statistic == "variance":
             raise ValueError(
                 "Standard errors are known of means, statistic='mean' or 'square'. Received: statistic='variance'."
             )
+        super().check_has_errors()
 
     def attributions(self, task: Task) -> list[np.ndarray]:
         """Returns the statistic of the gradients under noise."""
