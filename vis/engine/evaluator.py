@@ -182,17 +182,14 @@ class Evaluator:
         """Says once that inputs look like pictures as files hold them, which nothing scales, or were scaled already."""
         if "bytes" in self._told:
             return
-        if any(are_fractions(batch, i) for i in range(len(batch.arrays))):
-            layer = self.memory.once("scales bytes", lambda: scales_bytes(self.model))
-            if layer is not None:
-                self._told.add("bytes")
-                warnings.warn(_words_fractions(self.model.name, layer.name), VisualizationWarning, stacklevel=4)
+        layer = self.memory.once("scales bytes", lambda: scales_bytes(self.model))
+        if layer is None and not self.memory.once("as they are", lambda: takes_numbers_as_they_are(self.model)):
             return
-        if not any(are_bytes(batch, i) for i in range(len(batch.arrays))):
-            return
-        if self.memory.once("as they are", lambda: takes_numbers_as_they_are(self.model)):
+        are_wrong, name = are_bytes if layer is None else are_fractions, self.model.name
+        if any(are_wrong(batch, i) for i in range(len(batch.arrays))):
             self._told.add("bytes")
-            warnings.warn(_words_bytes(self.model.name), VisualizationWarning, stacklevel=4)
+            words = _words_bytes(name) if layer is None else _words_fractions(name, layer.name)
+            warnings.warn(words, VisualizationWarning, stacklevel=4)
 
     def ready(self, batch):
         """Makes sure that the model is built and its layers found, and forgets what is outdated; returns the batch."""
