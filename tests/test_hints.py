@@ -436,6 +436,7 @@ def test_an_explainer_in_the_place_of_its_maps():
 
 def test_names_are_found_without_regard_to_case_and_hyphens():
     assert near_names("GradCAM", ["saliency", "grad-cam", "guided-grad-cam"]) == "Did you mean: 'grad-cam'?"
+    assert near_names("", ["-", "b"]) == "Choose one of: '-', 'b'."
 
 
 def test_a_path_is_no_model():

@@ -459,6 +459,12 @@ def test_the_slice_with_most_of_the_maps_is_shown():
     assert np.array_equal(found.images[1][..., 0], np.round(255 * volumes[1, 1, ..., 0]).astype("uint8"))
 
 
+def test_many_channels_are_said_to_be_a_mean():
+    image, volume = np.random.default_rng(0).random((1, 9, 8, 5)), np.random.default_rng(0).random((1, 4, 9, 8, 2))
+    assert flat(image, {"one": np.ones((1, 9, 8))}).words == ["mean of 5 channels"]
+    assert flat(volume, {"one": np.ones((1, 4, 9, 8))}).words == ["slice 0 of 0 to 3, mean of 2 channels"]
+
+
 @pytest.mark.parametrize(
     ("shape", "spatial", "kind"),
     [

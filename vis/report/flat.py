@@ -62,8 +62,10 @@ def flat(inputs: np.ndarray, maps: Mapping[str, np.ndarray]) -> Flat | None:
 
 
 def _images(images, maps):
-    grey = images if images.shape[-1] in (1, 3) else images.mean(axis=-1, keepdims=True)
-    return Flat(_bytes(grey), dict(maps), [""] * len(images))
+    channels = images.shape[-1]
+    words = "" if channels in (1, 3) else f"mean of {channels} channels"
+    grey = images.mean(axis=-1, keepdims=True) if words else images
+    return Flat(_bytes(grey), dict(maps), [words] * len(images))
 
 
 def _bytes(images):
@@ -77,7 +79,8 @@ def _volumes(volumes, maps):
     chosen = shares.sum(axis=(2, 3)).argmax(axis=1)
     each = np.arange(len(volumes))
     slices = _images(volumes[each, chosen], {name: values[each, chosen] for name, values in maps.items()})
-    return dataclasses.replace(slices, words=[f"slice {index} of 0 to {depth - 1}" for index in chosen])
+    words = [f"slice {index} of 0 to {depth - 1}" for index in chosen]
+    return dataclasses.replace(slices, words=[", ".join(filter(None, pair)) for pair in zip(words, slices.words)])
 
 
 def _signals(signals, maps):

@@ -93,13 +93,14 @@ def listed(names, most: int = _MOST_NAMES) -> str:
 def near_names(name: str, names) -> str:
     """Words the names that come closest to `name`, or all of them if few."""
     names = list(dict.fromkeys(names))
-    alike = [one for one in names if _letters(one) == _letters(name)]  # "GradCAM" for "grad-cam"
+    letters = _letters(name)
+    alike = [one for one in names if letters and _letters(one) == letters]  # "GradCAM" for "grad-cam"
     near = alike or difflib.get_close_matches(str(name)[:200], names, n=5, cutoff=0.5)
     return f"Did you mean: {listed(near)}?" if near else f"Choose one of: {listed(names)}."
 
 
 def _letters(name):
-    return re.sub(r"[^a-z0-9+]", "", str(name)[:200].lower())
+    return "".join(letter for letter in str(name)[:200].lower() if letter.isalnum() or letter == "+")
 
 
 def pick(argument: str, identifier, table: dict):
